@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * The API as one table: method, path, who may call, the body that it takes and the one that it gives, and its place on the
+ * command line. The daemon's router and validation, /v1/openapi.json, the CLI's nouns with their help, and the manual pages all
+ * come from here.
+ */
+#ifndef BLOCKD_RPC_API_H
+#define BLOCKD_RPC_API_H
+
+#include "rpc/objects.h"
+
+enum api_op {
+    API_NODE_LIST,
+    API_NODE_GET,
+    API_NODE_PATCH,
+    API_DEVICE_LIST,
+    API_DEVICE_GET,
+    API_DEVICE_CREATE,
+    API_DEVICE_DELETE,
+    API_VOLUME_LIST,
+    API_VOLUME_GET,
+    API_VOLUME_CREATE,
+    API_VOLUME_PATCH,
+    API_VOLUME_DELETE,
+    API_BLOCK_LIST,
+    API_BLOCK_LIST_VOLUME,
+    API_BLOCK_GET,
+    API_BLOCK_CREATE,
+    API_BLOCK_PATCH,
+    API_BLOCK_RENAME,
+    API_BLOCK_DELETE,
+    API_EXPORT_LIST,
+    API_EXPORT_GET,
+    API_EXPORT_CREATE,
+    API_EXPORT_DELETE,
+    API_JOB_LIST,
+    API_JOB_GET,
+    API_JOB_DELETE,
+    API_STATUS,
+    API_VERSION,
+    API_OPENAPI,
+    API_METRICS,
+    API_HEALTHZ,
+    API_READYZ,
+    API_OP_COUNT
+};
+
+/* Bits: a route's `roles` are those that may call it beside admin, who may call all. */
+enum api_role { ROLE_ADMIN = 1 << 0, ROLE_NODE = 1 << 1, ROLE_CSI = 1 << 2, ROLE_METRICS = 1 << 3, ROLE_ANYONE = 1 << 4 };
+
+enum api_response {
+    RESPONSE_OBJECT, /* one of `response` */
+    RESPONSE_LIST,   /* {"items":[...],"revision":N}; with ?watch=1 a stream of {"type":"put|delete","key":..,"object":..} */
+    RESPONSE_TEXT,   /* not JSON */
+};
+
+struct api_route {
+    enum api_op op;
+    const char *method;             /* "GET", "POST", "PATCH", "DELETE" */
+    const char *path;               /* "/v1/blocks/{volume}/{block}" */
+    const char *noun, *verb;        /* command line: "block", "info"; NULL: not offered there */
+    unsigned roles;                 /* enum api_role */
+    const struct schema *query;     /* query parameters; NULL: none */
+    const struct schema *request;   /* JSON body; NULL: none */
+    const struct schema *response;  /* of one object */
+    enum api_response response_kind;
+    const char *help;               /* one line, imperative */
+};
+extern const struct api_route api_routes[API_OP_COUNT]; /* row I has op I */
+
+/* More words of the command line that are a route with a fixed body: `volume start V` is PATCH {"state":"started"}. */
+struct api_alias {
+    const char *noun, *verb;
+    enum api_op op;
+    const char *body; /* JSON */
+    const char *help;
+};
+extern const struct api_alias api_aliases[]; /* ends with a NULL noun */
+
+#define API_PATH_ARGUMENTS 4
+struct api_match {
+    const struct api_route *route;
+    char *arguments[API_PATH_ARGUMENTS]; /* percent-decoded and checked names, in the order of the path */
+};
+/* -ENOENT: no such path; -EOPNOTSUPP: the path exists with other methods; -EINVAL: a part is no name. */
+int api_route_find(const char *method, const char *path, struct api_match *ret_match, struct error **ret_error);
+void api_match_clear(struct api_match *match);
+
+/* The OpenAPI 3.0 document. A new reference. */
+json_t *api_openapi(void);
+
+/* ---- Bodies and queries ---- */
+
+/* Every changing call takes these. */
+struct change_query {
+    uint64_t wait;     /* seconds to wait until the change is done (or failed) before answering; 0 to 3600 */
+    uint64_t revision; /* refuse (aborted) unless the object has this revision; 0: any */
+    bool force;
+};
+extern const struct schema change_query_schema;
+
+struct list_query {
+    bool watch;         /* stream changes, one JSON object a line */
+    uint64_t after;     /* with watch: from this revision on */
+    uint64_t limit;     /* at most so many items; 0: all */
+    char *start;        /* with limit: after this name */
+};
+extern const struct schema list_query_schema;
+
+struct node_patch {
+    int state;
+    struct string_list addresses;
+    char *zone;
+};
+extern const struct schema node_patch_schema;
+
+struct device_create {
+    char *node, *name; /* node absent: this one */
+    char *path;
+    uint64_t image_size;
+    bool destroy_existing_data;
+};
+extern const struct schema device_create_schema;
+
+struct volume_create {
+    char *name;
+    int template_name;          /* enum volume_template */
+    struct string_list devices; /* "NODE/DEVICE" or "DEVICE" of this node, in brick order; empty: the planner picks */
+    double overcommit;
+    bool allow_same_node; /* two bricks of one set on one node */
+};
+extern const struct schema volume_create_schema;
+
+struct volume_patch {
+    int state;
+    double overcommit;
+};
+extern const struct schema volume_patch_schema;
+
+struct block_create {
+    char *volume, *name;
+    uint64_t size;             /* with `storage`: 0, the file's */
+    uint64_t block_size;
+    int prealloc;              /* enum block_prealloc */
+    char *storage;             /* an existing file of the hosting volume to adopt */
+    struct string_list hosts;  /* nodes (name or address) that export it over NBD from the start */
+};
+extern const struct schema block_create_schema;
+
+struct block_patch {
+    uint64_t size; /* smaller needs ?force=1 */
+};
+extern const struct schema block_patch_schema;
+
+struct block_rename {
+    char *name;
+};
+extern const struct schema block_rename_schema;
+
+struct block_delete_query {
+    uint64_t wait, revision;
+    bool force;
+    bool keep_storage; /* leave the file in the hosting volume */
+};
+extern const struct schema block_delete_query_schema;
+
+struct export_create {
+    char *volume, *block;
+    char *node; /* name or address; absent: this one */
+    int protocol;
+    bool read_only;
+};
+extern const struct schema export_create_schema;
+
+/* GET /v1/status: one screen. */
+struct status_report {
+    char *node, *version, *phase; /* "ok", "degraded", "failed" */
+    uint64_t nodes, devices, volumes, blocks, exports, jobs_running;
+    struct string_list problems; /* what is wrong and what to do, a sentence each */
+};
+extern const struct schema status_report_schema;
+
+struct version_report {
+    char *version, *api;
+};
+extern const struct schema version_report_schema;
+
+/* ---- Errors ---- */
+
+/*
+ * The table of error conversions: errno <-> code (gRPC's names) <-> HTTP status. On the wire:
+ * {"error":{"code":"already_exists","message":"…","details":{"errno":17}}}
+ */
+struct api_code {
+    int number;       /* errno */
+    const char *code; /* "already_exists" */
+    unsigned status;  /* HTTP */
+};
+const struct api_code *api_code_of_errno(int number);
+/* The errno for a code that came from the wire; EIO when it is unknown. */
+int api_errno_of_code(const char *code);
+json_t *api_error_encode(const struct error *error);
+/* Makes the error that a reply's body describes and returns its negative errno. */
+int api_error_decode(const json_t *body, unsigned status, struct error **ret_error);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+#include "files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "alloc.h"
+#include "strings.h"
+
+int file_read(const char *path, size_t limit, char **ret_text, size_t *ret_length, struct error **ret_error)
+{
+    autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(ret_error, errno, "cannot open %s: %s", path, strerror(errno));
+
+    autostrbuf struct strbuf text = {0};
+    char chunk[8192];
+    for (;;) {
+        ssize_t got = read(fd, chunk, sizeof chunk);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return error_set(ret_error, errno, "cannot read %s: %s", path, strerror(errno));
+        if (got == 0)
+            break;
+        if (text.length + (size_t)got > limit)
+            return error_set(ret_error, EFBIG, "%s is larger than %zu bytes", path, limit);
+        strbuf_add(&text, chunk, (size_t)got);
+    }
+    if (ret_length)
+        *ret_length = text.length;
+    *ret_text = strbuf_steal(&text);
+    return 0;
+}
+
+static int write_all(int fd, const char *text, size_t length)
+{
+    while (length) {
+        ssize_t written = write(fd, text, length);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return -errno;
+        text += written;
+        length -= (size_t)written;
+    }
+    return 0;
+}
+
+static char *folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return xstrdup(".");
+    return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error)
+{
+    /* Two threads may write the same path: each takes a temporary name of its own. */
+    static atomic_uint serial;
+    autofree char *temporary = xasprintf("%s.%d.%u.tmp", path, (int)getpid(), atomic_fetch_add(&serial, 1));
+    autofree char *folder = folder_of(path);
+    autoclose int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    if (fd < 0)
+        return error_set(ret_error, errno, "cannot create %s: %s", temporary, strerror(errno));
+
+    int r = write_all(fd, text, strlen(text));
+    if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0 || rename(temporary, path) < 0))
+        r = -errno;
+    if (r < 0) {
+        unlink(temporary);
+        return error_set(ret_error, -r, "cannot write %s: %s", path, strerror(-r));
+    }
+    autoclose int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0 || fsync(folder_fd) < 0)
+        return error_set(ret_error, errno, "cannot make the new name of %s durable: %s", path, strerror(errno));
+    return 0;
+}
+
+int file_write_if_changed(const char *path, const char *text, mode_t mode, bool *ret_changed,
+                          struct error **ret_error)
+{
+    autofree char *present = NULL;
+    bool same = file_read(path, strlen(text), &present, NULL, NULL) == 0 && strcmp(present, text) == 0;
+    if (!same) {
+        int r = file_write_atomic(path, text, mode, ret_error);
+        if (r < 0)
+            return r;
+    }
+    if (ret_changed)
+        *ret_changed = !same;
+    return 0;
+}
+
+int file_remove(const char *path, struct error **ret_error)
+{
+    if (unlink(path) < 0 && errno != ENOENT)
+        return error_set(ret_error, errno, "cannot remove %s: %s", path, strerror(errno));
+    return 0;
+}
+
+int folder_make(const char *path, mode_t mode, struct error **ret_error)
+{
+    autofree char *partial = xstrdup(path);
+    for (char *slash = partial + 1;; slash++) {
+        slash += strcspn(slash, "/");
+        bool last = *slash == '\0';
+        *slash = '\0';
+        if (mkdir(partial, mode) < 0 && errno != EEXIST)
+            return error_set(ret_error, errno, "cannot create the folder %s: %s", partial, strerror(errno));
+        if (last)
+            break;
+        *slash = '/';
+    }
+    struct stat status;
+    if (stat(path, &status) < 0)
+        return error_set(ret_error, errno, "cannot stat %s: %s", path, strerror(errno));
+    if (!S_ISDIR(status.st_mode))
+        return error_set(ret_error, ENOTDIR, "%s is not a folder", path);
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int folder_list(const char *path, struct string_list *ret_names, struct error **ret_error)
+{
+    autoclosedir DIR *folder = opendir(path);
+    if (!folder && errno == ENOENT)
+        return 0;
+    if (!folder)
+        return error_set(ret_error, errno, "cannot open the folder %s: %s", path, strerror(errno));
+
+    struct string_list names = {0};
+    for (struct dirent *entry; errno = 0, (entry = readdir(folder));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            string_list_add(&names, entry->d_name);
+    if (errno) {
+        string_list_clear(&names);
+        return error_set(ret_error, EIO, "cannot read the folder %s", path);
+    }
+    if (names.count)
+        qsort(names.items, names.count, sizeof *names.items, compare_names);
+    *ret_names = names;
+    return 0;
+}

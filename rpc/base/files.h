@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Whole files and folders. Paths are absolute or relative to the working directory; errors name the path. */
+#ifndef BLOCKD_BASE_FILES_H
+#define BLOCKD_BASE_FILES_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+/* Reads a file of at most `limit` bytes; -EFBIG beyond. The result is NUL terminated and the caller's. */
+int file_read(const char *path, size_t limit, char **ret_text, size_t *ret_length, struct error **ret_error);
+
+/* Replaces a file in one step: temporary name, fsync, rename, fsync of the folder. A reader sees old or new, never half. */
+int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error);
+
+/* As file_write_atomic(), but leaves the file alone when it holds that text already. */
+int file_write_if_changed(const char *path, const char *text, mode_t mode, bool *ret_changed,
+                          struct error **ret_error);
+
+/* Removes a file; one that is not there is success. */
+int file_remove(const char *path, struct error **ret_error);
+
+/* mkdir -p; `mode` is for the folders that it makes. */
+int folder_make(const char *path, mode_t mode, struct error **ret_error);
+
+/* Names in a folder without "." and "..", sorted; a folder that is not there gives an empty list. */
+struct string_list;
+int folder_list(const char *path, struct string_list *ret_names, struct error **ret_error);
+
+#endif

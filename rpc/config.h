@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * /etc/blockd/blockd.conf: INI, one table of keys (config.c) from which come the parser, the defaults and blockd.conf(5).
+ * A file that is not there means the defaults; an unknown section or key, or a value out of its limits, is an error that
+ * names file and line.
+ */
+#ifndef BLOCKD_RPC_CONFIG_H
+#define BLOCKD_RPC_CONFIG_H
+
+#include "rpc/schema.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/blockd/blockd.conf"
+
+enum config_supervisor { SUPERVISOR_AUTO, SUPERVISOR_SYSTEMD, SUPERVISOR_CHILDREN };
+
+struct config {
+    /* [node] */
+    char *node_name; /* default: the host's name up to the first dot */
+    char *address;   /* where bricks listen and what is advertised; default 127.0.0.1 */
+    char *zone;
+    /* [daemon] */
+    char *state_dir; /* /var/lib/blockd */
+    char *run_dir;   /* /run/blockd */
+    char *log_dir;   /* /var/log/blockd: of bricks and self-heal */
+    int log_level;   /* index into config_log_level_words */
+    int supervisor;  /* enum config_supervisor */
+    char *group;     /* who may use the socket beside root; default "blockd" */
+    /* [engine] */
+    uint64_t port_min, port_max; /* of bricks; 49152 to 49663 */
+    uint64_t ping_timeout;       /* seconds; 5 */
+    /* [nbd] */
+    char *nbd_listen;         /* address of the TCP listener, "" for none; 127.0.0.1 */
+    uint64_t nbd_port;        /* 10809 */
+    int nbd_tls;              /* enum config_tls */
+    bool nbd_plain_anywhere;  /* allow plain TCP beyond loopback */
+    char *nbd_tls_dir;        /* ca-cert.pem, server-cert.pem, server-key.pem; /etc/blockd/tls */
+    char *nbd_psk_file;       /* "user:hexkey" lines; "" for none */
+    uint64_t nbd_threads;     /* worker loops; 0: one per processor, at most 4 */
+    uint64_t nbd_connections; /* limit of connections at once; 1024 */
+    uint64_t nbd_requests;    /* limit of requests in flight a connection; 128 */
+    uint64_t nbd_memory;      /* limit of bytes of request and reply payload in flight a connection; 64 MiB */
+};
+
+enum config_tls { TLS_OFF, TLS_ALLOW, TLS_REQUIRE };
+extern const char *const config_supervisor_words[], *const config_tls_words[], *const config_log_level_words[];
+
+/* One row a key; also the source of the manual page. */
+struct config_key {
+    const char *section, *key;
+    struct field field;       /* offset into struct config, type, limits and help */
+    const char *default_text; /* parsed like a value of the file */
+};
+extern const struct config_key config_keys[]; /* ends with a NULL section */
+
+/* *ret_config owns its strings; release with config_clear(). */
+int config_load(const char *path, struct config *ret_config, struct error **ret_error);
+void config_clear(struct config *config);
+
+/* The well-known paths below run_dir; the caller's. */
+char *config_socket_path(const struct config *config);      /* RUN/blockd.sock: the API */
+char *config_nbd_socket_path(const struct config *config);  /* RUN/nbd.sock: NBD over a unix socket */
+char *config_nbd_control_path(const struct config *config); /* RUN/nbd-control.sock: HTTP, metrics and sync */
+
+#endif

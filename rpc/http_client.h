@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* HTTP requests over a unix socket, on libcurl (http_client.c, the only file that knows it). */
+#ifndef BLOCKD_RPC_HTTP_CLIENT_H
+#define BLOCKD_RPC_HTTP_CLIENT_H
+
+#include "rpc/base/error.h"
+#include "rpc/base/strings.h"
+
+struct http_client; /* one connection, kept open; one thread at a time */
+
+int http_client_new(const char *socket_path, struct http_client **ret_client, struct error **ret_error);
+void http_client_free(struct http_client *client);
+DEFINE_CLEANUP(struct http_client *, cleanup_http_client, http_client_free)
+
+struct http_call {
+    const char *method, *path; /* path with its query, percent-encoded */
+    const char *body;          /* NULL: none; sent as application/json */
+    const char *idempotency_key; /* NULL: none */
+    int timeout_ms;
+    /* When given, parts of the body come here as they arrive, and ret_body stays empty. Non-zero ends the call. */
+    int (*chunk)(void *data, const char *bytes, size_t length);
+    void *chunk_data;
+};
+
+/*
+ * 0 with the HTTP status whatever it is; -ECONNREFUSED when nobody listens ("is blockd running?"), -EACCES when the socket is
+ * not for this user, -ETIMEDOUT, -EIO otherwise.
+ */
+int http_client_call(struct http_client *client, const struct http_call *call, unsigned *ret_status,
+                     struct strbuf *ret_body, struct error **ret_error);
+
+/* Percent-encodes one path segment or query value. The caller's. */
+char *http_escape(const char *text);
+
+#endif

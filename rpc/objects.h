@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the envelope.
+ * An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
+ * nodes/N, devices/N/D, volumes/V, blocks/V/B, exports/N/V/B, jobs/ID.
+ */
+#ifndef BLOCKD_RPC_OBJECTS_H
+#define BLOCKD_RPC_OBJECTS_H
+
+#include "rpc/schema.h"
+
+struct meta {
+    char *name;          /* "V/B": the key without its plural */
+    char *uid;           /* UUID; of a block its GBID, of a volume the GlusterFS volume id. Survives a rename */
+    uint64_t revision;   /* of the store; set on read, never stored inside the value */
+    uint64_t generation; /* grows with every change of the spec */
+    int64_t created;     /* milliseconds since the epoch */
+    bool deleting;       /* marked for deletion: reconcilers release, then the record goes */
+};
+
+enum object_kind { KIND_NODE, KIND_DEVICE, KIND_VOLUME, KIND_BLOCK, KIND_EXPORT, KIND_JOB, KIND_COUNT };
+
+/* Every object begins with its meta, so that code for all kinds can take a struct meta *. */
+
+enum node_state { NODE_ENABLED, NODE_STOPPED };
+extern const char *const node_state_words[];
+
+struct node_spec {
+    int state; /* enum node_state: stopped means that nothing is served from it and its devices are unmounted */
+    struct string_list addresses; /* where its bricks and exports listen; the first is advertised */
+    char *zone;
+};
+
+struct node_status {
+    char *phase; /* "online", "stopping", "stopped", "failed" */
+    char *version;
+    int64_t started;
+    char *error;
+};
+
+struct node {
+    struct meta meta;
+    struct node_spec spec;
+    struct node_status status;
+};
+
+struct device_spec {
+    char *path;          /* absolute: a block device, or a regular file used through a loop device */
+    uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on delete */
+};
+
+struct device_status {
+    char *phase; /* "pending", "ready", "failed", "stopped" */
+    char *uuid;  /* of the XFS file system; how the disk is known again, whatever its path */
+    char *mount; /* where it is mounted */
+    uint64_t size, free;
+    bool quota; /* project quota is enforced (the kernel has it) */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct device {
+    struct meta meta;
+    struct device_spec spec;
+    struct device_status status;
+};
+
+enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER };
+extern const char *const volume_template_words[];
+enum volume_state { VOLUME_STARTED, VOLUME_STOPPED };
+extern const char *const volume_state_words[];
+
+struct brick_spec {
+    char *node, *device;
+    uint64_t port; /* of its glusterfsd; allocated once */
+};
+
+struct volume_spec {
+    int template_name;         /* enum volume_template */
+    int state;                 /* enum volume_state */
+    double overcommit;         /* the sum of block sizes may be this many times the volume's size */
+    struct object_list bricks; /* of struct brick_spec; for arbiter the third holds metadata only */
+};
+
+struct brick_status {
+    char *node, *device, *path;
+    uint64_t port;
+    char *state; /* "online", "starting", "offline", "failed", "stopped" */
+    uint64_t pid;
+    uint64_t heal_pending; /* files in the brick's index of pending heals */
+    uint64_t size, free;
+    char *error;
+};
+
+struct volume_status {
+    char *phase; /* "pending", "online", "degraded", "offline", "stopped", "failed" */
+    uint64_t size, free;
+    uint64_t provisioned; /* the sum of the sizes of its blocks */
+    uint64_t blocks;
+    uint64_t heal_pending; /* the largest count of its bricks */
+    struct object_list bricks; /* of struct brick_status */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct volume {
+    struct meta meta;
+    struct volume_spec spec;
+    struct volume_status status;
+};
+
+enum block_prealloc { PREALLOC_NO, PREALLOC_FULL };
+extern const char *const block_prealloc_words[];
+
+struct block_spec {
+    uint64_t size;       /* bytes, a multiple of block_size */
+    uint64_t block_size; /* 512 or 4096 */
+    int prealloc;        /* enum block_prealloc */
+    char *storage;       /* file in the hosting volume; /block-store/GBID, or the one that was adopted */
+};
+
+struct block_status {
+    char *phase;   /* "pending", "preallocating", "ready", "failed" */
+    uint64_t size; /* of the file, once it is there */
+    uint64_t used; /* bytes allocated on one replica; filled in when one block is read, 0 in lists */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct block {
+    struct meta meta;
+    struct block_spec spec;
+    struct block_status status;
+};
+
+enum export_protocol { EXPORT_NBD };
+extern const char *const export_protocol_words[];
+
+struct export_spec {
+    int protocol; /* enum export_protocol */
+    bool read_only;
+};
+
+struct export_status {
+    char *phase; /* "pending", "live", "offline", "failed" */
+    char *uri;   /* NBD URI over TCP (or the unix socket where TCP is off) */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct export {
+    struct meta meta;
+    struct export_spec spec;
+    struct export_status status;
+};
+
+enum job_kind { JOB_PREALLOCATE };
+extern const char *const job_kind_words[];
+
+struct job_spec {
+    int kind;     /* enum job_kind */
+    char *object; /* key of the object that it works on, "blocks/V/B" */
+    char *object_uid;
+};
+
+struct job_status {
+    char *phase; /* "pending", "running", "succeeded", "failed", "canceled" */
+    uint64_t done, total; /* bytes */
+    int64_t started, finished;
+    char *error;
+};
+
+struct job {
+    struct meta meta;
+    struct job_spec spec;
+    struct job_status status;
+};
+
+struct object_type {
+    enum object_kind kind;
+    const char *word;   /* "block" */
+    const char *plural; /* "blocks": the first part of the key and of the API path */
+    unsigned parts;     /* of the name: 2 for V/B */
+    const struct schema *schema; /* of the whole object; its fields are name, uid, …, spec, status */
+};
+
+extern const struct object_type object_types[KIND_COUNT];
+extern const struct schema node_schema, device_schema, volume_schema, block_schema, export_schema, job_schema;
+extern const struct schema node_spec_schema, device_spec_schema, volume_spec_schema, block_spec_schema,
+    export_spec_schema, job_spec_schema, brick_spec_schema;
+
+/* "blocks/V/B" from the kind and "V/B". The caller's. */
+char *object_key(enum object_kind kind, const char *name);
+/* The kind whose plural begins a key, and the name inside the key; -EINVAL for anything else. */
+int object_key_parse(const char *key, enum object_kind *ret_kind, const char **ret_name);
+/* Part `index` of a name: object_name_part("V/B", 1) is "B". The caller's; NULL when there is none. */
+char *object_name_part(const char *name, unsigned index);
+
+/* Destructors of whole objects held by value; NULL members are fine. */
+static inline void cleanup_node(struct node *object)
+{
+    schema_clear(&node_schema, object);
+}
+static inline void cleanup_device(struct device *object)
+{
+    schema_clear(&device_schema, object);
+}
+static inline void cleanup_volume(struct volume *object)
+{
+    schema_clear(&volume_schema, object);
+}
+static inline void cleanup_block(struct block *object)
+{
+    schema_clear(&block_schema, object);
+}
+static inline void cleanup_export(struct export *object)
+{
+    schema_clear(&export_schema, object);
+}
+static inline void cleanup_job(struct job *object)
+{
+    schema_clear(&job_schema, object);
+}
+
+#endif
