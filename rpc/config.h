@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * /etc/blockd/blockd.conf: INI, one table of keys (config.c) from which come the parser, the defaults and blockd.conf(5).
- * A file that is not there means the defaults; an unknown section or key, or a value out of its limits, is an error that
- * names file and line.
+ * /etc/blockd/blockd.conf: INI, one table of keys (config.c) from which come the parser, the defaults and
+ * blockd.conf(5). A file that is not there means the defaults; an unknown section or key, or a value out of
+ * its limits, is an error that names file and line.
  */
 #ifndef BLOCKD_RPC_CONFIG_H
 #define BLOCKD_RPC_CONFIG_H
@@ -42,7 +42,8 @@ struct config {
 };
 
 enum config_tls { TLS_OFF, TLS_ALLOW, TLS_REQUIRE };
-extern const char *const config_supervisor_words[], *const config_tls_words[], *const config_log_level_words[];
+extern const char *const config_supervisor_words[], *const config_tls_words[],
+                                                        *const config_log_level_words[];
 
 /* One row a key; also the source of the manual page. */
 struct config_key {

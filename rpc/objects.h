@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the envelope.
- * An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
+ * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the
+ * envelope. An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
  * nodes/N, devices/N/D, volumes/V, blocks/V/B, exports/N/V/B, jobs/ID.
  */
 #ifndef BLOCKD_RPC_OBJECTS_H
@@ -10,9 +10,9 @@
 #include "rpc/schema.h"
 
 struct meta {
-    char *name;          /* "V/B": the key without its plural */
-    char *uid;           /* UUID; of a block its GBID, of a volume the GlusterFS volume id. Survives a rename */
-    uint64_t revision;   /* of the store; set on read, never stored inside the value */
+    char *name;        /* "V/B": the key without its plural */
+    char *uid;         /* UUID; of a block its GBID, of a volume the GlusterFS volume id. Survives a rename */
+    uint64_t revision; /* of the store; set on read, never stored inside the value */
     uint64_t generation; /* grows with every change of the spec */
     int64_t created;     /* milliseconds since the epoch */
     bool deleting;       /* marked for deletion: reconcilers release, then the record goes */
@@ -26,7 +26,8 @@ enum node_state { NODE_ENABLED, NODE_STOPPED };
 extern const char *const node_state_words[];
 
 struct node_spec {
-    int state; /* enum node_state: stopped means that nothing is served from it and its devices are unmounted */
+    int state; /* enum node_state: stopped means that nothing is served from it and its devices are unmounted
+                */
     struct string_list addresses; /* where its bricks and exports listen; the first is advertised */
     char *zone;
 };
@@ -46,7 +47,8 @@ struct node {
 
 struct device_spec {
     char *path;          /* absolute: a block device, or a regular file used through a loop device */
-    uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on delete */
+    uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
+                            delete */
 };
 
 struct device_status {
@@ -97,7 +99,7 @@ struct volume_status {
     uint64_t size, free;
     uint64_t provisioned; /* the sum of the sizes of its blocks */
     uint64_t blocks;
-    uint64_t heal_pending; /* the largest count of its bricks */
+    uint64_t heal_pending;     /* the largest count of its bricks */
     struct object_list bricks; /* of struct brick_status */
     uint64_t observed_generation;
     char *error;
@@ -148,7 +150,8 @@ struct export_status {
     char *error;
 };
 
-struct export {
+struct export
+{
     struct meta meta;
     struct export_spec spec;
     struct export_status status;
@@ -164,7 +167,7 @@ struct job_spec {
 };
 
 struct job_status {
-    char *phase; /* "pending", "running", "succeeded", "failed", "canceled" */
+    char *phase;          /* "pending", "running", "succeeded", "failed", "canceled" */
     uint64_t done, total; /* bytes */
     int64_t started, finished;
     char *error;
@@ -178,9 +181,9 @@ struct job {
 
 struct object_type {
     enum object_kind kind;
-    const char *word;   /* "block" */
-    const char *plural; /* "blocks": the first part of the key and of the API path */
-    unsigned parts;     /* of the name: 2 for V/B */
+    const char *word;            /* "block" */
+    const char *plural;          /* "blocks": the first part of the key and of the API path */
+    unsigned parts;              /* of the name: 2 for V/B */
     const struct schema *schema; /* of the whole object; its fields are name, uid, …, spec, status */
 };
 
