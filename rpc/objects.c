@@ -88,6 +88,8 @@ OBJECT_SCHEMA(node, "Node", "A machine that runs blockd");
 static const struct field device_spec_fields[] = {
     {"path", FIELD_STRING, OF(device_spec, path), FIELD_REQUIRED, 2, 4000,
      .help = "Block device, or image file used through a loop device"},
+    {"destroy_existing_data", FIELD_BOOL, OF(device_spec, destroy_existing_data), FIELD_OPTIONAL,
+     .help = "It may be formatted although it holds something else"},
     {"image_size", FIELD_SIZE, OF(device_spec, image_size), FIELD_OPTIONAL,
      .help = "Size of the image file that blockd made"},
     END,
@@ -179,6 +181,10 @@ static const struct field block_spec_fields[] = {
     {"prealloc", FIELD_ENUM, OF(block_spec, prealloc), 0, .words = block_prealloc_words,
      .help = "no: thin; full: space is allocated at once"},
     {"storage", FIELD_STRING, OF(block_spec, storage), 0, 2, 4000, .help = "File in the hosting volume"},
+    {"adopted", FIELD_BOOL, OF(block_spec, adopted), FIELD_OPTIONAL,
+     .help = "The file was there before the block"},
+    {"keep_storage", FIELD_BOOL, OF(block_spec, keep_storage), FIELD_OPTIONAL,
+     .help = "The file stays when the block is deleted"},
     END,
 };
 const struct schema block_spec_schema = {"BlockSpec", sizeof(struct block_spec), block_spec_fields,
@@ -186,6 +192,7 @@ const struct schema block_spec_schema = {"BlockSpec", sizeof(struct block_spec),
 
 static const struct field block_status_fields[] = {
     PHASE(block_status, "pending, preallocating, ready, failed"),
+    {"job", FIELD_NAME, OF(block_status, job), FIELD_OPTIONAL, .help = "The job that preallocates it"},
     {"size", FIELD_SIZE, OF(block_status, size), 0, .help = "Bytes of its file"},
     {"used", FIELD_SIZE, OF(block_status, used), FIELD_OPTIONAL, .help = "Bytes allocated on one replica"},
     OBSERVED(block_status),

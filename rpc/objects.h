@@ -46,7 +46,9 @@ struct node {
 };
 
 struct device_spec {
-    char *path;          /* absolute: a block device, or a regular file used through a loop device */
+    char *path;                 /* absolute: a block device, or a regular file used through a loop device */
+    bool destroy_existing_data; /* consent to format it although it holds something else; until it is
+                                   formatted */
     uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
                             delete */
 };
@@ -119,10 +121,13 @@ struct block_spec {
     uint64_t block_size; /* 512 or 4096 */
     int prealloc;        /* enum block_prealloc */
     char *storage;       /* file in the hosting volume; /block-store/GBID, or the one that was adopted */
+    bool adopted;        /* the file was there before: it is never made, and its size is its own */
+    bool keep_storage;   /* on deletion the file stays */
 };
 
 struct block_status {
     char *phase;   /* "pending", "preallocating", "ready", "failed" */
+    char *job;     /* name of the job that preallocates it, while there is one */
     uint64_t size; /* of the file, once it is there */
     uint64_t used; /* bytes allocated on one replica; filled in when one block is read, 0 in lists */
     uint64_t observed_generation;
