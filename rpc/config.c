@@ -355,7 +355,8 @@ static int parse_file(const char *path, struct config *config, struct error **re
     struct parser parser = {.path = path, .next = text, .config = config};
     int bad_line = ini_parse_stream(next_line, &parser, on_key, &parser);
     cleanup(cleanup_error) struct error *error = parser.error;
-    if (error)
+    /* inih goes on after a line that it does not understand, so a later one may have failed too. */
+    if (error && (bad_line <= 0 || bad_line >= parser.line))
         return error_set(ret_error, error->number, "%s", error->message);
     if (bad_line > 0)
         return error_set(ret_error, EINVAL, "%s:%d: the line is neither [SECTION] nor KEY = VALUE", path,
