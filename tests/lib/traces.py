@@ -56,29 +56,29 @@ def kill(pids, number=signal.SIGKILL):
             os.kill(pid, number)
 
 
-def found(mark, folder):
+def found(mark, folder, variable=MARK):
     """What is there, a word each."""
-    return ([f"process {name} ({pid})" for pid, name in processes(mark).items()]
+    return ([f"process {name} ({pid})" for pid, name in processes(mark, variable).items()]
             + [f"mount {point}" for point in mounts(folder)]
             + [f"loop device {device} of {file}" for device, file in loops(folder)])
 
 
-def settled(mark, folder, seconds=5):
+def settled(mark, folder, seconds=5, variable=MARK):
     """found(), after what is just ending had a moment to end."""
     deadline = time.monotonic() + seconds
-    while (left := found(mark, folder)) and time.monotonic() < deadline:
+    while (left := found(mark, folder, variable)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return left
 
 
-def remove(mark, folder):
+def remove(mark, folder, variable=MARK):
     """Ends and undoes everything that is left, and says what that was."""
-    left = settled(mark, folder, 3)
+    left = settled(mark, folder, 3, variable)
     if not left:
         return []
     deadline = time.monotonic() + 20
-    while found(mark, folder) and time.monotonic() < deadline:
-        kill(processes(mark))
+    while found(mark, folder, variable) and time.monotonic() < deadline:
+        kill(processes(mark, variable))
         for point in mounts(folder):
             subprocess.run(["umount", point], stderr=subprocess.DEVNULL)
         for device, _ in loops(folder):
