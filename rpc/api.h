@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * The API as one table: method, path, who may call, the body that it takes and the one that it gives, and its place on the
- * command line. The daemon's router and validation, /v1/openapi.json, the CLI's nouns with their help, and the manual pages all
- * come from here.
+ * The API as one table: method, path, who may call, the body that it takes and the one that it gives, and its
+ * place on the command line. The daemon's router and validation, /v1/openapi.json, the CLI's nouns with their
+ * help, and the manual pages all come from here.
  */
 #ifndef BLOCKD_RPC_API_H
 #define BLOCKD_RPC_API_H
@@ -46,29 +46,37 @@ enum api_op {
 };
 
 /* Bits: a route's `roles` are those that may call it beside admin, who may call all. */
-enum api_role { ROLE_ADMIN = 1 << 0, ROLE_NODE = 1 << 1, ROLE_CSI = 1 << 2, ROLE_METRICS = 1 << 3, ROLE_ANYONE = 1 << 4 };
+enum api_role {
+    ROLE_ADMIN = 1 << 0,
+    ROLE_NODE = 1 << 1,
+    ROLE_CSI = 1 << 2,
+    ROLE_METRICS = 1 << 3,
+    ROLE_ANYONE = 1 << 4
+};
 
 enum api_response {
     RESPONSE_OBJECT, /* one of `response` */
-    RESPONSE_LIST,   /* {"items":[...],"revision":N}; with ?watch=1 a stream of {"type":"put|delete","key":..,"object":..} */
+    RESPONSE_LIST,   /* {"items":[...],"revision":N}; with ?watch=1 a stream of
+                        {"type":"put|delete","key":..,"object":..} */
     RESPONSE_TEXT,   /* not JSON */
 };
 
 struct api_route {
     enum api_op op;
-    const char *method;             /* "GET", "POST", "PATCH", "DELETE" */
-    const char *path;               /* "/v1/blocks/{volume}/{block}" */
-    const char *noun, *verb;        /* command line: "block", "info"; NULL: not offered there */
-    unsigned roles;                 /* enum api_role */
-    const struct schema *query;     /* query parameters; NULL: none */
-    const struct schema *request;   /* JSON body; NULL: none */
-    const struct schema *response;  /* of one object */
+    const char *method;            /* "GET", "POST", "PATCH", "DELETE" */
+    const char *path;              /* "/v1/blocks/{volume}/{block}" */
+    const char *noun, *verb;       /* command line: "block", "info"; NULL: not offered there */
+    unsigned roles;                /* enum api_role */
+    const struct schema *query;    /* query parameters; NULL: none */
+    const struct schema *request;  /* JSON body; NULL: none */
+    const struct schema *response; /* of one object */
     enum api_response response_kind;
-    const char *help;               /* one line, imperative */
+    const char *help; /* one line, imperative */
 };
 extern const struct api_route api_routes[API_OP_COUNT]; /* row I has op I */
 
-/* More words of the command line that are a route with a fixed body: `volume start V` is PATCH {"state":"started"}. */
+/* More words of the command line that are a route with a fixed body: `volume start V` is PATCH
+ * {"state":"started"}. */
 struct api_alias {
     const char *noun, *verb;
     enum api_op op;
@@ -83,7 +91,8 @@ struct api_match {
     char *arguments[API_PATH_ARGUMENTS]; /* percent-decoded and checked names, in the order of the path */
 };
 /* -ENOENT: no such path; -EOPNOTSUPP: the path exists with other methods; -EINVAL: a part is no name. */
-int api_route_find(const char *method, const char *path, struct api_match *ret_match, struct error **ret_error);
+int api_route_find(const char *method, const char *path, struct api_match *ret_match,
+                   struct error **ret_error);
 void api_match_clear(struct api_match *match);
 
 /* The OpenAPI 3.0 document. A new reference. */
@@ -100,10 +109,10 @@ struct change_query {
 extern const struct schema change_query_schema;
 
 struct list_query {
-    bool watch;         /* stream changes, one JSON object a line */
-    uint64_t after;     /* with watch: from this revision on */
-    uint64_t limit;     /* at most so many items; 0: all */
-    char *start;        /* with limit: after this name */
+    bool watch;     /* stream changes, one JSON object a line */
+    uint64_t after; /* with watch: from this revision on */
+    uint64_t limit; /* at most so many items; 0: all */
+    char *start;    /* with limit: after this name */
 };
 extern const struct schema list_query_schema;
 
@@ -124,8 +133,9 @@ extern const struct schema device_create_schema;
 
 struct volume_create {
     char *name;
-    int template_name;          /* enum volume_template */
-    struct string_list devices; /* "NODE/DEVICE" or "DEVICE" of this node, in brick order; empty: the planner picks */
+    int template_name; /* enum volume_template */
+    struct string_list
+        devices; /* "NODE/DEVICE" or "DEVICE" of this node, in brick order; empty: the planner picks */
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node */
 };
@@ -139,11 +149,11 @@ extern const struct schema volume_patch_schema;
 
 struct block_create {
     char *volume, *name;
-    uint64_t size;             /* with `storage`: 0, the file's */
+    uint64_t size; /* with `storage`: 0, the file's */
     uint64_t block_size;
-    int prealloc;              /* enum block_prealloc */
-    char *storage;             /* an existing file of the hosting volume to adopt */
-    struct string_list hosts;  /* nodes (name or address) that export it over NBD from the start */
+    int prealloc;             /* enum block_prealloc */
+    char *storage;            /* an existing file of the hosting volume to adopt */
+    struct string_list hosts; /* nodes (name or address) that export it over NBD from the start */
 };
 extern const struct schema block_create_schema;
 

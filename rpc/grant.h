@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
  * The grant: the file by which blockd tells a data-path process what it may open, and how. It lies at
- * RUN_DIR/grants/V/B.json (mode 0600), appears and changes by rename, and its removal is the revocation. The process reads it
- * when a client asks for the export "V/B", and follows changes by inotify(7): it never asks blockd.
+ * RUN_DIR/grants/V/B.json (mode 0600), appears and changes by rename, and its removal is the revocation. The
+ * process reads it when a client asks for the export "V/B", and follows changes by inotify(7): it never asks
+ * blockd.
  */
 #ifndef BLOCKD_RPC_GRANT_H
 #define BLOCKD_RPC_GRANT_H

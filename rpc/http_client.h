@@ -13,18 +13,19 @@ void http_client_free(struct http_client *client);
 DEFINE_CLEANUP(struct http_client *, cleanup_http_client, http_client_free)
 
 struct http_call {
-    const char *method, *path; /* path with its query, percent-encoded */
-    const char *body;          /* NULL: none; sent as application/json */
+    const char *method, *path;   /* path with its query, percent-encoded */
+    const char *body;            /* NULL: none; sent as application/json */
     const char *idempotency_key; /* NULL: none */
-    int timeout_ms;
-    /* When given, parts of the body come here as they arrive, and ret_body stays empty. Non-zero ends the call. */
+    int timeout_ms;              /* of the whole call; 0: none, for streams */
+    /* When given, parts of the body come here as they arrive, and ret_body stays empty. Non-zero ends the
+     * call. */
     int (*chunk)(void *data, const char *bytes, size_t length);
     void *chunk_data;
 };
 
 /*
- * 0 with the HTTP status whatever it is; -ECONNREFUSED when nobody listens ("is blockd running?"), -EACCES when the socket is
- * not for this user, -ETIMEDOUT, -EIO otherwise.
+ * 0 with the HTTP status whatever it is; -ECONNREFUSED when nobody listens ("is blockd running?"), -EACCES
+ * when the socket is not for this user, -ETIMEDOUT, -EIO otherwise.
  */
 int http_client_call(struct http_client *client, const struct http_call *call, unsigned *ret_status,
                      struct strbuf *ret_body, struct error **ret_error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * HTTP/1.1 over a listening socket, on libmicrohttpd (http_server.c, the only file that knows it). One thread a connection
- * while it is busy, so that a handler may block (?wait=, ?watch=). Limits: connections, body size, header size, idle time.
+ * HTTP/1.1 over a listening socket, on libmicrohttpd (http_server.c, the only file that knows it). One thread
+ * a connection while it is busy, so that a handler may block (?wait=, ?watch=). Limits: connections, body
+ * size, header size, idle time.
  */
 #ifndef BLOCKD_RPC_HTTP_SERVER_H
 #define BLOCKD_RPC_HTTP_SERVER_H
@@ -15,7 +16,7 @@
 struct http_server;
 
 struct http_request {
-    const char *method, *path; /* path as sent, without the query */
+    const char *method, *path; /* "GET" for HEAD too; path as sent, without the query */
     const char *body;          /* NUL terminated; "" when there is none */
     size_t body_length;
     bool peer_known; /* the peer's credentials (SO_PEERCRED) are known: a unix socket */
@@ -34,11 +35,13 @@ int http_request_query(const struct http_request *request, http_query_visit visi
 struct http_response {
     unsigned status;          /* 200 unless set */
     const char *content_type; /* static; "application/json" unless set */
+    const char *allow;        /* static; methods of the path, for a 405; NULL: no such header */
     char *body;               /* malloc()ed, taken by the server; NULL: empty */
     size_t body_length;
     /*
-     * Streaming instead of a body: called again and again on the connection's thread, may block for up to a second at a time,
-     * returns bytes written to buffer, 0 to be called again, or -1 to end the stream. stream_free runs once at the end.
+     * Streaming instead of a body: called again and again on the connection's thread, may block for up to a
+     * second at a time, returns bytes written to buffer, 0 to be called again, or -1 to end the stream.
+     * stream_free runs once at the end.
      */
     ssize_t (*stream)(void *data, char *buffer, size_t size);
     void (*stream_free)(void *data);
@@ -57,7 +60,8 @@ struct http_server_options {
     void *handler_data;
 };
 
-int http_server_start(const struct http_server_options *options, struct http_server **ret_server, struct error **ret_error);
+int http_server_start(const struct http_server_options *options, struct http_server **ret_server,
+                      struct error **ret_error);
 /* Stops accepting, ends streams, waits for running handlers. NULL is allowed. */
 void http_server_stop(struct http_server *server);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the envelope.
- * An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
+ * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the
+ * envelope. An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
  * nodes/N, devices/N/D, volumes/V, blocks/V/B, exports/N/V/B, jobs/ID.
  */
 #ifndef BLOCKD_RPC_OBJECTS_H
@@ -10,9 +10,9 @@
 #include "rpc/schema.h"
 
 struct meta {
-    char *name;          /* "V/B": the key without its plural */
-    char *uid;           /* UUID; of a block its GBID, of a volume the GlusterFS volume id. Survives a rename */
-    uint64_t revision;   /* of the store; set on read, never stored inside the value */
+    char *name;        /* "V/B": the key without its plural */
+    char *uid;         /* UUID; of a block its GBID, of a volume the GlusterFS volume id. Survives a rename */
+    uint64_t revision; /* of the store; set on read, never stored inside the value */
     uint64_t generation; /* grows with every change of the spec */
     int64_t created;     /* milliseconds since the epoch */
     bool deleting;       /* marked for deletion: reconcilers release, then the record goes */
@@ -26,7 +26,8 @@ enum node_state { NODE_ENABLED, NODE_STOPPED };
 extern const char *const node_state_words[];
 
 struct node_spec {
-    int state; /* enum node_state: stopped means that nothing is served from it and its devices are unmounted */
+    int state; /* enum node_state: stopped means that nothing is served from it and its devices are unmounted
+                */
     struct string_list addresses; /* where its bricks and exports listen; the first is advertised */
     char *zone;
 };
@@ -45,8 +46,11 @@ struct node {
 };
 
 struct device_spec {
-    char *path;          /* absolute: a block device, or a regular file used through a loop device */
-    uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on delete */
+    char *path;                 /* absolute: a block device, or a regular file used through a loop device */
+    bool destroy_existing_data; /* consent to format it although it holds something else; until it is
+                                   formatted */
+    uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
+                            delete */
 };
 
 struct device_status {
@@ -97,7 +101,7 @@ struct volume_status {
     uint64_t size, free;
     uint64_t provisioned; /* the sum of the sizes of its blocks */
     uint64_t blocks;
-    uint64_t heal_pending; /* the largest count of its bricks */
+    uint64_t heal_pending;     /* the largest count of its bricks */
     struct object_list bricks; /* of struct brick_status */
     uint64_t observed_generation;
     char *error;
@@ -117,10 +121,13 @@ struct block_spec {
     uint64_t block_size; /* 512 or 4096 */
     int prealloc;        /* enum block_prealloc */
     char *storage;       /* file in the hosting volume; /block-store/GBID, or the one that was adopted */
+    bool adopted;        /* the file was there before: it is never made, and its size is its own */
+    bool keep_storage;   /* on deletion the file stays */
 };
 
 struct block_status {
     char *phase;   /* "pending", "preallocating", "ready", "failed" */
+    char *job;     /* name of the job that preallocates it, while there is one */
     uint64_t size; /* of the file, once it is there */
     uint64_t used; /* bytes allocated on one replica; filled in when one block is read, 0 in lists */
     uint64_t observed_generation;
@@ -148,7 +155,8 @@ struct export_status {
     char *error;
 };
 
-struct export {
+struct export
+{
     struct meta meta;
     struct export_spec spec;
     struct export_status status;
@@ -164,7 +172,7 @@ struct job_spec {
 };
 
 struct job_status {
-    char *phase; /* "pending", "running", "succeeded", "failed", "canceled" */
+    char *phase;          /* "pending", "running", "succeeded", "failed", "canceled" */
     uint64_t done, total; /* bytes */
     int64_t started, finished;
     char *error;
@@ -178,9 +186,9 @@ struct job {
 
 struct object_type {
     enum object_kind kind;
-    const char *word;   /* "block" */
-    const char *plural; /* "blocks": the first part of the key and of the API path */
-    unsigned parts;     /* of the name: 2 for V/B */
+    const char *word;            /* "block" */
+    const char *plural;          /* "blocks": the first part of the key and of the API path */
+    unsigned parts;              /* of the name: 2 for V/B */
     const struct schema *schema; /* of the whole object; its fields are name, uid, …, spec, status */
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * A table of fields describes a C structure: its JSON form, its limits, its help. From that one table come the decoder
- * with its validation, the encoder, the destructor, the copy, the OpenAPI document, and the options of the command line.
+ * A table of fields describes a C structure: its JSON form, its limits, its help. From that one table come
+ * the decoder with its validation, the encoder, the destructor, the copy, the OpenAPI document, and the
+ * options of the command line.
  *
  * Pure functions; json_t follows jansson's reference rules.
  */
@@ -33,7 +34,7 @@ enum field_type {
 enum field_flags {
     FIELD_REQUIRED = 1 << 0, /* decoding fails without it */
     FIELD_OPTIONAL = 1 << 1, /* left out of the JSON when zero, NULL or empty */
-    FIELD_HIDDEN   = 1 << 2, /* not offered on the command line (set by its own word there) */
+    FIELD_HIDDEN = 1 << 2,   /* not offered on the command line (set by its own word there) */
 };
 
 struct object_list {
@@ -62,10 +63,11 @@ struct schema {
 };
 
 /*
- * Reads JSON into *object, which the caller has filled with defaults; members that are absent keep theirs. An unknown
- * member, a wrong type, a value out of its limits and a missing required member are -EINVAL, with the member's path in the
- * message. On failure the object may be partly changed, and is still valid for schema_clear().
- * If ret_present is given, bit I is set there when the table's field I was in the JSON (tables have at most 64 fields).
+ * Reads JSON into *object, which the caller has filled with defaults; members that are absent keep theirs. An
+ * unknown member, a wrong type, a value out of its limits and a missing required member are -EINVAL, with the
+ * member's path in the message. On failure the object may be partly changed, and is still valid for
+ * schema_clear(). If ret_present is given, bit I is set there when the table's field I was in the JSON
+ * (tables have at most 64 fields).
  */
 int schema_decode(const struct schema *schema, const json_t *json, void *object, uint64_t *ret_present,
                   struct error **ret_error);
@@ -85,7 +87,8 @@ void schema_copy(const struct schema *schema, void *to, const void *from);
 /* The index of a word in an enumeration's list, or -1. */
 int enum_parse(const char *const words[], const char *word);
 
-/* Appends a zeroed element to an object list and returns it; `size` is the element's. Moves earlier elements. */
+/* Appends a zeroed element to an object list and returns it; `size` is the element's. Moves earlier elements.
+ */
 void *object_list_add(struct object_list *list, size_t size);
 
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * The file-volume engine on this node: devices, bricks, self-heal daemon, volfiles, and the supervision of processes.
- * It knows objects (rpc/objects.h) and this machine, and nothing of the store or the API. Every call is idempotent: it looks
- * at what is there and does what is missing, so that a reconciler may repeat it after a crash at any step.
+ * The file-volume engine on this node: devices, bricks, self-heal daemon, volfiles, and the supervision of
+ * processes. It knows objects (rpc/objects.h) and this machine, and nothing of the store or the API. Every
+ * call is idempotent: it looks at what is there and does what is missing, so that a reconciler may repeat it
+ * after a crash at any step.
  *
- * Threads: any thread may call; calls that work on one device or one volume are serialised inside. Calls marked "blocks" run
- * programs or wait for the kernel. Callbacks to the caller come on the supervisor's thread.
+ * Threads: any thread may call; calls that work on one device or one volume are serialised inside. Calls
+ * marked "blocks" run programs or wait for the kernel. Callbacks to the caller come on the supervisor's
+ * thread.
  */
 #ifndef BLOCKD_ENGINE_H
 #define BLOCKD_ENGINE_H
@@ -15,7 +17,8 @@
 
 struct engine;
 
-/* Something that the engine watches changed (a process came up or went down): the owner should refresh status. */
+/* Something that the engine watches changed (a process came up or went down): the owner should refresh
+ * status. */
 typedef void (*engine_changed)(void *data);
 
 struct engine_options {
@@ -35,19 +38,21 @@ DEFINE_CLEANUP(struct engine *, cleanup_engine, engine_free)
 /* ---- Devices ---- */
 
 /*
- * Looks at what is at device->spec.path without changing it: -ENOENT when there is nothing, -EBUSY when it is mounted or in
- * use elsewhere, -EEXIST (naming what was found, e.g. "an ext4 file system labelled data") when it holds data that blockd did not
- * put there for this device. An image file that must be made passes when its folder exists and has room.
+ * Looks at what is at device->spec.path without changing it: -ENOENT when there is nothing, -EBUSY when it is
+ * mounted or in use elsewhere, -EEXIST (naming what was found, e.g. "an ext4 file system labelled data") when
+ * it holds data that blockd did not put there for this device. An image file that must be made passes when
+ * its folder exists and has room.
  */
 int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error);
 
 /*
- * Makes the device ready: image file and loop device where asked for, XFS with reflink when it is not formatted for this device
- * yet (`destroy` allows to overwrite other data), mount under STATE_DIR/devices/NAME. Fills *ret_status (phase "ready"). Once
- * formatted, the file system is known by its UUID: `device->status.uuid` set and another one found is -ESTALE. Blocks.
+ * Makes the device ready: image file and loop device where asked for, XFS with reflink when it is not
+ * formatted for this device yet (`destroy` allows to overwrite other data), mount under
+ * STATE_DIR/devices/NAME. Fills *ret_status (phase "ready"). Once formatted, the file system is known by its
+ * UUID: `device->status.uuid` set and another one found is -ESTALE. Blocks.
  */
-int engine_device_up(struct engine *engine, const struct device *device, bool destroy, struct device_status *ret_status,
-                     struct error **ret_error);
+int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
+                     struct device_status *ret_status, struct error **ret_error);
 /* Unmounts and detaches; the data stays. -EBUSY while a brick runs on it. Blocks. */
 int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error);
 /* engine_device_down(), then wipes blockd's signature and removes an image file that blockd made. Blocks. */
@@ -59,17 +64,19 @@ int engine_device_status(struct engine *engine, const struct device *device, str
 /* ---- Hosting volumes ---- */
 
 /*
- * Writes the volfiles of a volume that is to run, prepares the local brick folders (with volume id and indices) and tells the
- * supervisor to keep the local bricks running. Returns once they were asked to start, not once they serve.
- * `nodes` gives the address of every node that has a brick.
+ * Writes the volfiles of a volume that is to run, prepares the local brick folders (with volume id and
+ * indices) and tells the supervisor to keep the local bricks running. Returns once they were asked to start,
+ * not once they serve. `nodes` gives the address of every node that has a brick.
  */
-int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes, size_t node_count,
-                     struct error **ret_error);
+int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                     size_t node_count, struct error **ret_error);
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
-/* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data. Blocks. */
+/* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
+ * Blocks. */
 int engine_volume_erase(struct engine *engine, const struct volume *volume, struct error **ret_error);
-/* Live state of the local bricks (process, port, heal index, space) and the phase that follows from it. Cheap. */
+/* Live state of the local bricks (process, port, heal index, space) and the phase that follows from it.
+ * Cheap. */
 int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
                          struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
@@ -78,11 +85,11 @@ char *engine_client_volfile(struct engine *engine, const char *volume);
 /* ---- What runs beside the bricks ---- */
 
 /*
- * Tells which volumes the node's self-heal daemon serves (those with more than one replica that are up); it is restarted when
- * the set or a volfile changed, and stopped when the set is empty.
+ * Tells which volumes the node's self-heal daemon serves (those with more than one replica that are up); it
+ * is restarted when the set or a volfile changed, and stopped when the set is empty.
  */
-int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count, const struct node *nodes,
-                   size_t node_count, struct error **ret_error);
+int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
+                   const struct node *nodes, size_t node_count, struct error **ret_error);
 
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);
@@ -90,7 +97,7 @@ int engine_nbd_down(struct engine *engine, struct error **ret_error);
 
 /* What the supervisor knows about one of its processes: for status and metrics. */
 struct engine_process {
-    char name[96]; /* "brick demo/node1/d1", "self-heal", "nbd" */
+    char name[96];  /* "brick demo/node1/d1", "self-heal", "nbd" */
     char state[16]; /* "starting", "running", "backoff", "stopping", "stopped" */
     pid_t pid;      /* 0 when none */
     uint64_t restarts;

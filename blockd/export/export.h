@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * What this node offers to clients. One driver a protocol behind a vtable (export_priv.h); for NBD an export is its grant,
- * which blockd-nbd follows. Calls are idempotent; any thread.
+ * What this node offers to clients. One driver a protocol behind a vtable (export_priv.h); for NBD an export
+ * is its grant, which blockd-nbd follows. Calls are idempotent; any thread.
  */
 #ifndef BLOCKD_EXPORT_H
 #define BLOCKD_EXPORT_H
@@ -16,20 +16,21 @@ int exports_new(const struct config *config, struct exports **ret_exports, struc
 void exports_free(struct exports *exports);
 DEFINE_CLEANUP(struct exports *, cleanup_exports, exports_free)
 
-/* Offers the block as the grant says, or changes what is offered (a new size reaches clients when they reconnect). */
+/* Offers the block as the grant says, or changes what is offered (a new size reaches clients when they
+ * reconnect). */
 int export_up(struct exports *exports, const struct export *export, const struct grant *grant,
               struct error **ret_error);
 /*
- * Withdraws it. Returns 0 once no client has it open any more: connected clients are cut off. -EAGAIN when the server did not
- * confirm in time. Blocks for at most two seconds.
+ * Withdraws it. Returns 0 once no client has it open any more: connected clients are cut off. -EAGAIN when
+ * the server did not confirm in time. Blocks for at most two seconds.
  */
 int export_down(struct exports *exports, const char *volume, const char *block, struct error **ret_error);
 /* Live state: is it granted, and does the server answer. Fills phase and uri. */
 int export_status(struct exports *exports, const struct export *export, struct export_status *ret_status,
                   struct error **ret_error);
 /* Removes grants for which `wanted` returns false: what a crash or an older state left behind. */
-int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block), void *data,
-                 struct error **ret_error);
+int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block),
+                 void *data, struct error **ret_error);
 /* The servers' own metrics in Prometheus' text format; "" when none runs. The caller's. */
 char *export_metrics(struct exports *exports);
 

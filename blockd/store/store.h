@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * The one place of truth: keys and JSON values, each with a revision, changed by compare-and-set transactions and watched.
- * Backends: SQLite here; etcd v3 in a cluster. The contract tests (tests/contract) run over every backend.
+ * The one place of truth: keys and JSON values, each with a revision, changed by compare-and-set transactions
+ * and watched. Backends: SQLite here; etcd v3 in a cluster. The contract tests (tests/contract) run over
+ * every backend.
  *
- * Revisions are numbers that grow with every transaction of the whole store, as in etcd. A key's revision is that of its last
- * change; 0 means "is not there".
+ * Revisions are numbers that grow with every transaction of the whole store, as in etcd. A key's revision is
+ * that of its last change; 0 means "is not there".
  *
  * Threads: any thread may call, at once. Calls block for the disk (or network).
  */
@@ -20,7 +21,8 @@ struct store;
 
 /* "sqlite:/path/of/file". The file and its folder are made with mode 0600 and 0700. */
 int store_open(const char *url, struct store **ret_store, struct error **ret_error);
-/* No call may be under way. Open watches are ended first (their callback does not run again). NULL is allowed. */
+/* No call may be under way. Open watches are ended first (their callback does not run again). NULL is
+ * allowed. */
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, cleanup_store, store_close)
 
@@ -45,25 +47,26 @@ struct store_list {
 void store_list_clear(struct store_list *list);
 
 /*
- * Keys that begin with `prefix`, in order, at most `limit` (0: all) and after the key `after` (NULL: from the start) for pages.
+ * Keys that begin with `prefix`, in order, at most `limit` (0: all) and after the key `after` (NULL: from the
+ * start) for pages.
  */
-int store_list(struct store *store, const char *prefix, const char *after, size_t limit, struct store_list *ret_list,
-               struct error **ret_error);
+int store_list(struct store *store, const char *prefix, const char *after, size_t limit,
+               struct store_list *ret_list, struct error **ret_error);
 
 /* ---- Transactions ---- */
 
 struct store_op {
     enum { STORE_PUT, STORE_DELETE, STORE_CHECK } kind;
     const char *key;
-    const char *value;  /* STORE_PUT only */
-    bool compare;       /* the key must have `revision` now (0: must not be there); STORE_CHECK always compares */
+    const char *value; /* STORE_PUT only */
+    bool compare; /* the key must have `revision` now (0: must not be there); STORE_CHECK always compares */
     uint64_t revision;
-    int64_t lease;      /* STORE_PUT: the key goes when this lease ends; 0: none */
+    int64_t lease; /* STORE_PUT: the key goes when this lease ends; 0: none */
 };
 
 /*
- * All operations or none; durable when it returns. -ESTALE when a comparison fails; the message names the key. A key may be
- * named once only. *ret_revision (may be NULL) is the revision of every key that was put.
+ * All operations or none; durable when it returns. -ESTALE when a comparison fails; the message names the
+ * key. A key may be named once only. *ret_revision (may be NULL) is the revision of every key that was put.
  */
 int store_commit(struct store *store, const struct store_op *ops, size_t count, uint64_t *ret_revision,
                  struct error **ret_error);
@@ -78,12 +81,14 @@ struct store_event {
 };
 
 /*
- * Runs on a thread of the store, in the order of revisions, once per change of a key with the prefix after `after_revision`. It may
- * call the store, but not store_watch_end(). `event` NULL says: changes were missed (compaction), list again.
+ * Runs on a thread of the store, in the order of revisions, once per change of a key with the prefix after
+ * `after_revision`. It may call the store, but not store_watch_end(). `event` NULL says: changes were missed
+ * (compaction), list again.
  */
 typedef void (*store_watch_callback)(void *data, const struct store_event *event);
-int store_watch(struct store *store, const char *prefix, uint64_t after_revision, store_watch_callback callback, void *data,
-                struct store_watch **ret_watch, struct error **ret_error);
+int store_watch(struct store *store, const char *prefix, uint64_t after_revision,
+                store_watch_callback callback, void *data, struct store_watch **ret_watch,
+                struct error **ret_error);
 /* When it returns the callback runs no more. */
 void store_watch_end(struct store_watch *watch);
 
@@ -91,7 +96,8 @@ void store_watch_end(struct store_watch *watch);
 
 /* A lease ends `seconds` after its last renewal, and its keys are then deleted as in a transaction. */
 int store_lease_grant(struct store *store, unsigned seconds, int64_t *ret_lease, struct error **ret_error);
-int store_lease_renew(struct store *store, int64_t lease, struct error **ret_error); /* -ENOENT: it has ended */
+int store_lease_renew(struct store *store, int64_t lease,
+                      struct error **ret_error); /* -ENOENT: it has ended */
 int store_lease_revoke(struct store *store, int64_t lease, struct error **ret_error);
 
 #endif

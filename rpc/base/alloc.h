@@ -12,6 +12,7 @@ void *xrealloc(void *pointer, size_t count, size_t size) __attribute__((returns_
 char *xstrdup(const char *string);
 char *xstrndup(const char *string, size_t length) __attribute__((returns_nonnull));
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
-char *xvasprintf(const char *format, va_list arguments) __attribute__((format(printf, 1, 0), returns_nonnull));
+char *xvasprintf(const char *format, va_list arguments)
+    __attribute__((format(printf, 1, 0), returns_nonnull));
 
 #endif

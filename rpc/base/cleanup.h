@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * Scope cleanup: a variable declared with one of these attributes is released when its scope ends, on every path.
- * Where ownership moves on, steal_ptr() or steal_fd() says so at the place where it happens.
+ * Scope cleanup: a variable declared with one of these attributes is released when its scope ends, on every
+ * path. Where ownership moves on, steal_ptr() or steal_fd() says so at the place where it happens.
  */
 #ifndef BLOCKD_BASE_CLEANUP_H
 #define BLOCKD_BASE_CLEANUP_H

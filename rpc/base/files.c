@@ -77,7 +77,8 @@ int file_write_atomic(const char *path, const char *text, mode_t mode, struct er
     }
     autoclose int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder_fd < 0 || fsync(folder_fd) < 0)
-        return error_set(ret_error, errno, "cannot make the new name of %s durable: %s", path, strerror(errno));
+        return error_set(ret_error, errno, "cannot make the new name of %s durable: %s", path,
+                         strerror(errno));
     return 0;
 }
 

@@ -11,7 +11,8 @@
 /* Reads a file of at most `limit` bytes; -EFBIG beyond. The result is NUL terminated and the caller's. */
 int file_read(const char *path, size_t limit, char **ret_text, size_t *ret_length, struct error **ret_error);
 
-/* Replaces a file in one step: temporary name, fsync, rename, fsync of the folder. A reader sees old or new, never half. */
+/* Replaces a file in one step: temporary name, fsync, rename, fsync of the folder. A reader sees old or new,
+ * never half. */
 int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error);
 
 /* As file_write_atomic(), but leaves the file alone when it holds that text already. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * Logging to standard error. Under systemd (JOURNAL_STREAM is set) each line begins with its priority as "<N>"
- * (sd-daemon(3)); elsewhere with the time and a word. One write(2) a line, so that threads do not mix their lines.
- * Only api/, main and supervision call this; libraries return errors.
+ * Logging to standard error. Under systemd (JOURNAL_STREAM is set) each line begins with its priority as
+ * "<N>" (sd-daemon(3)); elsewhere with the time and a word. One write(2) a line, so that threads do not mix
+ * their lines. Only api/, main and supervision call this; libraries return errors.
  */
 #ifndef BLOCKD_BASE_LOG_H
 #define BLOCKD_BASE_LOG_H

@@ -20,8 +20,8 @@ enum source_kind { SOURCE_FD, SOURCE_TIMER, SOURCE_SIGNALS };
 struct loop_source {
     struct loop *loop;
     enum source_kind kind;
-    int fd;      /* owned unless SOURCE_FD */
-    bool ended;  /* waits in loop->ended for the end of this turn */
+    int fd;     /* owned unless SOURCE_FD */
+    bool ended; /* waits in loop->ended for the end of this turn */
     void *data;
     union {
         loop_fd_callback on_fd;
@@ -197,8 +197,8 @@ int loop_run(struct loop *loop, struct error **ret_error)
     return 0;
 }
 
-static int add(struct loop *loop, struct loop_source *source, uint32_t events, struct loop_source **ret_source,
-               struct error **ret_error)
+static int add(struct loop *loop, struct loop_source *source, uint32_t events,
+               struct loop_source **ret_source, struct error **ret_error)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, source->fd, &event) < 0) {

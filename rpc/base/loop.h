@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * An event loop on epoll(7): descriptors, one-shot timers, signals, and functions posted from other threads. A loop belongs
- * to the thread that runs it: every call is made there, or before loop_run(), except loop_post() and loop_stop(), which any
- * thread may call. Callbacks run on that thread, one at a time, and must not block.
+ * An event loop on epoll(7): descriptors, one-shot timers, signals, and functions posted from other threads.
+ * A loop belongs to the thread that runs it: every call is made there, or before loop_run(), except
+ * loop_post() and loop_stop(), which any thread may call. Callbacks run on that thread, one at a time, and
+ * must not block.
  */
 #ifndef BLOCKD_BASE_LOOP_H
 #define BLOCKD_BASE_LOOP_H
@@ -36,12 +37,14 @@ int loop_add_timer(struct loop *loop, loop_callback callback, void *data, struct
                    struct error **ret_error);
 void loop_timer_arm(struct loop_source *source, int64_t delay_ms);
 
-/* Delivers the signals of `set` to the callback instead of a handler; the caller has blocked them in every thread. */
+/* Delivers the signals of `set` to the callback instead of a handler; the caller has blocked them in every
+ * thread. */
 typedef void (*loop_signal_callback)(void *data, int signal);
 int loop_add_signals(struct loop *loop, const sigset_t *set, loop_signal_callback callback, void *data,
                      struct loop_source **ret_source, struct error **ret_error);
 
-/* Ends a source; its callback does not run again. Allowed inside any callback, its own too. NULL is allowed. */
+/* Ends a source; its callback does not run again. Allowed inside any callback, its own too. NULL is allowed.
+ */
 void loop_source_free(struct loop_source *source);
 
 /* Runs callback(data) on the loop's thread soon. Any thread. */

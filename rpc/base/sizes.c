@@ -32,8 +32,9 @@ static int unit_power(const char *unit)
 
 static int malformed(const char *text, struct error **ret_error)
 {
-    return error_set(ret_error, EINVAL, "\"%.64s\" is no size: a number of bytes, or a number with KiB, MiB, GiB, TiB, PiB or EiB",
-                     text);
+    return error_set(
+        ret_error, EINVAL,
+        "\"%.64s\" is no size: a number of bytes, or a number with KiB, MiB, GiB, TiB, PiB or EiB", text);
 }
 
 int size_parse(const char *text, uint64_t *ret_bytes, struct error **ret_error)
@@ -92,12 +93,12 @@ int name_check(const char *what, const char *name, struct error **ret_error)
     if (length == 0)
         return error_set(ret_error, EINVAL, "the %s name is empty", what);
     if (length > NAME_MAX_LENGTH)
-        return error_set(ret_error, EINVAL, "the %s name \"%.32s...\" is longer than %d characters", what, name,
-                         NAME_MAX_LENGTH);
+        return error_set(ret_error, EINVAL, "the %s name \"%.32s...\" is longer than %d characters", what,
+                         name, NAME_MAX_LENGTH);
     if (name[0] == '-')
         return error_set(ret_error, EINVAL, "the %s name \"%s\" begins with \"-\"", what, name);
     if (strspn(name, allowed) != length)
-        return error_set(ret_error, EINVAL, "the %s name \"%s\" may hold letters, digits, \"_\" and \"-\" only", what,
-                         name);
+        return error_set(ret_error, EINVAL,
+                         "the %s name \"%s\" may hold letters, digits, \"_\" and \"-\" only", what, name);
     return 0;
 }

@@ -32,7 +32,8 @@ struct string_list {
 
 /* Copies the string. */
 void string_list_add(struct string_list *list, const char *string);
-void string_list_addf(struct string_list *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void string_list_addf(struct string_list *list, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void string_list_copy(struct string_list *to, const struct string_list *from);
 bool string_list_contains(const struct string_list *list, const char *string);
 /* Splits at each separator; empty parts are kept, an empty string gives no part. */

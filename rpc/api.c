@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+#include "api.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "rpc/base/alloc.h"
+#include "rpc/base/sizes.h"
+
+#define OF(structure, member) offsetof(struct structure, member)
+#define END                                                                                                  \
+    {                                                                                                        \
+        .name = NULL                                                                                         \
+    }
+#define SCHEMA(structure, title, text)                                                                       \
+    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+
+/* ---- Queries ---- */
+
+#define CHANGE_FIELDS(structure)                                                                             \
+    {"wait",                                                                                                 \
+     FIELD_UINT,                                                                                             \
+     OF(structure, wait),                                                                                    \
+     0,                                                                                                      \
+     0,                                                                                                      \
+     3600,                                                                                                   \
+     .help = "Seconds to wait until the change is done or has failed"},                                      \
+        {"revision", FIELD_UINT, OF(structure, revision), 0,                                                 \
+         .help = "Refuse unless the object has this revision"},                                              \
+    {                                                                                                        \
+        "force", FIELD_BOOL, OF(structure, force), 0, .help = "Go on where the change is refused for safety" \
+    }
+
+static const struct field change_query_fields[] = {CHANGE_FIELDS(change_query), END};
+SCHEMA(change_query, "ChangeQuery", "What every change takes");
+
+static const struct field block_delete_query_fields[] = {
+    CHANGE_FIELDS(block_delete_query),
+    {"keep_storage", FIELD_BOOL, OF(block_delete_query, keep_storage), 0,
+     .help = "Leave the file in the hosting volume"},
+    END,
+};
+SCHEMA(block_delete_query, "BlockDeleteQuery", "What the deletion of a block takes");
+
+static const struct field list_query_fields[] = {
+    {"watch", FIELD_BOOL, OF(list_query, watch), 0, .help = "Stream changes, one JSON object a line"},
+    {"after", FIELD_UINT, OF(list_query, after), 0, .help = "With watch: changes after this revision"},
+    {"limit", FIELD_UINT, OF(list_query, limit), 0, 0, 100000, .help = "At most so many items"},
+    {"start", FIELD_STRING, OF(list_query, start), 0, .help = "With limit: items after this name"},
+    END,
+};
+SCHEMA(list_query, "ListQuery", "What a list takes");
+
+/* ---- Bodies ---- */
+
+static const struct field node_patch_fields[] = {
+    {"state", FIELD_ENUM, OF(node_patch, state), 0, .words = node_state_words,
+     .help = "stopped: stop serving, unmount the devices"},
+    {"addresses", FIELD_STRINGS, OF(node_patch, addresses), 0, .max = 16, .help = "IP addresses of the node"},
+    {"zone", FIELD_NAME, OF(node_patch, zone), 0, .help = "Failure domain"},
+    END,
+};
+SCHEMA(node_patch, "NodePatch", "Changes of a node");
+
+static const struct field device_create_fields[] = {
+    {"node", FIELD_NAME, OF(device_create, node), 0, .help = "Node that has it; this one if absent"},
+    {"name", FIELD_NAME, OF(device_create, name), FIELD_REQUIRED, .help = "Name of the device"},
+    {"path", FIELD_STRING, OF(device_create, path), FIELD_REQUIRED, 2, 4000,
+     .help = "Block device (by a stable name, /dev/disk/by-id/...), or an image file"},
+    {"image_size", FIELD_SIZE, OF(device_create, image_size), 0,
+     .help = "Make an image file of this size at the path, for trials"},
+    {"destroy_existing_data", FIELD_BOOL, OF(device_create, destroy_existing_data), 0,
+     .help = "Format it even if it holds data"},
+    END,
+};
+SCHEMA(device_create, "DeviceCreate", "A device to add");
+
+static const struct field volume_create_fields[] = {
+    {"name", FIELD_NAME, OF(volume_create, name), FIELD_REQUIRED, .help = "Name of the volume"},
+    {"template", FIELD_ENUM, OF(volume_create, template_name), 0, .words = volume_template_words,
+     .help = "single, replica3 or arbiter; replica3 if absent"},
+    {"devices", FIELD_STRINGS, OF(volume_create, devices), 0, .max = 64,
+     .help = "DEVICE or NODE/DEVICE of each brick, in order; picked by free space if absent"},
+    {"overcommit", FIELD_RATIO, OF(volume_create, overcommit), 0, 100, 1000000,
+     .help = "Sum of block sizes, as a multiple of the volume's size; 1.0 if absent"},
+    {"allow_same_node", FIELD_BOOL, OF(volume_create, allow_same_node), 0,
+     .help = "Allow several bricks of one set on one node"},
+    END,
+};
+SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
+
+static const struct field volume_patch_fields[] = {
+    {"state", FIELD_ENUM, OF(volume_patch, state), 0, .words = volume_state_words,
+     .help = "started or stopped"},
+    {"overcommit", FIELD_RATIO, OF(volume_patch, overcommit), 0, 100, 1000000,
+     .help = "Sum of block sizes, as a multiple of the volume's size"},
+    END,
+};
+SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");
+
+static const struct field block_create_fields[] = {
+    {"volume", FIELD_NAME, OF(block_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
+    {"name", FIELD_NAME, OF(block_create, name), FIELD_REQUIRED, .help = "Name of the block"},
+    {"size", FIELD_SIZE, OF(block_create, size), 0, .help = "Size; with storage, the file's"},
+    {"block_size", FIELD_UINT, OF(block_create, block_size), 0, 512, 4096,
+     .help = "Logical block size, 512 or 4096"},
+    {"prealloc", FIELD_ENUM, OF(block_create, prealloc), 0, .words = block_prealloc_words,
+     .help = "no: thin; full: allocate the space now, as a job"},
+    {"storage", FIELD_STRING, OF(block_create, storage), 0, 2, 4000,
+     .help = "File of the hosting volume to adopt instead of making one"},
+    {"hosts", FIELD_STRINGS, OF(block_create, hosts), 0, .max = 64,
+     .help = "Nodes, by name or address, that export it over NBD"},
+    END,
+};
+SCHEMA(block_create, "BlockCreate", "A block to create");
+
+static const struct field block_patch_fields[] = {
+    {"size", FIELD_SIZE, OF(block_patch, size), 0, .help = "New size; a smaller one needs force"},
+    END,
+};
+SCHEMA(block_patch, "BlockPatch", "Changes of a block");
+
+static const struct field block_rename_fields[] = {
+    {"name", FIELD_NAME, OF(block_rename, name), FIELD_REQUIRED, .help = "New name, in the same volume"},
+    END,
+};
+SCHEMA(block_rename, "BlockRename", "A new name of a block");
+
+static const struct field export_create_fields[] = {
+    {"volume", FIELD_NAME, OF(export_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
+    {"block", FIELD_NAME, OF(export_create, block), FIELD_REQUIRED, .help = "Block"},
+    {"node", FIELD_STRING, OF(export_create, node), 0, 1, 254,
+     .help = "Node, by name or address; this one if absent"},
+    {"protocol", FIELD_ENUM, OF(export_create, protocol), 0, .words = export_protocol_words, .help = "nbd"},
+    {"read_only", FIELD_BOOL, OF(export_create, read_only), 0, .help = "Clients cannot write"},
+    END,
+};
+SCHEMA(export_create, "ExportCreate", "An export to create");
+
+static const struct field status_report_fields[] = {
+    {"node", FIELD_STRING, OF(status_report, node), 0, .help = "The node that answers"},
+    {"version", FIELD_STRING, OF(status_report, version), 0, .help = "Version of blockd"},
+    {"phase", FIELD_STRING, OF(status_report, phase), 0, .help = "One of ok, degraded, failed"},
+    {"nodes", FIELD_UINT, OF(status_report, nodes), 0, .help = "Number of nodes"},
+    {"devices", FIELD_UINT, OF(status_report, devices), 0, .help = "Number of devices"},
+    {"volumes", FIELD_UINT, OF(status_report, volumes), 0, .help = "Number of hosting volumes"},
+    {"blocks", FIELD_UINT, OF(status_report, blocks), 0, .help = "Number of blocks"},
+    {"exports", FIELD_UINT, OF(status_report, exports), 0, .help = "Number of exports"},
+    {"jobs_running", FIELD_UINT, OF(status_report, jobs_running), 0, .help = "Number of running jobs"},
+    {"problems", FIELD_STRINGS, OF(status_report, problems), 0, .help = "What is wrong and what to do"},
+    END,
+};
+SCHEMA(status_report, "StatusReport", "One screen of state");
+
+static const struct field version_report_fields[] = {
+    {"version", FIELD_STRING, OF(version_report, version), 0, .help = "Version of blockd"},
+    {"api", FIELD_STRING, OF(version_report, api), 0, .help = "Version of the API"},
+    END,
+};
+SCHEMA(version_report, "VersionReport", "Versions");
+
+/* ---- Routes ---- */
+
+#define ANY_NODE (ROLE_NODE | ROLE_CSI)
+
+#define LIST(op_name, path_text, noun_word, verb_word, schema, text)                                         \
+    [op_name] = {.op = op_name,                                                                              \
+                 .method = "GET",                                                                            \
+                 .path = path_text,                                                                          \
+                 .noun = noun_word,                                                                          \
+                 .verb = verb_word,                                                                          \
+                 .roles = ANY_NODE,                                                                          \
+                 .query = &list_query_schema,                                                                \
+                 .response = schema,                                                                         \
+                 .response_kind = RESPONSE_LIST,                                                             \
+                 .help = text}
+#define GET(op_name, path_text, noun_word, verb_word, schema, text)                                          \
+    [op_name] = {.op = op_name,                                                                              \
+                 .method = "GET",                                                                            \
+                 .path = path_text,                                                                          \
+                 .noun = noun_word,                                                                          \
+                 .verb = verb_word,                                                                          \
+                 .roles = ANY_NODE,                                                                          \
+                 .response = schema,                                                                         \
+                 .help = text}
+#define CHANGE(op_name, verb_text, path_text, noun_word, verb_word, who, query_schema, body, schema, text)   \
+    [op_name] = {.op = op_name,                                                                              \
+                 .method = verb_text,                                                                        \
+                 .path = path_text,                                                                          \
+                 .noun = noun_word,                                                                          \
+                 .verb = verb_word,                                                                          \
+                 .roles = who,                                                                               \
+                 .query = query_schema,                                                                      \
+                 .request = body,                                                                            \
+                 .response = schema,                                                                         \
+                 .help = text}
+
+const struct api_route api_routes[API_OP_COUNT] = {
+    LIST(API_NODE_LIST, "/v1/nodes", "node", "list", &node_schema, "List the nodes"),
+    GET(API_NODE_GET, "/v1/nodes/{node}", "node", "info", &node_schema, "Show a node"),
+    CHANGE(API_NODE_PATCH, "PATCH", "/v1/nodes/{node}", "node", "modify", 0, &change_query_schema,
+           &node_patch_schema, &node_schema, "Change a node"),
+
+    LIST(API_DEVICE_LIST, "/v1/devices", "device", "list", &device_schema, "List the devices"),
+    GET(API_DEVICE_GET, "/v1/devices/{node}/{device}", "device", "info", &device_schema, "Show a device"),
+    CHANGE(API_DEVICE_CREATE, "POST", "/v1/devices", "device", "add", 0, &change_query_schema,
+           &device_create_schema, &device_schema,
+           "Add a disk, a partition or an image to a node, and format it"),
+    CHANGE(API_DEVICE_DELETE, "DELETE", "/v1/devices/{node}/{device}", "device", "remove", 0,
+           &change_query_schema, NULL, &device_schema, "Remove a device that holds no brick"),
+
+    LIST(API_VOLUME_LIST, "/v1/volumes", "volume", "list", &volume_schema, "List the hosting volumes"),
+    GET(API_VOLUME_GET, "/v1/volumes/{volume}", "volume", "info", &volume_schema, "Show a hosting volume"),
+    CHANGE(API_VOLUME_CREATE, "POST", "/v1/volumes", "volume", "create", 0, &change_query_schema,
+           &volume_create_schema, &volume_schema, "Create a hosting volume and start it"),
+    CHANGE(API_VOLUME_PATCH, "PATCH", "/v1/volumes/{volume}", "volume", "modify", 0, &change_query_schema,
+           &volume_patch_schema, &volume_schema, "Change a hosting volume"),
+    CHANGE(API_VOLUME_DELETE, "DELETE", "/v1/volumes/{volume}", "volume", "delete", 0, &change_query_schema,
+           NULL, &volume_schema, "Delete a hosting volume that holds no block"),
+
+    LIST(API_BLOCK_LIST, "/v1/blocks", NULL, NULL, &block_schema, "List the blocks of all volumes"),
+    LIST(API_BLOCK_LIST_VOLUME, "/v1/blocks/{volume}", "block", "list", &block_schema,
+         "List the blocks of a volume"),
+    GET(API_BLOCK_GET, "/v1/blocks/{volume}/{block}", "block", "info", &block_schema, "Show a block"),
+    CHANGE(API_BLOCK_CREATE, "POST", "/v1/blocks", "block", "create", ROLE_CSI, &change_query_schema,
+           &block_create_schema, &block_schema, "Create a block"),
+    CHANGE(API_BLOCK_PATCH, "PATCH", "/v1/blocks/{volume}/{block}", "block", "modify", ROLE_CSI,
+           &change_query_schema, &block_patch_schema, &block_schema, "Change the size of a block"),
+    CHANGE(API_BLOCK_RENAME, "POST", "/v1/blocks/{volume}/{block}/rename", "block", "rename", 0,
+           &change_query_schema, &block_rename_schema, &block_schema, "Rename a block"),
+    CHANGE(API_BLOCK_DELETE, "DELETE", "/v1/blocks/{volume}/{block}", "block", "delete", ROLE_CSI,
+           &block_delete_query_schema, NULL, &block_schema, "Delete a block and its exports"),
+
+    LIST(API_EXPORT_LIST, "/v1/exports", "export", "list", &export_schema, "List the exports"),
+    GET(API_EXPORT_GET, "/v1/exports/{node}/{volume}/{block}", "export", "info", &export_schema,
+        "Show an export"),
+    CHANGE(API_EXPORT_CREATE, "POST", "/v1/exports", "export", "create", ROLE_CSI, &change_query_schema,
+           &export_create_schema, &export_schema, "Export a block from a node"),
+    CHANGE(API_EXPORT_DELETE, "DELETE", "/v1/exports/{node}/{volume}/{block}", "export", "delete", ROLE_CSI,
+           &change_query_schema, NULL, &export_schema, "Withdraw an export; its clients are cut off"),
+
+    LIST(API_JOB_LIST, "/v1/jobs", "job", "list", &job_schema, "List the jobs"),
+    GET(API_JOB_GET, "/v1/jobs/{job}", "job", "info", &job_schema, "Show a job"),
+    CHANGE(API_JOB_DELETE, "DELETE", "/v1/jobs/{job}", "job", "cancel", 0, &change_query_schema, NULL,
+           &job_schema, "Cancel a job, or forget one that has ended"),
+
+    GET(API_STATUS, "/v1/status", "status", NULL, &status_report_schema,
+        "Show the state of everything on one screen"),
+    [API_VERSION] = {API_VERSION, "GET", "/v1/version", .roles = ROLE_ANYONE,
+                     .response = &version_report_schema, .help = "Say which version answers"},
+    [API_OPENAPI] = {API_OPENAPI, "GET", "/v1/openapi.json", .roles = ROLE_ANYONE,
+                     .response_kind = RESPONSE_TEXT, .help = "Describe this API (OpenAPI 3.0)"},
+    [API_METRICS] = {API_METRICS, "GET", "/metrics", .roles = ROLE_METRICS | ROLE_NODE,
+                     .response_kind = RESPONSE_TEXT, .help = "Give metrics in Prometheus' text format"},
+    [API_HEALTHZ] = {API_HEALTHZ, "GET", "/healthz", .roles = ROLE_ANYONE, .response_kind = RESPONSE_TEXT,
+                     .help = "Say that the daemon runs"},
+    [API_READYZ] = {API_READYZ, "GET", "/readyz", .roles = ROLE_ANYONE, .response_kind = RESPONSE_TEXT,
+                    .help = "Say whether the daemon has finished its first pass and serves"},
+};
+
+const struct api_alias api_aliases[] = {
+    {"node", "stop", API_NODE_PATCH, "{\"state\":\"stopped\"}",
+     "Stop serving from a node and unmount its devices"},
+    {"node", "start", API_NODE_PATCH, "{\"state\":\"enabled\"}", "Serve from a node again"},
+    {"volume", "start", API_VOLUME_PATCH, "{\"state\":\"started\"}", "Start the bricks of a hosting volume"},
+    {"volume", "stop", API_VOLUME_PATCH, "{\"state\":\"stopped\"}", "Stop the bricks of a hosting volume"},
+    {.noun = NULL},
+};
+
+/* ---- Matching ---- */
+
+/* Percent-decodes `length` bytes; NULL when the encoding is wrong or hides a NUL. */
+static char *decode_segment(const char *text, size_t length)
+{
+    autostrbuf struct strbuf decoded = {0};
+    for (size_t i = 0; i < length; i++) {
+        char c = text[i];
+        if (c == '%') {
+            unsigned value;
+            char hex[3] = {0};
+            if (i + 2 >= length)
+                return NULL;
+            memcpy(hex, text + i + 1, 2);
+            if (strspn(hex, "0123456789abcdefABCDEF") != 2)
+                return NULL;
+            value = (unsigned)strtoul(hex, NULL, 16);
+            if (!value)
+                return NULL;
+            c = (char)value;
+            i += 2;
+        }
+        strbuf_add(&decoded, &c, 1);
+    }
+    return strbuf_steal(&decoded);
+}
+
+static size_t segment_length(const char *path)
+{
+    return strcspn(path, "/");
+}
+
+/* Does the path have the shape of the pattern? Names are not looked at. */
+static bool shape_matches(const char *pattern, const char *path)
+{
+    while (*pattern && *path) {
+        size_t p = segment_length(pattern), q = segment_length(path);
+        if (*pattern == '{' ? q == 0 : p != q || strncmp(pattern, path, p) != 0)
+            return false;
+        pattern += p;
+        path += q;
+        if (*pattern != *path)
+            return false;
+        if (*pattern) {
+            pattern++;
+            path++;
+        }
+    }
+    return *pattern == *path;
+}
+
+static int collect_arguments(const char *pattern, const char *path, struct api_match *match,
+                             struct error **ret_error)
+{
+    unsigned count = 0;
+    while (*pattern) {
+        size_t p = segment_length(pattern), q = segment_length(path);
+        if (*pattern == '{') {
+            autofree char *what = xstrndup(pattern + 1, p - 2);
+            char *name = match->arguments[count++] = decode_segment(path, q);
+            if (!name)
+                return error_set(ret_error, EINVAL, "the %s name in the path is badly encoded", what);
+            int r = name_check(what, name, ret_error);
+            if (r < 0)
+                return r;
+        }
+        pattern += p + (pattern[p] == '/');
+        path += q + (path[q] == '/');
+    }
+    return 0;
+}
+
+int api_route_find(const char *method, const char *path, struct api_match *ret_match,
+                   struct error **ret_error)
+{
+    bool path_known = false;
+    for (size_t i = 0; i < API_OP_COUNT; i++) {
+        const struct api_route *route = &api_routes[i];
+        if (!shape_matches(route->path, path))
+            continue;
+        path_known = true;
+        if (strcmp(route->method, method) != 0)
+            continue;
+        struct api_match match = {.route = route};
+        int r = collect_arguments(route->path, path, &match, ret_error);
+        if (r < 0) {
+            api_match_clear(&match);
+            return r;
+        }
+        *ret_match = match;
+        return 0;
+    }
+    if (path_known)
+        return error_set(ret_error, EOPNOTSUPP, "%s is not a method of %.200s", method, path);
+    return error_set(ret_error, ENOENT, "there is nothing at %.200s", path);
+}
+
+void api_match_clear(struct api_match *match)
+{
+    for (size_t i = 0; i < API_PATH_ARGUMENTS; i++)
+        free(match->arguments[i]);
+    *match = (struct api_match){0};
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* The one table of error conversions between errno, the API's codes and HTTP. */
+#include <errno.h>
+#include <string.h>
+
+#include "api.h"
+
+/*
+ * Codes are gRPC's names (google/rpc/code.proto), so that CSI maps them one to one. The first row with a code
+ * is the errno that a client makes of it when the reply carries no number of its own.
+ */
+static const struct api_code codes[] = {
+    {EINVAL, "invalid_argument", 400},
+    {EBADMSG, "invalid_argument", 400},
+    {ENAMETOOLONG, "invalid_argument", 400},
+    {ERANGE, "out_of_range", 400},
+    {EFBIG, "out_of_range", 413},
+    {E2BIG, "out_of_range", 413},
+    {EACCES, "permission_denied", 403},
+    {EPERM, "permission_denied", 403},
+    {EROFS, "permission_denied", 403},
+    {ENOENT, "not_found", 404},
+    {ENODEV, "not_found", 404},
+    {EEXIST, "already_exists", 409},
+    {ESTALE, "aborted", 409},
+    {EBUSY, "failed_precondition", 409},
+    {ENOTEMPTY, "failed_precondition", 409},
+    {ENOSPC, "resource_exhausted", 507},
+    {EDQUOT, "resource_exhausted", 507},
+    {ECANCELED, "cancelled", 409},
+    {EOPNOTSUPP, "unimplemented", 501},
+    {ENOSYS, "unimplemented", 501},
+    {EAGAIN, "unavailable", 503},
+    {ENOTCONN, "unavailable", 503},
+    {ECONNREFUSED, "unavailable", 503},
+    {ETIMEDOUT, "deadline_exceeded", 504},
+    {EIO, "internal", 500},
+};
+
+const struct api_code *api_code_of_errno(int number)
+{
+    static const struct api_code internal = {EIO, "internal", 500};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (codes[i].number == number)
+            return &codes[i];
+    return &internal;
+}
+
+int api_errno_of_code(const char *code)
+{
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(codes[i].code, code) == 0)
+            return codes[i].number;
+    return EIO;
+}
+
+json_t *api_error_encode(const struct error *error)
+{
+    int number = error ? error->number : EIO;
+    return json_pack("{s:{s:s, s:s?, s:{s:i}}}", "error", "code", api_code_of_errno(number)->code, "message",
+                     error_message(error), "details", "errno", number);
+}
+
+int api_error_decode(const json_t *body, unsigned status, struct error **ret_error)
+{
+    const json_t *error = json_object_get(body, "error");
+    const char *code = json_string_value(json_object_get(error, "code"));
+    const char *message = json_string_value(json_object_get(error, "message"));
+    if (!code || !message)
+        return error_set(ret_error, EIO, "blockd answered with status %u and no message", status);
+
+    json_int_t number = json_integer_value(json_object_get(json_object_get(error, "details"), "errno"));
+    if (number <= 0 || number > 4095)
+        number = api_errno_of_code(code);
+    return error_set(ret_error, (int)number, "%s", message);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+#include "objects.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "rpc/base/alloc.h"
+#include "rpc/base/sizes.h"
+
+const char *const node_state_words[] = {"enabled", "stopped", NULL};
+const char *const volume_template_words[] = {"single", "replica3", "arbiter", NULL};
+const char *const volume_state_words[] = {"started", "stopped", NULL};
+const char *const block_prealloc_words[] = {"no", "full", NULL};
+const char *const export_protocol_words[] = {"nbd", NULL};
+const char *const job_kind_words[] = {"preallocate", NULL};
+
+#define OF(structure, member) offsetof(struct structure, member)
+#define END                                                                                                  \
+    {                                                                                                        \
+        .name = NULL                                                                                         \
+    }
+
+/* The envelope is the same for every kind. */
+#define META_FIELDS                                                                                          \
+    {"name", FIELD_STRING, OF(meta, name), FIELD_REQUIRED, 1, 1024, .help = "Name, unique in its kind"},     \
+        {"uid", FIELD_STRING, OF(meta, uid), 0,                                                              \
+         .help = "Identity (UUID), kept over a rename; a block's GBID"},                                     \
+        {"revision", FIELD_UINT, OF(meta, revision), FIELD_OPTIONAL, .help = "Revision of the last change"}, \
+        {"generation", FIELD_UINT, OF(meta, generation), 0, .help = "Grows with every change of the spec"},  \
+        {"created", FIELD_TIME, OF(meta, created), 0, .help = "Time of creation"},                           \
+    {                                                                                                        \
+        "deleting", FIELD_BOOL, OF(meta, deleting), FIELD_OPTIONAL, .help = "Marked for deletion"            \
+    }
+
+#define STATUS_COMMON(structure)                                                                             \
+    {                                                                                                        \
+        "error", FIELD_STRING, OF(structure, error), FIELD_OPTIONAL,                                         \
+            .help = "What went wrong last, if anything"                                                      \
+    }
+#define OBSERVED(structure)                                                                                  \
+    {                                                                                                        \
+        "observed_generation", FIELD_UINT, OF(structure, observed_generation), 0,                            \
+            .help = "The generation of the spec that this status speaks of"                                  \
+    }
+#define PHASE(structure, words)                                                                              \
+    {                                                                                                        \
+        "phase", FIELD_STRING, OF(structure, phase), 0, .help = "One of " words                              \
+    }
+
+/* A whole object: NAME_schema from NAME_spec_schema and NAME_status_schema. */
+#define OBJECT_SCHEMA(noun, title, text)                                                                     \
+    static const struct field noun##_fields[] = {                                                            \
+        META_FIELDS,                                                                                         \
+        {"spec", FIELD_OBJECT, OF(noun, spec), FIELD_REQUIRED, .object = &noun##_spec_schema,                \
+         .help = "What is wanted"},                                                                          \
+        {"status", FIELD_OBJECT, OF(noun, status), 0, .object = &noun##_status_schema,                       \
+         .help = "What is seen"},                                                                            \
+        END,                                                                                                 \
+    };                                                                                                       \
+    const struct schema noun##_schema = {title, sizeof(struct noun), noun##_fields, text}
+
+/* ---- Node ---- */
+
+static const struct field node_spec_fields[] = {
+    {"state", FIELD_ENUM, OF(node_spec, state), 0, .words = node_state_words,
+     .help = "enabled, or stopped: nothing is served from it"},
+    {"addresses", FIELD_STRINGS, OF(node_spec, addresses), 0, .max = 16,
+     .help = "IP addresses of its bricks and exports, the first one advertised"},
+    {"zone", FIELD_NAME, OF(node_spec, zone), FIELD_OPTIONAL, .help = "Failure domain"},
+    END,
+};
+const struct schema node_spec_schema = {"NodeSpec", sizeof(struct node_spec), node_spec_fields,
+                                        "What a node should do"};
+
+static const struct field node_status_fields[] = {
+    PHASE(node_status, "online, stopping, stopped, failed"),
+    {"version", FIELD_STRING, OF(node_status, version), 0, .help = "Version of blockd"},
+    {"started", FIELD_TIME, OF(node_status, started), 0, .help = "When its blockd started"},
+    STATUS_COMMON(node_status),
+    END,
+};
+static const struct schema node_status_schema = {"NodeStatus", sizeof(struct node_status), node_status_fields,
+                                                 "What is seen of a node"};
+OBJECT_SCHEMA(node, "Node", "A machine that runs blockd");
+
+/* ---- Device ---- */
+
+static const struct field device_spec_fields[] = {
+    {"path", FIELD_STRING, OF(device_spec, path), FIELD_REQUIRED, 2, 4000,
+     .help = "Block device, or image file used through a loop device"},
+    {"destroy_existing_data", FIELD_BOOL, OF(device_spec, destroy_existing_data), FIELD_OPTIONAL,
+     .help = "It may be formatted although it holds something else"},
+    {"image_size", FIELD_SIZE, OF(device_spec, image_size), FIELD_OPTIONAL,
+     .help = "Size of the image file that blockd made"},
+    END,
+};
+const struct schema device_spec_schema = {"DeviceSpec", sizeof(struct device_spec), device_spec_fields,
+                                          "A disk, partition or image of a node"};
+
+static const struct field device_status_fields[] = {
+    PHASE(device_status, "pending, ready, failed, stopped"),
+    {"uuid", FIELD_STRING, OF(device_status, uuid), 0, .help = "UUID of its file system"},
+    {"mount", FIELD_STRING, OF(device_status, mount), 0, .help = "Where it is mounted"},
+    {"size", FIELD_SIZE, OF(device_status, size), 0, .help = "Bytes"},
+    {"free", FIELD_SIZE, OF(device_status, free), 0, .help = "Bytes that are free"},
+    {"quota", FIELD_BOOL, OF(device_status, quota), 0, .help = "The kernel enforces XFS project quota on it"},
+    OBSERVED(device_status),
+    STATUS_COMMON(device_status),
+    END,
+};
+static const struct schema device_status_schema = {"DeviceStatus", sizeof(struct device_status),
+                                                   device_status_fields, "What is seen of a device"};
+OBJECT_SCHEMA(device, "Device", "A disk, partition or image, formatted XFS, that holds bricks");
+
+/* ---- Volume ---- */
+
+static const struct field brick_spec_fields[] = {
+    {"node", FIELD_NAME, OF(brick_spec, node), FIELD_REQUIRED, .help = "Node that serves it"},
+    {"device", FIELD_NAME, OF(brick_spec, device), FIELD_REQUIRED, .help = "Device that holds it"},
+    {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
+    END,
+};
+const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec), brick_spec_fields,
+                                         "Where a brick lies"};
+
+static const struct field volume_spec_fields[] = {
+    {"template", FIELD_ENUM, OF(volume_spec, template_name), 0, .words = volume_template_words,
+     .help = "How data is kept: single, replica3 (three copies), arbiter (two copies and a witness)"},
+    {"state", FIELD_ENUM, OF(volume_spec, state), 0, .words = volume_state_words,
+     .help = "started or stopped"},
+    {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
+     .help = "The sum of block sizes may be this many times the volume's size"},
+    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 64, .object = &brick_spec_schema,
+     .help = "Its bricks, in order; for arbiter the third is the witness"},
+    END,
+};
+const struct schema volume_spec_schema = {"VolumeSpec", sizeof(struct volume_spec), volume_spec_fields,
+                                          "A hosting volume"};
+
+static const struct field brick_status_fields[] = {
+    {"node", FIELD_NAME, OF(brick_status, node), 0, .help = "Node that serves it"},
+    {"device", FIELD_NAME, OF(brick_status, device), 0, .help = "Device that holds it"},
+    {"path", FIELD_STRING, OF(brick_status, path), 0, .help = "Its folder"},
+    {"port", FIELD_UINT, OF(brick_status, port), 0, .help = "TCP port"},
+    {"state", FIELD_STRING, OF(brick_status, state), 0,
+     .help = "One of online, starting, offline, failed, stopped"},
+    {"pid", FIELD_UINT, OF(brick_status, pid), 0,
+     .help = "Process id of its glusterfsd, 0 when there is none"},
+    {"heal_pending", FIELD_UINT, OF(brick_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"size", FIELD_SIZE, OF(brick_status, size), 0, .help = "Bytes of its file system"},
+    {"free", FIELD_SIZE, OF(brick_status, free), 0, .help = "Bytes that are free there"},
+    STATUS_COMMON(brick_status),
+    END,
+};
+static const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status),
+                                                  brick_status_fields, "What is seen of a brick"};
+
+static const struct field volume_status_fields[] = {
+    PHASE(volume_status, "pending, online, degraded, offline, stopped, failed"),
+    {"size", FIELD_SIZE, OF(volume_status, size), 0, .help = "Bytes that it can hold"},
+    {"free", FIELD_SIZE, OF(volume_status, free), 0, .help = "Bytes that are free"},
+    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0, .help = "Sum of the sizes of its blocks"},
+    {"blocks", FIELD_UINT, OF(volume_status, blocks), 0, .help = "Number of its blocks"},
+    {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,
+     .help = "Its bricks"},
+    OBSERVED(volume_status),
+    STATUS_COMMON(volume_status),
+    END,
+};
+static const struct schema volume_status_schema = {"VolumeStatus", sizeof(struct volume_status),
+                                                   volume_status_fields, "What is seen of a hosting volume"};
+OBJECT_SCHEMA(volume, "Volume", "A hosting volume: a GlusterFS volume made of bricks, which holds blocks");
+
+/* ---- Block ---- */
+
+static const struct field block_spec_fields[] = {
+    {"size", FIELD_SIZE, OF(block_spec, size), FIELD_REQUIRED, .help = "Bytes, a multiple of block_size"},
+    {"block_size", FIELD_UINT, OF(block_spec, block_size), 0, 512, 4096,
+     .help = "Logical block size, 512 or 4096"},
+    {"prealloc", FIELD_ENUM, OF(block_spec, prealloc), 0, .words = block_prealloc_words,
+     .help = "no: thin; full: space is allocated at once"},
+    {"storage", FIELD_STRING, OF(block_spec, storage), 0, 2, 4000, .help = "File in the hosting volume"},
+    {"adopted", FIELD_BOOL, OF(block_spec, adopted), FIELD_OPTIONAL,
+     .help = "The file was there before the block"},
+    {"keep_storage", FIELD_BOOL, OF(block_spec, keep_storage), FIELD_OPTIONAL,
+     .help = "The file stays when the block is deleted"},
+    END,
+};
+const struct schema block_spec_schema = {"BlockSpec", sizeof(struct block_spec), block_spec_fields,
+                                         "A block volume"};
+
+static const struct field block_status_fields[] = {
+    PHASE(block_status, "pending, preallocating, ready, failed"),
+    {"job", FIELD_NAME, OF(block_status, job), FIELD_OPTIONAL, .help = "The job that preallocates it"},
+    {"size", FIELD_SIZE, OF(block_status, size), 0, .help = "Bytes of its file"},
+    {"used", FIELD_SIZE, OF(block_status, used), FIELD_OPTIONAL, .help = "Bytes allocated on one replica"},
+    OBSERVED(block_status),
+    STATUS_COMMON(block_status),
+    END,
+};
+static const struct schema block_status_schema = {"BlockStatus", sizeof(struct block_status),
+                                                  block_status_fields, "What is seen of a block"};
+OBJECT_SCHEMA(block, "Block", "A block volume (RWO): a file in a hosting volume");
+
+/* ---- Export ---- */
+
+static const struct field export_spec_fields[] = {
+    {"protocol", FIELD_ENUM, OF(export_spec, protocol), 0, .words = export_protocol_words, .help = "nbd"},
+    {"read_only", FIELD_BOOL, OF(export_spec, read_only), 0, .help = "Clients cannot write"},
+    END,
+};
+const struct schema export_spec_schema = {"ExportSpec", sizeof(struct export_spec), export_spec_fields,
+                                          "What a node offers for one block"};
+
+static const struct field export_status_fields[] = {
+    PHASE(export_status, "pending, live, offline, failed"),
+    {"uri", FIELD_STRING, OF(export_status, uri), 0, .help = "Where clients connect to"},
+    OBSERVED(export_status),
+    STATUS_COMMON(export_status),
+    END,
+};
+static const struct schema export_status_schema = {"ExportStatus", sizeof(struct export_status),
+                                                   export_status_fields, "What is seen of an export"};
+OBJECT_SCHEMA(export, "Export", "What a node offers to clients for one block");
+
+/* ---- Job ---- */
+
+static const struct field job_spec_fields[] = {
+    {"kind", FIELD_ENUM, OF(job_spec, kind), FIELD_REQUIRED, .words = job_kind_words, .help = "What it does"},
+    {"object", FIELD_STRING, OF(job_spec, object), FIELD_REQUIRED,
+     .help = "Key of the object that it works on"},
+    {"object_uid", FIELD_STRING, OF(job_spec, object_uid), 0, .help = "Identity of that object"},
+    END,
+};
+const struct schema job_spec_schema = {"JobSpec", sizeof(struct job_spec), job_spec_fields, "Long work"};
+
+static const struct field job_status_fields[] = {
+    PHASE(job_status, "pending, running, succeeded, failed, canceled"),
+    {"done", FIELD_SIZE, OF(job_status, done), 0, .help = "Bytes that are done"},
+    {"total", FIELD_SIZE, OF(job_status, total), 0, .help = "Bytes in all"},
+    {"started", FIELD_TIME, OF(job_status, started), 0, .help = "When it started"},
+    {"finished", FIELD_TIME, OF(job_status, finished), 0, .help = "When it ended"},
+    STATUS_COMMON(job_status),
+    END,
+};
+static const struct schema job_status_schema = {"JobStatus", sizeof(struct job_status), job_status_fields,
+                                                "How far a job is"};
+OBJECT_SCHEMA(job, "Job", "Long work with progress");
+
+/* ---- Keys ---- */
+
+const struct object_type object_types[KIND_COUNT] = {
+    [KIND_NODE] = {KIND_NODE, "node", "nodes", 1, &node_schema},
+    [KIND_DEVICE] = {KIND_DEVICE, "device", "devices", 2, &device_schema},
+    [KIND_VOLUME] = {KIND_VOLUME, "volume", "volumes", 1, &volume_schema},
+    [KIND_BLOCK] = {KIND_BLOCK, "block", "blocks", 2, &block_schema},
+    [KIND_EXPORT] = {KIND_EXPORT, "export", "exports", 3, &export_schema},
+    [KIND_JOB] = {KIND_JOB, "job", "jobs", 1, &job_schema},
+};
+
+char *object_key(enum object_kind kind, const char *name)
+{
+    return xasprintf("%s/%s", object_types[kind].plural, name);
+}
+
+int object_key_parse(const char *key, enum object_kind *ret_kind, const char **ret_name)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++) {
+        size_t length = strlen(object_types[i].plural);
+        if (strncmp(key, object_types[i].plural, length) == 0 && key[length] == '/' && key[length + 1]) {
+            *ret_kind = object_types[i].kind;
+            *ret_name = key + length + 1;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+char *object_name_part(const char *name, unsigned index)
+{
+    for (; index > 0; index--) {
+        name = strchr(name, '/');
+        if (!name)
+            return NULL;
+        name++;
+    }
+    return xstrndup(name, strcspn(name, "/"));
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* The OpenAPI 3.0 document, generated from the tables of routes and fields. */
+#include <string.h>
+
+#include "api.h"
+#include "rpc/base/alloc.h"
+
+static json_t *reference(const struct schema *schema)
+{
+    autofree char *target = xasprintf("#/components/schemas/%s", schema->name);
+    return json_pack("{s:s}", "$ref", target);
+}
+
+static void describe_schema(json_t *schemas, const struct schema *schema);
+
+/* The JSON schema of one field's value. */
+static json_t *field_type_schema(json_t *schemas, const struct field *field)
+{
+    json_t *words;
+    switch (field->type) {
+    case FIELD_STRING:
+        return json_pack("{s:s, s:I}", "type", "string", "maxLength",
+                         (json_int_t)(field->max ? field->max : 4096));
+    case FIELD_NAME:
+        return json_pack("{s:s, s:s, s:i}", "type", "string", "pattern", "^[A-Za-z0-9_][A-Za-z0-9_-]*$",
+                         "maxLength", 254);
+    case FIELD_SIZE:
+    case FIELD_UINT:
+        return json_pack("{s:s, s:s, s:I}", "type", "integer", "format", "int64", "minimum",
+                         (json_int_t)field->min);
+    case FIELD_BOOL:
+        return json_pack("{s:s}", "type", "boolean");
+    case FIELD_RATIO:
+        return json_pack("{s:s, s:s}", "type", "number", "format", "double");
+    case FIELD_TIME:
+        return json_pack("{s:s, s:s}", "type", "string", "format", "date-time");
+    case FIELD_ENUM:
+        words = json_array();
+        for (size_t i = 0; field->words[i]; i++)
+            json_array_append_new(words, json_string(field->words[i]));
+        return json_pack("{s:s, s:o}", "type", "string", "enum", words);
+    case FIELD_STRINGS:
+        return json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string");
+    case FIELD_OBJECT:
+        describe_schema(schemas, field->object);
+        return reference(field->object);
+    case FIELD_OBJECTS:
+        describe_schema(schemas, field->object);
+        return json_pack("{s:s, s:o}", "type", "array", "items", reference(field->object));
+    }
+    return json_object();
+}
+
+static void describe_schema(json_t *schemas, const struct schema *schema)
+{
+    if (json_object_get(schemas, schema->name))
+        return;
+    json_t *properties = json_object(), *required = json_array();
+    json_t *description =
+        json_pack("{s:s, s:s, s:o}", "type", "object", "description", schema->help, "properties", properties);
+    json_object_set_new(schemas, schema->name, description);
+    for (const struct field *field = schema->fields; field->name; field++) {
+        json_t *property = field_type_schema(schemas, field);
+        if (!json_object_get(property, "$ref")) /* OpenAPI 3.0 ignores what stands beside a reference */
+            json_object_set_new(property, "description", json_string(field->help));
+        json_object_set_new(properties, field->name, property);
+        if (field->flags & FIELD_REQUIRED)
+            json_array_append_new(required, json_string(field->name));
+    }
+    if (json_array_size(required))
+        json_object_set_new(description, "required", required);
+    else
+        json_decref(required);
+}
+
+static json_t *parameters(json_t *schemas, const struct api_route *route)
+{
+    json_t *list = json_array();
+    for (const char *c = strchr(route->path, '{'); c; c = strchr(c + 1, '{')) {
+        autofree char *name = xstrndup(c + 1, strcspn(c + 1, "}"));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:{s:s}}", "name", name, "in", "path",
+                                              "required", 1, "schema", "type", "string"));
+    }
+    for (const struct field *field = route->query ? route->query->fields : NULL; field && field->name;
+         field++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", field->name, "in", "query",
+                                              "description", field->help, "schema",
+                                              field_type_schema(schemas, field)));
+    if (strcmp(route->method, "GET") != 0)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{s:s, s:i}}", "name", "Idempotency-Key",
+                                              "in", "header", "description",
+                                              "A retry with the same key gets the same answer", "schema",
+                                              "type", "string", "maxLength", 128));
+    return list;
+}
+
+static json_t *content(json_t *schemas, const struct api_route *route)
+{
+    if (route->response_kind == RESPONSE_TEXT)
+        return json_pack("{s:{s:{s:s}}}", "text/plain", "schema", "type", "string");
+    describe_schema(schemas, route->response);
+    if (route->response_kind == RESPONSE_OBJECT)
+        return json_pack("{s:{s:o}}", "application/json", "schema", reference(route->response));
+    return json_pack("{s:{s:{s:s, s:{s:{s:s, s:o}, s:{s:s}}}}}", "application/json", "schema", "type",
+                     "object", "properties", "items", "type", "array", "items", reference(route->response),
+                     "revision", "type", "integer");
+}
+
+static json_t *operation(json_t *schemas, const struct api_route *route)
+{
+    json_t *result = json_pack(
+        "{s:s, s:o, s:{s:{s:s, s:o}, s:{s:s, s:o}}}", "summary", route->help, "parameters",
+        parameters(schemas, route), "responses", "200", "description", "Done", "content",
+        content(schemas, route), "default", "description", "An error", "content",
+        json_pack("{s:{s:{s:s}}}", "application/json", "schema", "$ref", "#/components/schemas/Error"));
+    if (route->request) {
+        describe_schema(schemas, route->request);
+        json_object_set_new(result, "requestBody",
+                            json_pack("{s:b, s:{s:{s:o}}}", "required", 1, "content", "application/json",
+                                      "schema", reference(route->request)));
+    }
+    return result;
+}
+
+static json_t *error_schema(void)
+{
+    return json_pack("{s:s, s:{s:{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}}}}}", "type", "object", "properties",
+                     "error", "type", "object", "properties", "code", "type", "string", "message", "type",
+                     "string", "details", "type", "object");
+}
+
+json_t *api_openapi(void)
+{
+    json_t *paths = json_object(), *schemas = json_object();
+    json_object_set_new(schemas, "Error", error_schema());
+    for (size_t i = 0; i < API_OP_COUNT; i++) {
+        const struct api_route *route = &api_routes[i];
+        json_t *path = json_object_get(paths, route->path);
+        if (!path) {
+            path = json_object();
+            json_object_set_new(paths, route->path, path);
+        }
+        autofree char *method = xstrdup(route->method);
+        for (char *c = method; *c; c++)
+            *c = (char)(*c | 0x20);
+        json_object_set_new(path, method, operation(schemas, route));
+    }
+    return json_pack("{s:s, s:{s:s, s:s}, s:o, s:{s:o}}", "openapi", "3.0.3", "info", "title", "blockd",
+                     "version", BLOCKD_VERSION, "paths", paths, "components", "schemas", schemas);
+}
