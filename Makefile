@@ -5,7 +5,9 @@ VERSION := 0.1.0
 PREFIX  ?= /usr
 DESTDIR ?=
 BUILD   ?= build
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
 # Set by check-asan, check-tsan and fuzz, which build into a folder of their own.
 SANITIZE ?=
 
@@ -16,8 +18,9 @@ CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 ALL_CFLAGS  = -std=gnu17 -fstack-protector-strong -fPIE -pthread $(WARNINGS) $(CFLAGS) $(SANITIZE) $(PACKAGE_CFLAGS)
 ALL_LDFLAGS = -pie -pthread -Wl,--as-needed $(LDFLAGS) $(SANITIZE)
-PACKAGE_CFLAGS = $(filter-out -D_FILE_OFFSET_BITS=64,$(shell pkg-config --cflags $(PACKAGES)))
-PACKAGE_LIBS   = $(shell pkg-config --libs $(PACKAGES))
+# Asked for once, and only when something is compiled: the packages may be missing until `deps` has run.
+PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(filter-out -D_FILE_OFFSET_BITS=64,$(shell pkg-config --cflags $(PACKAGES))))$(PACKAGE_CFLAGS)
+PACKAGE_LIBS   = $(eval PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES)))$(PACKAGE_LIBS)
 
 # ---- Rooms: one archive a process, so that a program links only what it uses ----
 RPC_SOURCES     := $(wildcard rpc/base/*.c rpc/*.c)
@@ -32,8 +35,15 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ARCHIVES := $(foreach room,daemon nbd cli image rpc,$(call archive,$(room)))
 PROGRAMS := $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(BUILD)/bin/gluster-block
 
-.PHONY: all
-all: $(PROGRAMS)
+.PHONY: all deps programs
+all: deps
+	+@$(MAKE) --no-print-directory programs
+
+# Debian packages; does nothing when all of them are there.
+deps:
+	@tools/install-deps
+
+programs: $(PROGRAMS)
 
 $(call archive,rpc):    $(call objects,$(RPC_SOURCES))
 $(call archive,image):  $(call objects,$(IMAGE_SOURCES))
@@ -71,7 +81,139 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS) -lcmocka
 
+# ---- Fuzzers: built in build/fuzz, by clang, with the rooms under the same sanitizers ----
+FUZZ_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: fuzzers
+fuzzers: $(FUZZ_PROGRAMS)
+
+$(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(ARCHIVES)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS)
+
+# ---- What the benchmark compares with ----
+.PHONY: bench-programs
+bench-programs: $(BUILD)/bench/gfapi_loop $(BUILD)/bench/nbdkit_gfapi.so
+
+$(BUILD)/bench/gfapi_loop: $(BUILD)/obj/tests/bench/gfapi_loop.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(PACKAGE_LIBS)
+
+$(BUILD)/bench/nbdkit_gfapi.so: tests/bench/nbdkit_gfapi.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -Wl,--as-needed -o $@ $< $(PACKAGE_LIBS)
+
 .SECONDARY:
+.DELETE_ON_ERROR:
+
+# ---- Checks ----
+# TESTS="name ..." runs only the tests whose names contain one of the words; JOBS is how many run at once.
+TESTS ?=
+JOBS  ?= 2
+RUN_TESTS = tests/run -j $(JOBS)
+
+SANITIZE_ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SANITIZE_TSAN := -fsanitize=thread -fno-omit-frame-pointer
+SANITIZE_FUZZ := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SUBMAKE = $(MAKE) --no-print-directory
+ASAN = $(SUBMAKE) BUILD=build/asan SANITIZE="$(SANITIZE_ASAN)"
+TSAN = $(SUBMAKE) BUILD=build/tsan SANITIZE="$(SANITIZE_TSAN)"
+FUZZ = $(SUBMAKE) BUILD=build/fuzz SANITIZE="$(SANITIZE_FUZZ)" CC=clang WARNINGS=-w
+
+.PHONY: check check-root check-layers check-asan check-tsan
+check: deps
+	+@$(SUBMAKE) programs tests
+	@$(RUN_TESTS) $(TESTS)
+
+# Only the tests with real bricks, which need root.
+check-root: deps
+	+@$(SUBMAKE) programs
+	@$(RUN_TESTS) --stages cluster,fault $(TESTS)
+
+check-layers:
+	@tests/check-layers
+
+# Unit and cluster tests with every program under the sanitizer.
+check-asan: deps build-asan
+	+@$(ASAN) programs
+	@$(RUN_TESTS) --build build/asan --stages unit,cluster,fault $(TESTS)
+
+check-tsan: deps build-tsan
+	+@$(TSAN) programs
+	@$(RUN_TESTS) --build build/tsan --stages unit,cluster,fault $(TESTS)
+
+.PHONY: build-asan build-tsan build-fuzz
+build-asan:
+	+@$(ASAN) tests
+
+build-tsan:
+	+@$(TSAN) tests
+
+build-fuzz:
+	+@$(FUZZ) fuzzers
+
+# Each fuzzer for FUZZ_SECONDS. New inputs go to build/fuzz/corpus, findings to build/fuzz/findings.
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: deps build-fuzz
+	@tests/fuzz/run --seconds $(FUZZ_SECONDS) $(TESTS)
+
+.PHONY: bench
+bench: deps
+	+@$(SUBMAKE) programs bench-programs
+	@tests/bench/run
+
+# ---- The demo ----
+.PHONY: demo demo-stop
+demo: deps
+	+@$(SUBMAKE) programs
+	@tools/demo start
+
+demo-stop:
+	@tools/demo stop
+
+# ---- Installation ----
+SBINDIR   := $(PREFIX)/sbin
+BINDIR    := $(PREFIX)/bin
+UNITDIR   := $(PREFIX)/lib/systemd/system
+SYSUSERS  := $(PREFIX)/lib/sysusers.d
+TMPFILES  := $(PREFIX)/lib/tmpfiles.d
+MANDIR    := $(PREFIX)/share/man
+BASHDIR   := $(PREFIX)/share/bash-completion/completions
+CONFIGDIR := /etc/blockd
+
+UNITS     := $(wildcard systemd/*.service systemd/*.target systemd/*.slice systemd/*.socket)
+MAN_PAGES := $(wildcard man/*.[1-8])
+installed_man = $(foreach page,$(MAN_PAGES),$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page)).gz)
+
+# One list for install and uninstall: what stands here is made, and is removed.
+INSTALLED = $(SBINDIR)/blockd $(SBINDIR)/blockd-nbd $(BINDIR)/gluster-block \
+	$(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(SYSUSERS)/blockd.conf $(TMPFILES)/blockd.conf \
+	$(BASHDIR)/gluster-block $(installed_man)
+
+.PHONY: install uninstall
+install: all
+	install -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED)))) $(DESTDIR)$(CONFIGDIR)
+	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(DESTDIR)$(SBINDIR)
+	install -m 755 $(BUILD)/bin/gluster-block $(DESTDIR)$(BINDIR)
+	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
+	sed -i 's,/usr/sbin/,$(SBINDIR)/,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
+	install -m 644 systemd/blockd.sysusers $(DESTDIR)$(SYSUSERS)/blockd.conf
+	install -m 644 systemd/blockd.tmpfiles $(DESTDIR)$(TMPFILES)/blockd.conf
+	install -m 644 cli/gluster-block.bash $(DESTDIR)$(BASHDIR)/gluster-block
+	for page in $(MAN_PAGES); do \
+		gzip -9nc "$$page" >"$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}.gz" || exit 1; \
+	done
+	[ -e $(DESTDIR)$(CONFIGDIR)/blockd.conf ] || \
+		install -m 644 systemd/blockd.conf $(DESTDIR)$(CONFIGDIR)/blockd.conf
+
+# The configuration goes too unless somebody changed it. State under /var/lib/blockd is never touched.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	if cmp -s systemd/blockd.conf $(DESTDIR)$(CONFIGDIR)/blockd.conf; then \
+		rm -f $(DESTDIR)$(CONFIGDIR)/blockd.conf; \
+	fi
+	[ ! -d $(DESTDIR)$(CONFIGDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFIGDIR)
 
 .PHONY: format
 format:
@@ -79,4 +221,4 @@ format:
 
 .PHONY: clean
 clean:
-	rm -rf $(BUILD)
+	rm -rf build

@@ -17,7 +17,7 @@ struct config {
     /* [node] */
     char *node_name; /* default: the host's name up to the first dot */
     char *address;   /* where bricks listen and what is advertised; default 127.0.0.1 */
-    char *zone;
+    char *zone;      /* failure domain; "" for none */
     /* [daemon] */
     char *state_dir; /* /var/lib/blockd */
     char *run_dir;   /* /run/blockd */
@@ -45,17 +45,24 @@ enum config_tls { TLS_OFF, TLS_ALLOW, TLS_REQUIRE };
 extern const char *const config_supervisor_words[], *const config_tls_words[],
                                                         *const config_log_level_words[];
 
-/* One row a key; also the source of the manual page. */
+/* One row a key; also the source of the manual page. FIELD_OPTIONAL: the value may be empty. */
 struct config_key {
     const char *section, *key;
     struct field field;       /* offset into struct config, type, limits and help */
-    const char *default_text; /* parsed like a value of the file */
+    const char *default_text; /* parsed like a value of the file; NULL: the host's name */
+    /* What the type does not say: an address, an absolute path. Not called for an empty value. */
+    int (*check)(const char *text, struct error **ret_error);
 };
 extern const struct config_key config_keys[]; /* ends with a NULL section */
 
 /* *ret_config owns its strings; release with config_clear(). */
 int config_load(const char *path, struct config *ret_config, struct error **ret_error);
 void config_clear(struct config *config);
+
+/* "127.0.0.1", "::1": an address that no other machine reaches. False for what is no address. */
+bool config_address_is_loopback(const char *address);
+/* "0.0.0.0", "::": every address of the machine. */
+bool config_address_is_any(const char *address);
 
 /* The well-known paths below run_dir; the caller's. */
 char *config_socket_path(const struct config *config);      /* RUN/blockd.sock: the API */

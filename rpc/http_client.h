@@ -16,7 +16,7 @@ struct http_call {
     const char *method, *path;   /* path with its query, percent-encoded */
     const char *body;            /* NULL: none; sent as application/json */
     const char *idempotency_key; /* NULL: none */
-    int timeout_ms;
+    int timeout_ms;              /* of the whole call; 0: none, for streams */
     /* When given, parts of the body come here as they arrive, and ret_body stays empty. Non-zero ends the
      * call. */
     int (*chunk)(void *data, const char *bytes, size_t length);

@@ -16,7 +16,7 @@
 struct http_server;
 
 struct http_request {
-    const char *method, *path; /* path as sent, without the query */
+    const char *method, *path; /* "GET" for HEAD too; path as sent, without the query */
     const char *body;          /* NUL terminated; "" when there is none */
     size_t body_length;
     bool peer_known; /* the peer's credentials (SO_PEERCRED) are known: a unix socket */
@@ -35,6 +35,7 @@ int http_request_query(const struct http_request *request, http_query_visit visi
 struct http_response {
     unsigned status;          /* 200 unless set */
     const char *content_type; /* static; "application/json" unless set */
+    const char *allow;        /* static; methods of the path, for a 405; NULL: no such header */
     char *body;               /* malloc()ed, taken by the server; NULL: empty */
     size_t body_length;
     /*

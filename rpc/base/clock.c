@@ -37,20 +37,38 @@ void clock_format(int64_t real_ms, char text[CLOCK_TEXT_SIZE])
     snprintf(text + length, CLOCK_TEXT_SIZE - length, ".%03dZ", (int)(real_ms % 1000));
 }
 
+/* Reads the ".123456" that may follow the seconds, as whole milliseconds; returns what follows it, or NULL.
+ */
+static const char *parse_fraction(const char *text, int *ret_ms)
+{
+    int ms = 0, digits = 0;
+    if (*text != '.')
+        return text;
+    for (text++; *text >= '0' && *text <= '9'; text++, digits++)
+        if (digits < 3)
+            ms = ms * 10 + (*text - '0');
+    if (digits == 0)
+        return NULL;
+    for (; digits < 3; digits++)
+        ms *= 10;
+    *ret_ms = ms;
+    return text;
+}
+
 int clock_parse(const char *text, int64_t *ret_real_ms, struct error **ret_error)
 {
     struct tm utc = {0};
-    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
     int ms = 0;
-    if (rest && *rest == '.') {
-        int consumed = 0;
-        if (sscanf(rest, ".%3d%n", &ms, &consumed) != 1 || ms < 0)
-            rest = NULL;
-        else
-            rest += consumed;
-    }
-    if (!rest || strcmp(rest, "Z") != 0)
-        return error_set(ret_error, EINVAL, "\"%s\" is no RFC 3339 time in UTC", text);
-    *ret_real_ms = (int64_t)timegm(&utc) * 1000 + ms;
+    const char *rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
+    rest = rest ? parse_fraction(rest, &ms) : NULL;
+    int64_t seconds = (int64_t)timegm(&utc);
+
+    /* strptime() takes "206-1-3" and February 30 too: what it read must print as what was given. */
+    char shown[CLOCK_TEXT_SIZE];
+    clock_format(seconds < 0 ? 0 : seconds * 1000, shown);
+    size_t length = strlen("2026-01-31T12:00:00");
+    if (!rest || strcmp(rest, "Z") != 0 || strncmp(text, shown, length) != 0)
+        return error_set(ret_error, EINVAL, "\"%s\" is no RFC 3339 time in UTC after 1970", text);
+    *ret_real_ms = seconds * 1000 + ms;
     return 0;
 }

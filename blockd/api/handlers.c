@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* One function an operation of the API: from decoded query and body to the core, and from its result to the
+ * response. */
+#include <errno.h>
+#include <string.h>
+
+#include "api_priv.h"
+#include "rpc/base/alloc.h"
+
+/* ---- Helpers ---- */
+
+/* "V/B" from the path's arguments. The caller's. */
+static char *name_of(const struct call *call)
+{
+    struct strbuf name = {0};
+    for (size_t i = 0; i < API_PATH_ARGUMENTS && call->match->arguments[i]; i++)
+        strbuf_addf(&name, "%s%s", i ? "/" : "", call->match->arguments[i]);
+    return strbuf_steal(&name);
+}
+
+/* What was asked, for the comparison of a request that comes again: method, path and body. */
+static char *request_text(const struct http_request *request)
+{
+    return xasprintf("%s %s %s", request->method, request->path, request->body);
+}
+
+static void fill_change(const struct call *call, const char *text, struct core_change *change)
+{
+    /* Every change's query begins with the same three members. */
+    const struct change_query *query = call->query;
+    *change = (struct core_change){
+        .wait = query->wait,
+        .revision = query->revision,
+        .force = query->force,
+        .idempotency_key = http_request_header(call->request, "Idempotency-Key"),
+        .request = text,
+    };
+}
+
+/* 200 (201 for what is new) when it is settled, 202 with the object or its job when the reconciler goes on.
+ */
+static int answer(struct call *call, struct core_result *result)
+{
+    unsigned status = strcmp(call->match->route->method, "POST") == 0 ? 201 : 200;
+    respond_json(call->response, result->settled ? status : 202,
+                 result->object ? json_incref(result->object) : json_object());
+    core_result_clear(result);
+    return 0;
+}
+
+/* A handler around one change of the core; CALL_TEXT uses name, change, result. */
+#define CHANGE_HANDLER(handler, call_text)                                                                   \
+    static int handler(struct call *call, struct error **ret_error)                                          \
+    {                                                                                                        \
+        struct core_result result = {0};                                                                     \
+        struct core_change change;                                                                           \
+        autofree char *text = request_text(call->request);                                                   \
+        autofree char *name = name_of(call);                                                                 \
+        fill_change(call, text, &change);                                                                    \
+        int r = call_text;                                                                                   \
+        return r < 0 ? r : answer(call, &result);                                                            \
+    }
+
+/* ---- Changes ---- */
+
+CHANGE_HANDLER(node_patch,
+               core_node_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(device_create, core_device_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_delete, core_device_delete(call->core, name, &change, &result, ret_error))
+CHANGE_HANDLER(volume_create, core_volume_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(volume_patch,
+               core_volume_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(volume_delete, core_volume_delete(call->core, name, &change, &result, ret_error))
+CHANGE_HANDLER(block_create, core_block_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(block_patch,
+               core_block_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(block_rename, core_block_rename(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(block_delete, core_block_delete(call->core, name,
+                                               ((const struct block_delete_query *)call->query)->keep_storage,
+                                               &change, &result, ret_error))
+CHANGE_HANDLER(export_create, core_export_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(export_delete, core_export_delete(call->core, name, &change, &result, ret_error))
+CHANGE_HANDLER(job_delete, core_job_delete(call->core, name, &change, &result, ret_error))
+
+/* ---- Reading ---- */
+
+/* The kind that a route's response describes. */
+static enum object_kind kind_of(const struct call *call)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (object_types[i].schema == call->match->route->response)
+            return object_types[i].kind;
+    return KIND_COUNT;
+}
+
+static int get_object(struct call *call, struct error **ret_error)
+{
+    autofree char *name = name_of(call);
+    json_t *object = NULL;
+    int r = core_get(call->core, kind_of(call), name, &object, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, object);
+    return r;
+}
+
+static int list_objects(struct call *call, struct error **ret_error)
+{
+    const struct list_query *query = call->query;
+    autofree char *prefix = name_of(call);
+    const char *wanted = *prefix ? prefix : NULL;
+    json_t *list = NULL;
+    if (query->watch)
+        return respond_watch(call, kind_of(call), wanted, query->after, ret_error);
+    if (call->match->route->op == API_BLOCK_LIST_VOLUME) { /* no blocks is not the same as no volume */
+        int r = core_get(call->core, KIND_VOLUME, prefix, &list, ret_error);
+        if (r < 0)
+            return r;
+        json_decref(list);
+    }
+    int r = core_list(call->core, kind_of(call), wanted, query->start, query->limit, &list, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, list);
+    return r;
+}
+
+static int get_status(struct call *call, struct error **ret_error)
+{
+    struct status_report report;
+    int r = core_status(call->core, &report, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 200, schema_encode(&status_report_schema, &report));
+    schema_clear(&status_report_schema, &report);
+    return 0;
+}
+
+static int get_version(struct call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    respond_json(call->response, 200, json_pack("{s:s, s:s}", "version", BLOCKD_VERSION, "api", "v1"));
+    return 0;
+}
+
+static int get_openapi(struct call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    respond_json(call->response, 200, api_openapi());
+    return 0;
+}
+
+static int get_metrics(struct call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    respond_text(call->response, 200, "text/plain; version=0.0.4", metrics_text(call->core));
+    return 0;
+}
+
+static int get_healthz(struct call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    respond_text(call->response, 200, "text/plain", xstrdup("ok\n"));
+    return 0;
+}
+
+static int get_readyz(struct call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    bool ready = core_ready(call->core);
+    respond_text(call->response, ready ? 200 : 503, "text/plain",
+                 xstrdup(ready ? "ready\n" : "the first pass has not ended yet\n"));
+    return 0;
+}
+
+const api_handler api_handlers[API_OP_COUNT] = {
+    [API_NODE_LIST] = list_objects,      [API_NODE_GET] = get_object,
+    [API_NODE_PATCH] = node_patch,       [API_DEVICE_LIST] = list_objects,
+    [API_DEVICE_GET] = get_object,       [API_DEVICE_CREATE] = device_create,
+    [API_DEVICE_DELETE] = device_delete, [API_VOLUME_LIST] = list_objects,
+    [API_VOLUME_GET] = get_object,       [API_VOLUME_CREATE] = volume_create,
+    [API_VOLUME_PATCH] = volume_patch,   [API_VOLUME_DELETE] = volume_delete,
+    [API_BLOCK_LIST] = list_objects,     [API_BLOCK_LIST_VOLUME] = list_objects,
+    [API_BLOCK_GET] = get_object,        [API_BLOCK_CREATE] = block_create,
+    [API_BLOCK_PATCH] = block_patch,     [API_BLOCK_RENAME] = block_rename,
+    [API_BLOCK_DELETE] = block_delete,   [API_EXPORT_LIST] = list_objects,
+    [API_EXPORT_GET] = get_object,       [API_EXPORT_CREATE] = export_create,
+    [API_EXPORT_DELETE] = export_delete, [API_JOB_LIST] = list_objects,
+    [API_JOB_GET] = get_object,          [API_JOB_DELETE] = job_delete,
+    [API_STATUS] = get_status,           [API_VERSION] = get_version,
+    [API_OPENAPI] = get_openapi,         [API_METRICS] = get_metrics,
+    [API_HEALTHZ] = get_healthz,         [API_READYZ] = get_readyz,
+};
+
+void api_body_defaults(enum api_op op, void *object)
+{
+    if (op == API_VOLUME_CREATE) {
+        struct volume_create *request = object;
+        request->template_name = TEMPLATE_REPLICA3;
+        request->overcommit = 1.0;
+    } else if (op == API_BLOCK_CREATE) {
+        struct block_create *request = object;
+        request->block_size = 512;
+    }
+}

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Operations on blocks. Each checks everything, then changes the store in one transaction; block_reconcile.c
+ * does the work. */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+#include "rpc/base/sizes.h"
+
+#define BLOCK_SIZE_MIN (UINT64_C(1) << 20)
+
+/* ---- Checks ---- */
+
+static int check_size(uint64_t size, uint64_t block_size, struct error **ret_error)
+{
+    if (block_size != 512 && block_size != 4096)
+        return error_set(ret_error, EINVAL, "block_size is %llu, and must be 512 or 4096",
+                         (unsigned long long)block_size);
+    if (size < BLOCK_SIZE_MIN)
+        return error_set(ret_error, EINVAL, "size is %llu bytes, and must be at least 1 MiB",
+                         (unsigned long long)size);
+    if (size % block_size)
+        return error_set(ret_error, EINVAL, "size is %llu bytes, which is no multiple of the block size %llu",
+                         (unsigned long long)size, (unsigned long long)block_size);
+    return 0;
+}
+
+/* A file of the hosting volume that a block may adopt, in its plain form. The caller's. */
+static int storage_path(const char *storage, char **ret_path, struct error **ret_error)
+{
+    autofree char *path = storage[0] == '/' ? xstrdup(storage) : xasprintf("/block-store/%s", storage);
+    autostring_list struct string_list parts = {0};
+    string_list_split(&parts, path + 1, '/');
+    for (size_t i = 0; i < parts.count; i++)
+        if (!*parts.items[i] || strcmp(parts.items[i], ".") == 0 || strcmp(parts.items[i], "..") == 0)
+            return error_set(ret_error, EINVAL, "storage \"%s\" is no plain path of a file", storage);
+    if (strcmp(parts.items[0], ".glusterfs") == 0)
+        return error_set(ret_error, EINVAL, "storage \"%s\" belongs to GlusterFS itself", storage);
+    *ret_path = steal_ptr(&path);
+    return 0;
+}
+
+static int check_storage_unused(struct core *core, const char *volume, const char *path,
+                                struct error **ret_error)
+{
+    struct record_list blocks = {.kind = KIND_BLOCK};
+    int r = record_list(core, KIND_BLOCK, volume, &blocks, ret_error);
+    for (size_t i = 0; r == 0 && i < blocks.list.count; i++) {
+        const struct block *block = RECORD(&blocks, block, i);
+        if (string_equal(block->spec.storage, path))
+            r = error_set(ret_error, EBUSY, "storage %s is in use by block %s", path, block->meta.name);
+    }
+    record_list_clear(&blocks);
+    return r;
+}
+
+/* Sets spec.storage and spec.size from the file that is to be adopted. */
+static int adopt(struct core *core, const char *volume, const struct block_create *request,
+                 struct block *block, struct error **ret_error)
+{
+    if (request->size || request->prealloc == PREALLOC_FULL)
+        return error_set(ret_error, EINVAL, "storage excludes size and prealloc: the file has its own");
+    int r = storage_path(request->storage, &block->spec.storage, ret_error);
+    if (r == 0)
+        r = check_storage_unused(core, volume, block->spec.storage, ret_error);
+    struct image_volume *connection = NULL;
+    if (r == 0)
+        r = hosting_get(core->hosting, volume, &connection, ret_error);
+    if (r < 0)
+        return r;
+    struct image_stat file;
+    r = image_stat(connection, block->spec.storage, &file, ret_error);
+    hosting_put(core->hosting, connection);
+    if (r < 0)
+        return r;
+    block->spec.size = file.size;
+    block->spec.adopted = true;
+    return 0;
+}
+
+static int limit_of(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
+{
+    if (!volume->status.size)
+        return error_set(ret_error, ENOTCONN,
+                         "the size of volume %s is not known now: none of its bricks answers",
+                         volume->meta.name);
+    double limit = (double)volume->status.size * volume->spec.overcommit;
+    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
+    return 0;
+}
+
+/* ---- Create ---- */
+
+static void export_init(struct export *export, const char *node, const char *block_name)
+{
+    autofree char *name = xasprintf("%s/%s", node, block_name);
+    meta_init(&export->meta, name);
+    export->status.phase = xstrdup("pending");
+}
+
+/* Puts one export a named host into the transaction; a host that is named twice gives one. */
+static int add_exports(struct core *core, const struct string_list *hosts, const char *block_name,
+                       struct txn *txn, struct string_list *keys, struct error **ret_error)
+{
+    for (size_t i = 0; i < hosts->count; i++) {
+        struct node node cleanup(cleanup_node) = {0};
+        struct export export cleanup(cleanup_export) = {0};
+        int r = node_find(core, hosts->items[i], &node, ret_error);
+        if (r < 0)
+            return r;
+        export_init(&export, node.meta.name, block_name);
+        autofree char *key = object_key(KIND_EXPORT, export.meta.name);
+        if (string_list_contains(keys, key))
+            return error_set(ret_error, EINVAL, "host %s is named twice", hosts->items[i]);
+        string_list_add(keys, key);
+        txn_put(txn, KIND_EXPORT, &export, 0);
+    }
+    return 0;
+}
+
+static void job_init(struct job *job, const struct block *block, const char *block_key)
+{
+    autofree char *unnamed = NULL;
+    meta_init(&job->meta, "");
+    unnamed = job->meta.name;
+    job->meta.name = xstrdup(job->meta.uid);
+    job->spec.kind = JOB_PREALLOCATE;
+    job->spec.object = xstrdup(block_key);
+    job->spec.object_uid = xstrdup(block->meta.uid);
+    job->status.phase = xstrdup("pending");
+    job->status.total = block->spec.size;
+}
+
+/* Everything about the block that can be known before it is written down. */
+static int prepare(struct core *core, const struct block_create *request, const char *name,
+                   struct volume *volume, struct block *block, struct error **ret_error)
+{
+    struct block present cleanup(cleanup_block) = {0};
+    int r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
+    if (r < 0)
+        return r;
+    if (record_get(core, KIND_BLOCK, name, &present, NULL) == 0)
+        return error_set(ret_error, EEXIST, "block %s %s", name,
+                         present.meta.deleting ? "is being deleted" : "already exists");
+    r = volume_require_online(core, volume, ret_error);
+    if (r < 0)
+        return r;
+
+    meta_init(&block->meta, name);
+    block->spec.size = request->size;
+    block->spec.block_size = request->block_size;
+    block->spec.prealloc = request->prealloc;
+    block->status.phase = xstrdup("pending");
+    if (request->storage)
+        r = adopt(core, request->volume, request, block, ret_error);
+    else if (!request->size)
+        r = error_set(ret_error, EINVAL, "size is missing");
+    else
+        block->spec.storage = xasprintf("/block-store/%s", block->meta.uid);
+    if (r == 0)
+        r = check_size(block->spec.size, block->spec.block_size, ret_error);
+    if (r == 0 && request->prealloc == PREALLOC_FULL && block->spec.size > volume->status.free) {
+        char wanted[SIZE_TEXT_SIZE], left[SIZE_TEXT_SIZE];
+        size_format(block->spec.size, wanted);
+        size_format(volume->status.free, left);
+        r = error_set(ret_error, ENOSPC, "volume %s has %s free, which is too little to allocate %s now",
+                      request->volume, left, wanted);
+    }
+    return r;
+}
+
+static int commit_new(struct core *core, const struct block_create *request, struct block *block,
+                      const char *key, const struct core_change *change, struct string_list *export_keys,
+                      struct error **ret_error)
+{
+    struct txn txn = {0};
+    int r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
+    if (r == 0 && request->prealloc == PREALLOC_FULL) {
+        struct job job cleanup(cleanup_job) = {0};
+        job_init(&job, block, key);
+        string_replace(&block->status.job, job.meta.name);
+        txn_put(&txn, KIND_JOB, &job, 0);
+    }
+    if (r == 0) {
+        autoerror struct error *problem = NULL;
+        txn_put(&txn, KIND_BLOCK, block, 0);
+        idempotency_record(&txn, change, key);
+        r = txn_commit(core, &txn, &problem);
+        if (r == -ESTALE) /* somebody else made one of that name in this moment */
+            r = error_set(ret_error, EEXIST, "block %s already exists", block->meta.name);
+        else if (r < 0)
+            error_set(ret_error, -r, "%s", error_message(problem));
+    }
+    txn_clear(&txn);
+    return r;
+}
+
+int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
+                      struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct volume volume cleanup(cleanup_volume) = {0};
+    struct block block cleanup(cleanup_block) = {0};
+    autofree char *name = xasprintf("%s/%s", request->volume, request->name);
+    autofree char *key = object_key(KIND_BLOCK, name);
+    uint64_t limit = 0;
+    r = prepare(core, request, name, &volume, &block, ret_error);
+    if (r == 0)
+        r = limit_of(&volume, &limit, ret_error);
+    if (r == 0)
+        r = ledger_reserve(core->ledger, request->volume, block.spec.size, 1, limit, ret_error);
+    if (r < 0)
+        return r;
+
+    autostring_list struct string_list export_keys = {0};
+    r = commit_new(core, request, &block, key, change, &export_keys, ret_error);
+    if (r < 0) {
+        ledger_release(core->ledger, request->volume, block.spec.size, 1);
+        return r;
+    }
+    fault_point("block.create.after-record");
+    if (change->wait) { /* the caller's thread does the work at once; a worker would only add a hand-over */
+        queue_run(core->queue, key, NULL);
+        for (size_t i = 0; i < export_keys.count; i++)
+            queue_run(core->queue, export_keys.items[i], NULL);
+    }
+    return result_make(core, key, change, ret_result, ret_error);
+}
+
+/* ---- Resize ---- */
+
+enum { PATCH_SIZE }; /* the field's place in block_patch_schema */
+
+static int check_resize(const struct block *block, uint64_t size, bool force, struct error **ret_error)
+{
+    if (block->meta.deleting)
+        return error_set(ret_error, EBUSY, "block %s is being deleted", block->meta.name);
+    int r = check_size(size, block->spec.block_size, ret_error);
+    if (r < 0)
+        return r;
+    if (size == block->spec.size && block->status.size == size)
+        return error_set(ret_error, EINVAL, "block %s has that size already", block->meta.name);
+    if (string_equal(block->status.phase, "preallocating"))
+        return error_set(ret_error, EBUSY,
+                         "block %s is being preallocated by job %s; wait for it, or cancel it",
+                         block->meta.name, block->status.job ? block->status.job : "?");
+    if (size < block->spec.size && !force)
+        return error_set(ret_error, EINVAL,
+                         "block %s would lose what lies beyond its new end: shrinking needs force",
+                         block->meta.name);
+    return 0;
+}
+
+int core_block_patch(struct core *core, const char *name, const struct block_patch *patch, uint64_t present,
+                     const struct core_change *change, struct core_result *ret_result,
+                     struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct block block cleanup(cleanup_block) = {0};
+    struct volume volume cleanup(cleanup_volume) = {0};
+    autofree char *key = object_key(KIND_BLOCK, name);
+    autofree char *volume_name = object_name_part(name, 0);
+    if (!(present >> PATCH_SIZE & 1))
+        return error_set(ret_error, EINVAL, "size is missing");
+    if ((r = record_get(core, KIND_BLOCK, name, &block, ret_error)) < 0 ||
+        (r = check_resize(&block, patch->size, change->force, ret_error)) < 0 ||
+        (r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error)) < 0 ||
+        (r = volume_require_online(core, &volume, ret_error)) < 0)
+        return r;
+
+    uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
+    if ((r = limit_of(&volume, &limit, ret_error)) < 0 ||
+        (r = ledger_reserve(core->ledger, volume_name, grown, 0, limit, ret_error)) < 0)
+        return r;
+    block.spec.size = patch->size;
+    block.meta.generation++;
+    struct txn txn = {0};
+    txn_put(&txn, KIND_BLOCK, &block, change->revision ? change->revision : block.meta.revision);
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    if (r < 0) {
+        ledger_release(core->ledger, volume_name, grown, 0);
+        return r;
+    }
+    ledger_release(core->ledger, volume_name, patch->size < old ? old - patch->size : 0, 0);
+    fault_point("block.resize.after-record");
+    if (change->wait)
+        queue_run(core->queue, key, NULL);
+    return result_make(core, key, change, ret_result, ret_error);
+}
+
+/* ---- Rename and delete ---- */
+
+static void rename_exports(const struct record_list *exports, const char *new_name, struct txn *txn)
+{
+    for (size_t i = 0; i < exports->list.count; i++) {
+        struct export *export = RECORD(exports, export, i);
+        autofree char *old_key = object_key(KIND_EXPORT, export->meta.name);
+        autofree char *node = object_name_part(export->meta.name, 0);
+        txn_delete(txn, old_key, export->meta.revision);
+        free(export->meta.name);
+        export->meta.name = xasprintf("%s/%s", node, new_name);
+        export->meta.generation++;
+        string_replace(&export->status.phase, "pending");
+        txn_put(txn, KIND_EXPORT, export, 0);
+    }
+}
+
+static int check_rename(struct core *core, const struct block *block, const char *new_name,
+                        struct error **ret_error)
+{
+    struct block taken cleanup(cleanup_block) = {0};
+    if (block->meta.deleting)
+        return error_set(ret_error, EBUSY, "block %s is being deleted", block->meta.name);
+    if (string_equal(block->status.phase, "preallocating"))
+        return error_set(ret_error, EBUSY, "block %s is being preallocated; wait for its job, or cancel it",
+                         block->meta.name);
+    if (strcmp(block->meta.name, new_name) == 0)
+        return error_set(ret_error, EINVAL, "block %s has that name already", new_name);
+    if (record_get(core, KIND_BLOCK, new_name, &taken, NULL) == 0)
+        return error_set(ret_error, EEXIST, "block %s already exists", new_name);
+    return 0;
+}
+
+int core_block_rename(struct core *core, const char *name, const struct block_rename *rename,
+                      const struct core_change *change, struct core_result *ret_result,
+                      struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct block block cleanup(cleanup_block) = {0};
+    struct record_list exports = {.kind = KIND_EXPORT};
+    autofree char *volume = object_name_part(name, 0);
+    autofree char *new_name = xasprintf("%s/%s", volume, rename->name);
+    autofree char *old_key = object_key(KIND_BLOCK, name);
+    autofree char *new_key = object_key(KIND_BLOCK, new_name);
+    if ((r = record_get(core, KIND_BLOCK, name, &block, ret_error)) < 0 ||
+        (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
+        (r = exports_of_block(core, name, &exports, ret_error)) < 0)
+        return r;
+
+    struct txn txn = {0};
+    txn_delete(&txn, old_key, change->revision ? change->revision : block.meta.revision);
+    string_replace(&block.meta.name, new_name);
+    txn_put(&txn, KIND_BLOCK, &block, 0);
+    rename_exports(&exports, new_name, &txn);
+    idempotency_record(&txn, change, new_key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    record_list_clear(&exports);
+    fault_point("block.rename.after-record");
+    return r < 0 ? r : result_make(core, new_key, change, ret_result, ret_error);
+}
+
+int core_block_delete(struct core *core, const char *name, bool keep_storage,
+                      const struct core_change *change, struct core_result *ret_result,
+                      struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct block block cleanup(cleanup_block) = {0};
+    struct record_list exports = {.kind = KIND_EXPORT};
+    autofree char *key = object_key(KIND_BLOCK, name);
+    if ((r = record_get(core, KIND_BLOCK, name, &block, ret_error)) < 0 ||
+        (r = exports_of_block(core, name, &exports, ret_error)) < 0)
+        return r;
+
+    struct txn txn = {0};
+    autostring_list struct string_list keys = {0};
+    block.meta.deleting = true;
+    block.meta.generation++;
+    block.spec.keep_storage = keep_storage;
+    txn_put(&txn, KIND_BLOCK, &block, change->revision ? change->revision : block.meta.revision);
+    for (size_t i = 0; i < exports.list.count; i++) {
+        struct export *export = RECORD(&exports, export, i);
+        string_list_add(&keys, export->meta.name);
+        export->meta.deleting = true;
+        txn_put(&txn, KIND_EXPORT, export, export->meta.revision);
+    }
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    record_list_clear(&exports);
+    if (r < 0)
+        return r;
+    fault_point("block.delete.after-mark");
+    for (size_t i = 0; change->wait && i < keys.count; i++) {
+        autofree char *export_key = object_key(KIND_EXPORT, keys.items[i]);
+        queue_run(core->queue, export_key, NULL);
+    }
+    if (change->wait)
+        queue_run(core->queue, key, NULL);
+    return result_make(core, key, change, ret_result, ret_error);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Makes the file of a block, and what is offered of it, as its record says. Every step may be the second
+ * time. */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+
+struct seen {
+    const char *phase, *error;
+    uint64_t size, generation;
+    bool forget_job;
+};
+
+static bool set_status(void *object, void *data)
+{
+    struct block_status *status = &((struct block *)object)->status;
+    const struct seen *seen = data;
+    bool changed = string_replace(&status->phase, seen->phase);
+    changed |= string_replace(&status->error, seen->error);
+    if (seen->forget_job)
+        changed |= string_replace(&status->job, NULL);
+    changed |= status->size != seen->size || status->observed_generation != seen->generation;
+    status->size = seen->size;
+    status->observed_generation = seen->generation;
+    return changed;
+}
+
+static int record_status(struct core *core, const struct block *block, struct seen seen,
+                         struct error **ret_error)
+{
+    seen.generation = block->meta.generation;
+    return record_update(core, KIND_BLOCK, block->meta.name, block->meta.uid, set_status, &seen, ret_error);
+}
+
+/* This node's export of the block, if it has one, follows the block's state and size: let it look again. */
+static void wake_export(struct core *core, const char *block_name)
+{
+    struct export export cleanup(cleanup_export) = {0};
+    autofree char *name = xasprintf("%s/%s", core->node, block_name);
+    if (record_get(core, KIND_EXPORT, name, &export, NULL) < 0)
+        return;
+    autofree char *key = object_key(KIND_EXPORT, name);
+    queue_add(core->queue, key);
+}
+
+/* ---- Deleting ---- */
+
+static int exports_gone(struct core *core, const char *block_name, struct error **ret_error)
+{
+    struct record_list exports = {.kind = KIND_EXPORT};
+    int r = exports_of_block(core, block_name, &exports, ret_error);
+    if (r == 0 && exports.list.count)
+        r = -EAGAIN; /* each of them adds this block's key again when it goes */
+    record_list_clear(&exports);
+    return r;
+}
+
+static int forget(struct core *core, const struct block *block, const char *volume, struct error **ret_error)
+{
+    struct txn txn = {0};
+    autofree char *key = object_key(KIND_BLOCK, block->meta.name);
+    txn_delete(&txn, key, block->meta.revision);
+    int r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    if (r == 0)
+        ledger_release(core->ledger, volume, block->spec.size, 1);
+    return r;
+}
+
+static int erase(struct core *core, const struct block *block, const char *volume, struct error **ret_error)
+{
+    int r = exports_gone(core, block->meta.name, ret_error);
+    if (r < 0)
+        return r;
+    if (!block->spec.keep_storage) {
+        struct image_volume *connection = NULL;
+        r = hosting_get(core->hosting, volume, &connection, ret_error);
+        if (r < 0)
+            return r;
+        r = image_remove(connection, block->spec.storage, ret_error);
+        hosting_put(core->hosting, connection);
+        if (r < 0)
+            return r;
+    }
+    fault_point("block.delete.after-file");
+    return forget(core, block, volume, ret_error);
+}
+
+/* ---- Making and resizing ---- */
+
+/* Brings the file to spec.size. */
+static int shape_file(struct image_volume *connection, const struct block *block, struct error **ret_error)
+{
+    if (block->status.size == 0 && !block->spec.adopted) {
+        int r = image_create(connection, block->spec.storage, block->spec.size, ret_error);
+        fault_point("block.create.after-file");
+        return r;
+    }
+    struct image_stat file;
+    int r = image_stat(connection, block->spec.storage, &file, ret_error);
+    if (r < 0 || file.size == block->spec.size)
+        return r;
+    r = image_truncate(connection, block->spec.storage, block->spec.size, ret_error);
+    fault_point("block.resize.after-file");
+    return r;
+}
+
+/* What follows once the file has its size: a job that allocates it, or service. */
+static int settle(struct core *core, const struct block *block, struct error **ret_error)
+{
+    struct job job cleanup(cleanup_job) = {0};
+    struct seen seen = {.phase = "ready", .size = block->spec.size};
+    bool waits = block->status.job && record_get(core, KIND_JOB, block->status.job, &job, NULL) == 0;
+    if (waits && string_equal(job.status.phase, "failed")) {
+        seen.phase = "failed";
+        seen.error = job.status.error;
+    } else if (waits && !string_equal(job.status.phase, "succeeded") &&
+               !string_equal(job.status.phase, "canceled")) {
+        seen.phase = "preallocating";
+    }
+    seen.forget_job = strcmp(seen.phase, "ready") == 0;
+    int r = record_status(core, block, seen, ret_error);
+    if (r == 0 && strcmp(seen.phase, "preallocating") == 0)
+        jobs_wake(core->jobs);
+    fault_point("block.settle.after-status");
+    return r;
+}
+
+int block_reconcile(struct core *core, const char *name, struct error **ret_error)
+{
+    struct block block cleanup(cleanup_block) = {0};
+    struct volume volume cleanup(cleanup_volume) = {0};
+    autofree char *volume_name = object_name_part(name, 0);
+    int r = record_get(core, KIND_BLOCK, name, &block, ret_error);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (block.meta.deleting && block.spec.keep_storage)
+        return erase(core, &block, volume_name, ret_error);
+    bool settled = string_equal(block.status.phase, "ready") || string_equal(block.status.phase, "failed");
+    if (!block.meta.deleting && settled && block.status.observed_generation == block.meta.generation)
+        return 0;
+
+    r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error);
+    if (r == 0)
+        r = volume_require_online(core, &volume, ret_error);
+    if (r < 0)
+        return r;
+    if (block.meta.deleting)
+        return erase(core, &block, volume_name, ret_error);
+
+    struct image_volume *connection = NULL;
+    r = hosting_get(core->hosting, volume_name, &connection, ret_error);
+    if (r < 0)
+        return r;
+    autoerror struct error *problem = NULL;
+    r = shape_file(connection, &block, &problem);
+    hosting_put(core->hosting, connection);
+    if (r < 0) {
+        /* No room and no file are for the user to mend; all else (a brick away) is tried again. */
+        struct seen seen = {.phase = "failed", .error = error_message(problem), .size = block.status.size};
+        if (r == -ENOSPC || r == -ENOENT || r == -EFBIG)
+            return record_status(core, &block, seen, ret_error);
+        return error_set(ret_error, -r, "%s", error_message(problem));
+    }
+    r = settle(core, &block, ret_error);
+    if (r == 0)
+        wake_export(core, name);
+    return r;
+}

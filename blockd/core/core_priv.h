@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Inside the core: one section a file. */
+#ifndef BLOCKD_CORE_PRIV_H
+#define BLOCKD_CORE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "blockd/core/core.h"
+#include "handler/image/image.h"
+
+struct queue;
+struct ledger;
+struct hosting;
+struct jobs;
+
+struct core {
+    const struct config *config; /* all five are set once, before the workers start */
+    struct store *store;
+    struct engine *engine;
+    struct exports *exports;
+    char *node;
+
+    struct queue
+        *queue; /* has a lock of its own, as have the next three; none is held over a call into another */
+    struct ledger *ledger;
+    struct hosting *hosting;
+    struct jobs *jobs;
+
+    struct store_watch *watch;
+    pthread_t pass_thread;
+    bool pass_running;          /* main thread only */
+    pthread_mutex_t pass_mutex; /* guards the next three */
+    pthread_cond_t pass_wake;
+    bool engine_changed;
+    bool stopping;
+    atomic_bool ready;
+    int64_t started; /* real time in milliseconds */
+
+    pthread_mutex_t
+        placement_mutex; /* one volume is placed at a time, so that ports and devices are not picked twice */
+    pthread_mutex_t
+        heal_mutex; /* the self-heal daemon's set of volumes is computed and applied as one step */
+};
+
+/* ---- records.c: objects in the store ---- */
+
+/* A zeroed structure that is large enough for every kind. */
+union any_object {
+    struct meta meta;
+    struct node node;
+    struct device device;
+    struct volume volume;
+    struct block block;
+    struct export export;
+    struct job job;
+};
+void any_object_clear(enum object_kind kind, union any_object *object);
+
+/* -ENOENT names the object as the command line's users know it. */
+int record_get(struct core *core, enum object_kind kind, const char *name, void *ret_object,
+               struct error **ret_error);
+int record_decode(enum object_kind kind, const struct store_entry *entry, void *ret_object,
+                  struct error **ret_error);
+
+/* Objects of a kind whose names begin with `prefix` (whole parts; NULL: all). Elements have the kind's schema
+ * size. */
+struct record_list {
+    enum object_kind kind;
+    struct object_list list;
+    uint64_t revision;
+};
+int record_list(struct core *core, enum object_kind kind, const char *prefix, struct record_list *ret_records,
+                struct error **ret_error);
+void record_list_clear(struct record_list *records);
+#define RECORD(records, type, index) (&((struct type *)(records)->list.items)[index])
+
+/* A transaction under construction; all zero is an empty one. */
+struct txn {
+    struct store_op *ops;
+    size_t count;
+    struct string_list strings; /* keys and values that the operations point to */
+};
+/* The object must have `revision` in the store (0: must not be there). */
+void txn_put(struct txn *txn, enum object_kind kind, const void *object, uint64_t revision);
+void txn_put_text(struct txn *txn, const char *key, const char *value, uint64_t revision);
+void txn_delete(struct txn *txn, const char *key, uint64_t revision);
+void txn_check(struct txn *txn, const char *key, uint64_t revision);
+int txn_commit(struct core *core, struct txn *txn, struct error **ret_error);
+void txn_clear(struct txn *txn);
+
+/*
+ * Reads, edits and writes one object until no other writer comes between. The edit returns false to leave the
+ * object as it is. `uid` (NULL: any): another identity under the name is -ENOENT.
+ */
+typedef bool (*record_edit)(void *object, void *data);
+int record_update(struct core *core, enum object_kind kind, const char *name, const char *uid,
+                  record_edit edit, void *data, struct error **ret_error);
+
+/* A new object's meta. */
+void meta_init(struct meta *meta, const char *name);
+/* Replaces an owned string; NULL empties it. Returns whether it differs. */
+bool string_replace(char **member, const char *text);
+
+/* ---- idempotency.c ---- */
+
+/* 1: the request was done before; `key` of its object is in *ret_key. 0: it is new. -EINVAL: the key belongs
+ * to another request. */
+int idempotency_find(struct core *core, const struct core_change *change, char **ret_key,
+                     struct error **ret_error);
+/* Makes the request's mark part of its transaction. */
+void idempotency_record(struct txn *txn, const struct core_change *change, const char *key);
+/* Forgets marks that are older than a day. */
+void idempotency_sweep(struct core *core);
+
+/* ---- queue.c: which keys need work ---- */
+
+/* Works on one key. 0: done; -EAGAIN: not its turn yet, look again soon; other errors: logged, repeated with
+ * back-off. */
+typedef int (*queue_work)(struct core *core, const char *key, struct error **ret_error);
+int queue_new(struct core *core, queue_work work, unsigned threads, struct queue **ret_queue,
+              struct error **ret_error);
+void queue_stop(struct queue *queue); /* ends the workers after what they are at */
+void queue_free(struct queue *queue);
+void queue_add(struct queue *queue, const char *key);
+/* Works on the key now, on the caller's thread, as soon as no worker is at it. */
+int queue_run(struct queue *queue, const char *key, struct error **ret_error);
+/* Waits until something was worked on, or the monotonic deadline passes (-ETIMEDOUT) or the queue stops
+ * (-ECANCELED). */
+int queue_wait(struct queue *queue, uint64_t *seen, int64_t deadline_ms);
+void queue_counters(struct queue *queue, struct core_counters *ret_counters);
+
+/* ---- ledger.c: how much of each hosting volume is promised to blocks ---- */
+
+int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error);
+void ledger_free(struct ledger *ledger);
+/* Takes `bytes` (and `blocks`) more if the sum stays within `limit` and the volume is not closed. -ENOSPC,
+ * -ENOENT. */
+int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks, uint64_t limit,
+                   struct error **ret_error);
+void ledger_release(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks);
+/* Refuses reservations from now on; -ENOTEMPTY while there are blocks. */
+int ledger_close(struct ledger *ledger, const char *volume, struct error **ret_error);
+void ledger_open(struct ledger *ledger, const char *volume);
+void ledger_read(struct ledger *ledger, const char *volume, uint64_t *ret_bytes, uint64_t *ret_blocks);
+
+/* ---- hosting.c: connections to hosting volumes ---- */
+
+struct hosting *hosting_new(struct core *core);
+void hosting_free(struct hosting *hosting);
+/* The connection, made when there is none; hand it back with hosting_put(). -ENOTCONN names the volume.
+ * Blocks. */
+int hosting_get(struct hosting *hosting, const char *volume, struct image_volume **ret_volume,
+                struct error **ret_error);
+void hosting_put(struct hosting *hosting, struct image_volume *volume);
+/* Forgets the connection; it is closed when its last user hands it back. */
+void hosting_drop(struct hosting *hosting, const char *volume);
+
+/* ---- placement.c ---- */
+
+/* Fills volume->spec.bricks (without ports) as the request says, or by free space. */
+int placement_plan(struct core *core, const struct volume_create *request, struct volume *volume,
+                   struct error **ret_error);
+/* The lowest free brick port of a node that is not in `taken`. */
+int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,
+                   struct error **ret_error);
+
+/* ---- jobs.c: long work, on a thread of its own ---- */
+
+struct jobs *jobs_new(struct core *core);
+int jobs_start(struct jobs *jobs, struct error **ret_error);
+void jobs_stop(struct jobs *jobs);
+void jobs_free(struct jobs *jobs);
+void jobs_wake(struct jobs *jobs);
+/* Progress that is newer than the store's. */
+void jobs_overlay(struct jobs *jobs, struct job *job);
+
+/* ---- One reconciler a noun: makes the node look like the record, which may be gone ---- */
+
+int node_reconcile(struct core *core, const char *name, struct error **ret_error);
+int device_reconcile(struct core *core, const char *name, struct error **ret_error);
+int volume_reconcile(struct core *core, const char *name, struct error **ret_error);
+int block_reconcile(struct core *core, const char *name, struct error **ret_error);
+int export_reconcile(struct core *core, const char *name, struct error **ret_error);
+int job_reconcile(struct core *core, const char *name, struct error **ret_error);
+
+/* pass.c: what starts reconciliation: the first pass, changes in the store, the engine, and time */
+int pass_start(struct core *core, struct error **ret_error);
+void pass_stop(struct core *core);
+int reconcile_key(struct core *core, const char *key, struct error **ret_error);
+
+/* node.c */
+int node_register(struct core *core, struct error **ret_error);
+bool node_is_enabled(struct core *core);
+/* The node that a host name or address stands for. */
+int node_find(struct core *core, const char *host, struct node *ret_node, struct error **ret_error);
+
+/* export.c */
+/* The exports of a block on every node; looked up by key, however many exports there are. */
+int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
+                     struct error **ret_error);
+
+/* volume.c */
+int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
+/* -ENOTCONN unless the volume serves; its size and free bytes. */
+int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
+
+/* result.c: waiting for the reconciler, and the answer */
+
+/* The object's JSON with live status; NULL when it is gone. */
+int result_make(struct core *core, const char *key, const struct core_change *change,
+                struct core_result *ret_result, struct error **ret_error);
+/* If the request was done before, answers it: 1. Otherwise 0. */
+int result_replay(struct core *core, const struct core_change *change, struct core_result *ret_result,
+                  struct error **ret_error);
+/* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
+void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
+
+#endif

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Devices: adding, removing, and keeping them formatted and mounted. */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+
+#define IMAGE_SIZE_MIN (UINT64_C(512) << 20) /* mkfs.xfs makes nothing smaller that is of use */
+
+/* ---- Create and delete ---- */
+
+static int check_path(const char *path, struct error **ret_error)
+{
+    if (path[0] != '/')
+        return error_set(ret_error, EINVAL, "path \"%s\" is not absolute", path);
+    if (strstr(path, "/../") || strstr(path, "//"))
+        return error_set(ret_error, EINVAL, "path \"%s\" is not in its plain form", path);
+    return 0;
+}
+
+/* The same disk under two names would be two bricks that share one fate. */
+static int check_unused(struct core *core, const char *node, const char *path, struct error **ret_error)
+{
+    struct record_list devices = {.kind = KIND_DEVICE};
+    int r = record_list(core, KIND_DEVICE, node, &devices, ret_error);
+    for (size_t i = 0; r == 0 && i < devices.list.count; i++) {
+        const struct device *device = RECORD(&devices, device, i);
+        if (strcmp(device->spec.path, path) == 0)
+            r = error_set(ret_error, EEXIST, "%s is device %s already", path, device->meta.name);
+    }
+    record_list_clear(&devices);
+    return r;
+}
+
+static int prepare_create(struct core *core, const struct device_create *request, struct device *device,
+                          struct error **ret_error)
+{
+    const char *node = request->node ? request->node : core->node;
+    int r = check_path(request->path, ret_error);
+    if (r < 0)
+        return r;
+    if (strcmp(node, core->node) != 0)
+        return error_set(ret_error, ENOENT, "node %s is not known here; this node is %s", node, core->node);
+    if (request->image_size && request->image_size < IMAGE_SIZE_MIN)
+        return error_set(ret_error, EINVAL, "image_size must be at least 512 MiB");
+
+    autofree char *name = xasprintf("%s/%s", node, request->name);
+    meta_init(&device->meta, name);
+    device->spec.path = xstrdup(request->path);
+    device->spec.image_size = request->image_size;
+    device->spec.destroy_existing_data = request->destroy_existing_data;
+    device->status.phase = xstrdup("pending");
+
+    struct device present cleanup(cleanup_device) = {0};
+    if (record_get(core, KIND_DEVICE, name, &present, NULL) == 0)
+        return error_set(ret_error, EEXIST, "device %s exists already", name);
+    r = check_unused(core, node, request->path, ret_error);
+    if (r < 0)
+        return r;
+    r = engine_device_probe(core->engine, device, ret_error);
+    return r == -EEXIST && request->destroy_existing_data ? 0 : r;
+}
+
+int core_device_create(struct core *core, const struct device_create *request,
+                       const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct device device cleanup(cleanup_device) = {0};
+    autoerror struct error *problem = NULL;
+    r = prepare_create(core, request, &device, &problem);
+    if (r < 0)
+        return error_set(ret_error, -r, "%s", error_message(problem));
+
+    autofree char *key = object_key(KIND_DEVICE, device.meta.name);
+    struct txn txn = {0};
+    txn_put(&txn, KIND_DEVICE, &device, 0);
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    fault_point("device.create.after-record");
+    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+}
+
+/* The volumes that have a brick on the device, by name. */
+static int users_of(struct core *core, const char *device_name, struct strbuf *users,
+                    struct error **ret_error)
+{
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
+    for (size_t i = 0; i < volumes.list.count; i++) {
+        const struct volume *volume = RECORD(&volumes, volume, i);
+        const struct brick_spec *bricks = volume->spec.bricks.items;
+        for (size_t k = 0; k < volume->spec.bricks.count; k++) {
+            autofree char *name = xasprintf("%s/%s", bricks[k].node, bricks[k].device);
+            if (strcmp(name, device_name) == 0)
+                strbuf_addf(users, "%s%s", users->length ? ", " : "", volume->meta.name);
+        }
+    }
+    record_list_clear(&volumes);
+    return r;
+}
+
+static int mark_deleting(struct core *core, const char *name, const struct core_change *change,
+                         const char *key, struct error **ret_error)
+{
+    scoped_lock(&core->placement_mutex); /* no volume is placed on it meanwhile */
+    struct device device cleanup(cleanup_device) = {0};
+    int r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    if (r < 0)
+        return r;
+    autostrbuf struct strbuf users = {0};
+    r = users_of(core, name, &users, ret_error);
+    if (r < 0)
+        return r;
+    if (users.length)
+        return error_set(ret_error, EBUSY, "device %s holds bricks of volume %s: delete the volume first",
+                         name, strbuf_string(&users));
+
+    uint64_t revision = change->revision ? change->revision : device.meta.revision;
+    device.meta.deleting = true;
+    device.meta.generation++;
+    struct txn txn = {0};
+    txn_put(&txn, KIND_DEVICE, &device, revision);
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r;
+}
+
+int core_device_delete(struct core *core, const char *name, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    autofree char *key = object_key(KIND_DEVICE, name);
+    r = mark_deleting(core, name, change, key, ret_error);
+    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+}
+
+/* ---- Reconcile ---- */
+
+struct seen {
+    const struct device_status *status;
+    uint64_t generation;
+};
+
+static bool set_status(void *object, void *data)
+{
+    struct device *device = object;
+    const struct seen *seen = data;
+    struct device_status *status = &device->status;
+    bool changed = string_replace(&status->phase, seen->status->phase);
+    changed |= string_replace(&status->error, seen->status->error);
+    if (seen->status->uuid) /* once known it stays known, whatever state the device is in */
+        changed |= string_replace(&status->uuid, seen->status->uuid);
+    if (seen->status->mount)
+        changed |= string_replace(&status->mount, seen->status->mount);
+    if (seen->status->size) {
+        changed |= status->size != seen->status->size || status->quota != seen->status->quota;
+        status->size = seen->status->size;
+        status->quota = seen->status->quota;
+        status->free = seen->status->free;
+    }
+    changed |= status->observed_generation != seen->generation;
+    status->observed_generation = seen->generation;
+    return changed;
+}
+
+static int record_status(struct core *core, const struct device *device, const struct device_status *status,
+                         struct error **ret_error)
+{
+    struct seen seen = {.status = status, .generation = device->meta.generation};
+    return record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, set_status, &seen,
+                         ret_error);
+}
+
+static void clear_status(struct device_status *status)
+{
+    free(status->phase);
+    free(status->uuid);
+    free(status->mount);
+    free(status->error);
+}
+
+static int erase(struct core *core, const struct device *device, struct error **ret_error)
+{
+    int r = engine_device_erase(core->engine, device, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("device.delete.after-erase");
+    autofree char *key = object_key(KIND_DEVICE, device->meta.name);
+    struct txn txn = {0};
+    txn_delete(&txn, key, device->meta.revision);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r;
+}
+
+int device_reconcile(struct core *core, const char *name, struct error **ret_error)
+{
+    autofree char *node = object_name_part(name, 0);
+    if (strcmp(node, core->node) != 0)
+        return 0;
+    struct device device cleanup(cleanup_device) = {0};
+    int r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (device.meta.deleting)
+        return erase(core, &device, ret_error);
+
+    struct device_status seen = {0};
+    autoerror struct error *problem = NULL;
+    if (node_is_enabled(core)) {
+        r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
+    } else {
+        r = engine_device_down(core->engine, &device, &problem);
+        if (r == -EBUSY)
+            return -EAGAIN; /* its bricks are still going down */
+        if (r == 0)
+            seen.phase = xstrdup("stopped");
+    }
+    int failure = r;
+    if (failure < 0) {
+        clear_status(&seen);
+        seen = (struct device_status){.phase = xstrdup("failed"), .error = xstrdup(error_message(problem))};
+    }
+    bool became_ready = failure == 0 && !string_equal(device.status.phase, seen.phase);
+    r = record_status(core, &device, &seen, ret_error);
+    clear_status(&seen);
+    if (r == 0 && became_ready)
+        core_engine_changed(core); /* volumes may wait for it */
+    return failure < 0 ? error_set(ret_error, -failure, "%s", error_message(problem)) : r;
+}

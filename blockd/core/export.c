@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Exports: what a node offers for one block. The grant is written here, from the block's record. */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+
+int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
+                     struct error **ret_error)
+{
+    struct record_list nodes = {.kind = KIND_NODE};
+    struct record_list exports = {.kind = KIND_EXPORT};
+    int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
+    for (size_t i = 0; r == 0 && i < nodes.list.count; i++) {
+        struct export export = {0};
+        autofree char *name = xasprintf("%s/%s", RECORD(&nodes, node, i)->meta.name, block_name);
+        r = record_get(core, KIND_EXPORT, name, &export, NULL);
+        if (r == 0)
+            memcpy(object_list_add(&exports.list, sizeof export), &export, sizeof export);
+        else if (r == -ENOENT)
+            r = 0;
+        else
+            error_set(ret_error, -r, "cannot read export %s: %s", name, strerror(-r));
+    }
+    record_list_clear(&nodes);
+    if (r < 0) {
+        record_list_clear(&exports);
+        return r;
+    }
+    *ret_exports = exports;
+    return 0;
+}
+
+/* ---- Operations ---- */
+
+static int prepare(struct core *core, const struct export_create *request, struct export *export,
+                   struct block *block, struct error **ret_error)
+{
+    struct node node cleanup(cleanup_node) = {0};
+    struct export present cleanup(cleanup_export) = {0};
+    int r = node_find(core, request->node ? request->node : core->node, &node, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *block_name = xasprintf("%s/%s", request->volume, request->block);
+    r = record_get(core, KIND_BLOCK, block_name, block, ret_error);
+    if (r < 0)
+        return r;
+    if (block->meta.deleting)
+        return error_set(ret_error, EBUSY, "block %s is being deleted", block_name);
+    autofree char *name = xasprintf("%s/%s", node.meta.name, block_name);
+    if (record_get(core, KIND_EXPORT, name, &present, NULL) == 0)
+        return error_set(ret_error, EEXIST, "block %s is exported by node %s already", block_name,
+                         node.meta.name);
+    meta_init(&export->meta, name);
+    export->spec.protocol = request->protocol;
+    export->spec.read_only = request->read_only;
+    export->status.phase = xstrdup("pending");
+    return 0;
+}
+
+int core_export_create(struct core *core, const struct export_create *request,
+                       const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct export export cleanup(cleanup_export) = {0};
+    struct block block cleanup(cleanup_block) = {0};
+    r = prepare(core, request, &export, &block, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *key = object_key(KIND_EXPORT, export.meta.name);
+    autofree char *block_key = object_key(KIND_BLOCK, block.meta.name);
+    struct txn txn = {0};
+    txn_put(&txn, KIND_EXPORT, &export, 0);
+    txn_check(&txn, block_key, block.meta.revision); /* it is not deleted meanwhile */
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    if (r < 0)
+        return r;
+    fault_point("export.create.after-record");
+    if (change->wait)
+        queue_run(core->queue, key, NULL);
+    return result_make(core, key, change, ret_result, ret_error);
+}
+
+int core_export_delete(struct core *core, const char *name, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct export export cleanup(cleanup_export) = {0};
+    r = record_get(core, KIND_EXPORT, name, &export, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *key = object_key(KIND_EXPORT, name);
+    struct txn txn = {0};
+    export.meta.deleting = true;
+    txn_put(&txn, KIND_EXPORT, &export, change->revision ? change->revision : export.meta.revision);
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    if (r < 0)
+        return r;
+    if (change->wait)
+        queue_run(core->queue, key, NULL);
+    return result_make(core, key, change, ret_result, ret_error);
+}
+
+/* ---- Reconcile ---- */
+
+struct seen {
+    const char *phase, *uri, *error;
+    uint64_t generation;
+};
+
+static bool set_status(void *object, void *data)
+{
+    struct export_status *status = &((struct export *)object)->status;
+    const struct seen *seen = data;
+    bool changed = string_replace(&status->phase, seen->phase);
+    changed |= string_replace(&status->error, seen->error);
+    if (seen->uri)
+        changed |= string_replace(&status->uri, seen->uri);
+    changed |= status->observed_generation != seen->generation;
+    status->observed_generation = seen->generation;
+    return changed;
+}
+
+static int record_status(struct core *core, const struct export *export, struct seen seen,
+                         struct error **ret_error)
+{
+    seen.generation = export->meta.generation;
+    return record_update(core, KIND_EXPORT, export->meta.name, export->meta.uid, set_status, &seen,
+                         ret_error);
+}
+
+static int offer(struct core *core, const struct export *export, const struct block *block,
+                 struct error **ret_error)
+{
+    struct grant grant cleanup(cleanup_grant) = {
+        .volume = object_name_part(block->meta.name, 0),
+        .block = object_name_part(block->meta.name, 1),
+        .gbid = xstrdup(block->meta.uid),
+        .file = xstrdup(block->spec.storage),
+        .size = block->status.size,
+        .block_size = block->spec.block_size,
+        .read_only = export->spec.read_only,
+    };
+    grant.volfile = engine_client_volfile(core->engine, grant.volume);
+    int r = export_up(core->exports, export, &grant, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("export.up.after-grant");
+    if (string_equal(export->status.phase, "live") &&
+        export->status.observed_generation == export->meta.generation)
+        return 0;
+    struct export_status live = {0};
+    r = export_status(core->exports, export, &live, ret_error);
+    if (r ==
+        0) /* stored as live once it is granted; whether the server answers is looked at when somebody asks */
+        r = record_status(core, export, (struct seen){.phase = "live", .uri = live.uri}, ret_error);
+    free(live.phase);
+    free(live.uri);
+    free(live.error);
+    return r;
+}
+
+static int withdraw(struct core *core, const struct export *export, struct error **ret_error)
+{
+    autofree char *volume = object_name_part(export->meta.name, 1);
+    autofree char *block = object_name_part(export->meta.name, 2);
+    return export_down(core->exports, volume, block, ret_error);
+}
+
+static int erase(struct core *core, const struct export *export, struct error **ret_error)
+{
+    int r = withdraw(core, export, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("export.delete.after-grant");
+    struct txn txn = {0};
+    autofree char *key = object_key(KIND_EXPORT, export->meta.name);
+    autofree char *block = xasprintf("blocks/%s", strchr(export->meta.name, '/') + 1);
+    txn_delete(&txn, key, export->meta.revision);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    queue_add(core->queue, block); /* its deletion may wait for this */
+    return r;
+}
+
+int export_reconcile(struct core *core, const char *name, struct error **ret_error)
+{
+    autofree char *node = object_name_part(name, 0);
+    if (strcmp(node, core->node) != 0)
+        return 0;
+    struct export export cleanup(cleanup_export) = {0};
+    struct block block cleanup(cleanup_block) = {0};
+    int r = record_get(core, KIND_EXPORT, name, &export, ret_error);
+    if (r == -ENOENT) {
+        struct export gone = {.meta.name = (char *)name};
+        return withdraw(core, &gone, ret_error);
+    }
+    if (r < 0)
+        return r;
+    if (export.meta.deleting)
+        return erase(core, &export, ret_error);
+
+    r = record_get(core, KIND_BLOCK, strchr(name, '/') + 1, &block, ret_error);
+    if (r < 0)
+        return r;
+    if (!node_is_enabled(core)) {
+        r = withdraw(core, &export, ret_error);
+        return r < 0 ? r : record_status(core, &export, (struct seen){.phase = "offline"}, ret_error);
+    }
+    if (string_equal(block.status.phase, "ready") && !block.meta.deleting)
+        return offer(core, &export, &block, ret_error);
+    /* The block's reconciler adds this key again once the block is ready. */
+    return 0;
+}

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * Jobs: long work with progress, on one thread of its own so that it holds no reconciler up. A job that was
+ * running when the daemon died starts again from the progress in the store; doing a part twice is harmless.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
+#include "rpc/base/fault.h"
+
+#define STEP_BYTES     (UINT64_C(64) << 20)
+#define RECORD_EACH_MS 1000
+
+struct jobs {
+    struct core *core;
+    pthread_t thread;
+    bool started; /* main thread only */
+
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t wake;
+    bool woken, stopping;
+    char *current; /* name of the job that runs */
+    uint64_t done;
+};
+
+/* ---- Operations ---- */
+
+static bool has_ended(const struct job *job)
+{
+    static const char *const ends[] = {"succeeded", "failed", "canceled", NULL};
+    return job->status.phase && enum_parse(ends, job->status.phase) >= 0;
+}
+
+int core_job_delete(struct core *core, const char *name, const struct core_change *change,
+                    struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct job job cleanup(cleanup_job) = {0};
+    r = record_get(core, KIND_JOB, name, &job, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *key = object_key(KIND_JOB, name);
+    struct txn txn = {0};
+    uint64_t revision = change->revision ? change->revision : job.meta.revision;
+    if (has_ended(&job)) {
+        txn_delete(&txn, key, revision);
+    } else {
+        job.meta.deleting = true; /* the job's thread sees it between two steps */
+        txn_put(&txn, KIND_JOB, &job, revision);
+    }
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    jobs_wake(core->jobs);
+    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+}
+
+void jobs_overlay(struct jobs *jobs, struct job *job)
+{
+    scoped_lock(&jobs->mutex);
+    if (jobs->current && strcmp(jobs->current, job->meta.name) == 0 && jobs->done > job->status.done)
+        job->status.done = jobs->done;
+}
+
+/* ---- The thread ---- */
+
+struct progress {
+    const char *phase, *error;
+    uint64_t done;
+};
+
+static bool set_progress(void *object, void *data)
+{
+    struct job_status *status = &((struct job *)object)->status;
+    const struct progress *progress = data;
+    if (!status->started)
+        status->started = clock_real_ms();
+    string_replace(&status->phase, progress->phase);
+    string_replace(&status->error, progress->error);
+    status->done = progress->done;
+    if (strcmp(progress->phase, "running") != 0)
+        status->finished = clock_real_ms();
+    return true;
+}
+
+static int record_progress(struct core *core, const struct job *job, const char *phase, uint64_t done,
+                           const char *error)
+{
+    struct progress progress = {.phase = phase, .error = error, .done = done};
+    return record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_progress, &progress, NULL);
+}
+
+static bool must_stop(struct jobs *jobs)
+{
+    scoped_lock(&jobs->mutex);
+    return jobs->stopping;
+}
+
+static bool is_canceled(struct core *core, const struct job *job)
+{
+    struct job now cleanup(cleanup_job) = {0};
+    return record_get(core, KIND_JOB, job->meta.name, &now, NULL) < 0 || now.meta.deleting;
+}
+
+static bool block_is_there(struct core *core, const struct job *job, struct block *block)
+{
+    const char *name = strchr(job->spec.object, '/') + 1;
+    return record_get(core, KIND_BLOCK, name, block, NULL) == 0 && !block->meta.deleting &&
+           string_equal(block->meta.uid, job->spec.object_uid);
+}
+
+/* Allocates step by step. 0: all is done. -ECANCELED: stopped between two steps. */
+static int allocate(struct jobs *jobs, const struct job *job, const struct block *block, uint64_t *done,
+                    struct error **ret_error)
+{
+    struct core *core = jobs->core;
+    autofree char *volume = object_name_part(block->meta.name, 0);
+    struct image_volume *connection = NULL;
+    int r = hosting_get(core->hosting, volume, &connection, ret_error);
+    int64_t recorded = clock_monotonic_ms();
+    while (r == 0 && *done < block->spec.size) {
+        uint64_t step = block->spec.size - *done < STEP_BYTES ? block->spec.size - *done : STEP_BYTES;
+        if (must_stop(jobs) || is_canceled(core, job)) {
+            r = -ECANCELED;
+            break;
+        }
+        r = image_allocate(connection, block->spec.storage, *done, step, ret_error);
+        if (r < 0)
+            break;
+        *done += step;
+        {
+            scoped_lock(&jobs->mutex);
+            jobs->done = *done;
+        }
+        fault_point("job.preallocate.after-step");
+        if (clock_monotonic_ms() - recorded >= RECORD_EACH_MS) {
+            r = record_progress(core, job, "running", *done, NULL);
+            recorded = clock_monotonic_ms();
+        }
+    }
+    hosting_put(core->hosting, connection);
+    return r;
+}
+
+/* Runs one job to its end, or to where it must wait. Returns whether to try again later. */
+static bool run(struct jobs *jobs, const struct job *job)
+{
+    struct core *core = jobs->core;
+    struct block block cleanup(cleanup_block) = {0};
+    if (job->meta.deleting || !block_is_there(core, job, &block)) {
+        record_progress(core, job, "canceled", job->status.done, NULL);
+        queue_add(core->queue, job->spec.object);
+        return false;
+    }
+    if (!string_equal(block.status.phase, "preallocating"))
+        return false; /* its file is not there yet; the block's reconciler wakes us */
+
+    autoerror struct error *problem = NULL;
+    uint64_t done = job->status.done;
+    record_progress(core, job, "running", done, NULL);
+    int r = allocate(jobs, job, &block, &done, &problem);
+    if (r == -ECANCELED && must_stop(jobs))
+        return false;
+    if (r == 0)
+        record_progress(core, job, "succeeded", done, NULL);
+    else if (r == -ECANCELED)
+        record_progress(core, job, "canceled", done, NULL);
+    else if (r == -ENOSPC)
+        record_progress(core, job, "failed", done, error_message(problem));
+    else
+        return true; /* a brick is away, say: the work goes on when it can */
+    fault_point("job.preallocate.after-status");
+    queue_add(core->queue, job->spec.object);
+    return false;
+}
+
+static bool run_all(struct jobs *jobs)
+{
+    struct record_list records = {.kind = KIND_JOB};
+    bool again = false;
+    if (record_list(jobs->core, KIND_JOB, NULL, &records, NULL) < 0)
+        return true;
+    for (size_t i = 0; i < records.list.count && !must_stop(jobs); i++) {
+        struct job *job = RECORD(&records, job, i);
+        if (has_ended(job))
+            continue;
+        {
+            scoped_lock(&jobs->mutex);
+            free(jobs->current);
+            jobs->current = xstrdup(job->meta.name);
+            jobs->done = job->status.done;
+        }
+        again |= run(jobs, job);
+    }
+    record_list_clear(&records);
+    return again;
+}
+
+static void *work(void *data)
+{
+    struct jobs *jobs = data;
+    bool again = true;
+    for (;;) {
+        {
+            scoped_lock(&jobs->mutex);
+            struct timespec when;
+            clock_gettime(CLOCK_MONOTONIC, &when);
+            when.tv_sec += 2;
+            if (!jobs->woken && !jobs->stopping && again)
+                pthread_cond_clockwait(&jobs->wake, &jobs->mutex, CLOCK_MONOTONIC, &when);
+            while (!jobs->woken && !jobs->stopping && !again)
+                pthread_cond_wait(&jobs->wake, &jobs->mutex);
+            if (jobs->stopping)
+                return NULL;
+            jobs->woken = false;
+        }
+        again = run_all(jobs);
+    }
+}
+
+/* ---- Life ---- */
+
+struct jobs *jobs_new(struct core *core)
+{
+    struct jobs *jobs = xcalloc(1, sizeof *jobs);
+    jobs->core = core;
+    pthread_mutex_init(&jobs->mutex, NULL);
+    pthread_cond_init(&jobs->wake, NULL);
+    return jobs;
+}
+
+int jobs_start(struct jobs *jobs, struct error **ret_error)
+{
+    int number = pthread_create(&jobs->thread, NULL, work, jobs);
+    if (number)
+        return error_set(ret_error, number, "cannot start the thread of the jobs: %s", strerror(number));
+    jobs->started = true;
+    return 0;
+}
+
+void jobs_wake(struct jobs *jobs)
+{
+    scoped_lock(&jobs->mutex);
+    jobs->woken = true;
+    pthread_cond_signal(&jobs->wake);
+}
+
+void jobs_stop(struct jobs *jobs)
+{
+    if (!jobs || !jobs->started)
+        return;
+    {
+        scoped_lock(&jobs->mutex);
+        jobs->stopping = true;
+        pthread_cond_signal(&jobs->wake);
+    }
+    pthread_join(jobs->thread, NULL);
+    jobs->started = false;
+}
+
+void jobs_free(struct jobs *jobs)
+{
+    if (!jobs)
+        return;
+    jobs_stop(jobs);
+    free(jobs->current);
+    pthread_cond_destroy(&jobs->wake);
+    pthread_mutex_destroy(&jobs->mutex);
+    free(jobs);
+}
+
+/* ---- Reconcile ---- */
+
+#define FORGET_AFTER_MS (24 * 3600 * INT64_C(1000))
+
+int job_reconcile(struct core *core, const char *name, struct error **ret_error)
+{
+    struct job job cleanup(cleanup_job) = {0};
+    int r = record_get(core, KIND_JOB, name, &job, ret_error);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (!has_ended(&job)) {
+        jobs_wake(core->jobs);
+        return 0;
+    }
+    if (!job.meta.deleting && clock_real_ms() - job.status.finished < FORGET_AFTER_MS)
+        return 0;
+    struct txn txn = {0};
+    autofree char *key = object_key(KIND_JOB, name);
+    txn_delete(&txn, key, job.meta.revision);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r;
+}

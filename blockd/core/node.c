@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* Nodes: registration, looking one up by name or address, and stopping and starting all that one serves. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
+
+/* ---- This node's own record ---- */
+
+static bool refresh_registration(void *object, void *data)
+{
+    struct node *node = object;
+    const struct core *core = data;
+    const struct config *config = core->config;
+    bool spec_changed = false;
+    if (node->spec.addresses.count == 0 || strcmp(node->spec.addresses.items[0], config->address) != 0) {
+        string_list_clear(&node->spec.addresses);
+        string_list_add(&node->spec.addresses, config->address);
+        spec_changed = true;
+    }
+    if (config->zone && *config->zone)
+        spec_changed |= string_replace(&node->spec.zone, config->zone);
+    if (spec_changed)
+        node->meta.generation++;
+    string_replace(&node->status.version, BLOCKD_VERSION);
+    node->status.started = core->started;
+    return true;
+}
+
+int node_register(struct core *core, struct error **ret_error)
+{
+    struct node node cleanup(cleanup_node) = {0};
+    int r = record_get(core, KIND_NODE, core->node, &node, NULL);
+    if (r == 0)
+        return record_update(core, KIND_NODE, core->node, NULL, refresh_registration, core, ret_error);
+    if (r != -ENOENT)
+        return error_set(ret_error, -r, "cannot read this node's record: %s", strerror(-r));
+
+    meta_init(&node.meta, core->node);
+    node.status.phase = xstrdup("online");
+    refresh_registration(&node, core);
+    node.meta.generation = 1;
+    struct txn txn = {0};
+    txn_put(&txn, KIND_NODE, &node, 0);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r;
+}
+
+bool node_is_enabled(struct core *core)
+{
+    struct node node cleanup(cleanup_node) = {0};
+    return record_get(core, KIND_NODE, core->node, &node, NULL) == 0 && node.spec.state == NODE_ENABLED;
+}
+
+/* ---- Finding ---- */
+
+/* Equality of two spellings of one IP address. */
+static bool same_address(const char *a, const char *b)
+{
+    unsigned char x[sizeof(struct in6_addr)], y[sizeof(struct in6_addr)];
+    if (inet_pton(AF_INET, a, x) == 1 && inet_pton(AF_INET, b, y) == 1)
+        return memcmp(x, y, sizeof(struct in_addr)) == 0;
+    return inet_pton(AF_INET6, a, x) == 1 && inet_pton(AF_INET6, b, y) == 1 && memcmp(x, y, sizeof x) == 0;
+}
+
+static bool node_answers_to(const struct node *node, const char *host)
+{
+    if (strcmp(node->meta.name, host) == 0)
+        return true;
+    for (size_t i = 0; i < node->spec.addresses.count; i++)
+        if (same_address(node->spec.addresses.items[i], host))
+            return true;
+    return false;
+}
+
+int node_find(struct core *core, const char *host, struct node *ret_node, struct error **ret_error)
+{
+    struct record_list nodes = {.kind = KIND_NODE};
+    int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
+    if (r < 0)
+        return r;
+    autostrbuf struct strbuf known = {0};
+    r = -ENOENT;
+    for (size_t i = 0; i < nodes.list.count && r < 0; i++) {
+        const struct node *node = RECORD(&nodes, node, i);
+        strbuf_addf(&known, "%s%s (%s)", i ? ", " : "", node->meta.name,
+                    node->spec.addresses.count ? node->spec.addresses.items[0] : "no address");
+        if (node_answers_to(node, host)) {
+            schema_copy(&node_schema, ret_node, node);
+            r = 0;
+        }
+    }
+    record_list_clear(&nodes);
+    if (r < 0)
+        return error_set(ret_error, ENOENT, "host %s is no node; the nodes are %s", host,
+                         strbuf_string(&known));
+    return 0;
+}
+
+/* ---- Change ---- */
+
+enum { PATCH_STATE, PATCH_ADDRESSES, PATCH_ZONE }; /* the fields' places in node_patch_schema */
+
+static int check_addresses(const struct string_list *addresses, struct error **ret_error)
+{
+    unsigned char parsed[sizeof(struct in6_addr)];
+    if (!addresses->count)
+        return error_set(ret_error, EINVAL, "addresses is empty: a node has at least one address");
+    for (size_t i = 0; i < addresses->count; i++)
+        if (inet_pton(AF_INET, addresses->items[i], parsed) != 1 &&
+            inet_pton(AF_INET6, addresses->items[i], parsed) != 1)
+            return error_set(ret_error, EINVAL, "\"%s\" is no IPv4 or IPv6 address", addresses->items[i]);
+    return 0;
+}
+
+int core_node_patch(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
+                    const struct core_change *change, struct core_result *ret_result,
+                    struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(&patch->addresses, ret_error)) < 0)
+        return r;
+
+    struct node node cleanup(cleanup_node) = {0};
+    r = record_get(core, KIND_NODE, name, &node, ret_error);
+    if (r < 0)
+        return r;
+    uint64_t revision = change->revision ? change->revision : node.meta.revision;
+    if (present >> PATCH_STATE & 1)
+        node.spec.state = patch->state;
+    if (present >> PATCH_ADDRESSES & 1) {
+        string_list_clear(&node.spec.addresses);
+        string_list_copy(&node.spec.addresses, &patch->addresses);
+    }
+    if (present >> PATCH_ZONE & 1)
+        string_replace(&node.spec.zone, patch->zone);
+    node.meta.generation++;
+
+    autofree char *key = object_key(KIND_NODE, name);
+    struct txn txn = {0};
+    txn_put(&txn, KIND_NODE, &node, revision);
+    idempotency_record(&txn, change, key);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+}
+
+/* ---- Reconcile ---- */
+
+static bool set_phase(void *object, void *data)
+{
+    return string_replace(&((struct node *)object)->status.phase, data);
+}
+
+/* Have all of this node's devices been brought down? */
+static int devices_stopped(struct core *core, bool *ret_stopped, struct error **ret_error)
+{
+    struct record_list devices = {.kind = KIND_DEVICE};
+    int r = record_list(core, KIND_DEVICE, core->node, &devices, ret_error);
+    if (r < 0)
+        return r;
+    *ret_stopped = true;
+    for (size_t i = 0; i < devices.list.count; i++)
+        if (!string_equal(RECORD(&devices, device, i)->status.phase, "stopped"))
+            *ret_stopped = false;
+    record_list_clear(&devices);
+    return 0;
+}
+
+/* Everything on this node depends on the node's state: look at all of it again. */
+static void wake_dependents(struct core *core, enum object_kind kind)
+{
+    struct record_list records = {.kind = kind};
+    if (record_list(core, kind, NULL, &records, NULL) < 0)
+        return;
+    for (size_t i = 0; i < records.list.count; i++) {
+        const struct meta *meta =
+            (const struct meta *)((const char *)records.list.items + i * object_types[kind].schema->size);
+        autofree char *key = object_key(kind, meta->name);
+        queue_add(core->queue, key);
+    }
+    record_list_clear(&records);
+}
+
+static int bring_down(struct core *core, const char *phase, struct error **ret_error)
+{
+    int r = engine_nbd_down(core->engine, ret_error);
+    if (r < 0)
+        return r;
+    bool stopped;
+    r = devices_stopped(core, &stopped, ret_error);
+    if (r < 0)
+        return r;
+    if (!string_equal(phase, "stopping") && !string_equal(phase, "stopped")) {
+        r = record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"stopping", ret_error);
+        wake_dependents(core, KIND_EXPORT);
+        wake_dependents(core, KIND_VOLUME);
+        wake_dependents(core, KIND_DEVICE);
+        return r < 0 ? r : -EAGAIN;
+    }
+    if (!stopped)
+        return -EAGAIN;
+    return record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"stopped", ret_error);
+}
+
+int node_reconcile(struct core *core, const char *name, struct error **ret_error)
+{
+    if (strcmp(name, core->node) != 0)
+        return 0;
+    struct node node cleanup(cleanup_node) = {0};
+    int r = record_get(core, KIND_NODE, name, &node, ret_error);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (node.spec.state == NODE_STOPPED)
+        return bring_down(core, node.status.phase, ret_error);
+
+    r = engine_nbd_up(core->engine, ret_error);
+    if (r < 0)
+        return r;
+    if (!string_equal(node.status.phase, "online")) {
+        r = record_update(core, KIND_NODE, name, NULL, set_phase, (void *)"online", ret_error);
+        wake_dependents(core, KIND_DEVICE);
+        wake_dependents(core, KIND_VOLUME);
+        wake_dependents(core, KIND_EXPORT);
+    }
+    return r;
+}

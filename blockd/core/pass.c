@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* What starts reconciliation: the first pass after the start, each change in the store, the engine, and every
+ * half minute. */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/log.h"
+
+#define FULL_PASS_SECONDS 30
+
+int reconcile_key(struct core *core, const char *key, struct error **ret_error)
+{
+    static int (*const reconcilers[KIND_COUNT])(struct core *, const char *, struct error **) = {
+        [KIND_NODE] = node_reconcile,   [KIND_DEVICE] = device_reconcile, [KIND_VOLUME] = volume_reconcile,
+        [KIND_BLOCK] = block_reconcile, [KIND_EXPORT] = export_reconcile, [KIND_JOB] = job_reconcile,
+    };
+    enum object_kind kind;
+    const char *name;
+    if (object_key_parse(key, &kind, &name) < 0)
+        return 0; /* a key of the store's own, such as a port */
+    return reconcilers[kind](core, name, ret_error);
+}
+
+/* On a thread of the store. */
+static void on_change(void *data, const struct store_event *event)
+{
+    struct core *core = data;
+    enum object_kind kind;
+    const char *name;
+    if (!event) {
+        core_engine_changed(core); /* changes were missed: look at everything */
+        return;
+    }
+    if (object_key_parse(event->key, &kind, &name) == 0)
+        queue_add(core->queue, event->key);
+}
+
+static bool needs_look(enum object_kind kind, const void *object)
+{
+    const struct block *block = object;
+    if (kind != KIND_BLOCK)
+        return true;
+    return block->meta.deleting || !string_equal(block->status.phase, "ready") ||
+           block->status.observed_generation != block->meta.generation;
+}
+
+/* `now`: on this thread and in order, as the first pass wants it; otherwise the workers do it. */
+static void visit(struct core *core, enum object_kind kind, const char *prefix, bool now)
+{
+    struct record_list records = {.kind = kind};
+    autoerror struct error *problem = NULL;
+    if (record_list(core, kind, prefix, &records, &problem) < 0) {
+        log_error("cannot list the %s: %s", object_types[kind].plural, error_message(problem));
+        return;
+    }
+    for (size_t i = 0; i < records.list.count; i++) {
+        const void *object = (const char *)records.list.items + i * object_types[kind].schema->size;
+        if (!needs_look(kind, object))
+            continue;
+        autofree char *key = object_key(kind, ((const struct meta *)object)->name);
+        if (now)
+            queue_run(core->queue, key, NULL);
+        else
+            queue_add(core->queue, key);
+    }
+    record_list_clear(&records);
+}
+
+static bool export_is_wanted(void *data, const char *volume, const char *block)
+{
+    struct core *core = data;
+    struct export export cleanup(cleanup_export) = {0};
+    autofree char *name = xasprintf("%s/%s/%s", core->node, volume, block);
+    /* Only "it is not there" is a reason to cut clients off; an unreadable store is not. */
+    return record_get(core, KIND_EXPORT, name, &export, NULL) != -ENOENT;
+}
+
+static void full_pass(struct core *core, bool now)
+{
+    autofree char *node_key = object_key(KIND_NODE, core->node);
+    if (now)
+        queue_run(core->queue, node_key, NULL);
+    else
+        queue_add(core->queue, node_key);
+    visit(core, KIND_DEVICE, core->node, now);
+    visit(core, KIND_VOLUME, NULL, now);
+    visit(core, KIND_JOB, NULL, false);
+    visit(core, KIND_BLOCK, NULL, false);
+    visit(core, KIND_EXPORT, core->node, now);
+}
+
+static void *run(void *data)
+{
+    struct core *core = data;
+    autoerror struct error *problem = NULL;
+    full_pass(core, true);
+    if (export_sweep(core->exports, export_is_wanted, core, &problem) < 0)
+        log_warning("cannot remove stale grants: %s", error_message(problem));
+    atomic_store(&core->ready, true);
+
+    pthread_mutex_lock(&core->pass_mutex);
+    while (!core->stopping) {
+        struct timespec when;
+        clock_gettime(CLOCK_MONOTONIC, &when);
+        when.tv_sec += FULL_PASS_SECONDS;
+        bool timed_out = false;
+        while (!core->stopping && !core->engine_changed && !timed_out)
+            timed_out =
+                pthread_cond_clockwait(&core->pass_wake, &core->pass_mutex, CLOCK_MONOTONIC, &when) != 0;
+        bool engine_only = core->engine_changed;
+        core->engine_changed = false;
+        pthread_mutex_unlock(&core->pass_mutex);
+        if (engine_only) {
+            visit(core, KIND_VOLUME, NULL, false);
+        } else if (timed_out) {
+            full_pass(core, false);
+            idempotency_sweep(core);
+        }
+        pthread_mutex_lock(&core->pass_mutex);
+    }
+    pthread_mutex_unlock(&core->pass_mutex);
+    return NULL;
+}
+
+void core_engine_changed(struct core *core)
+{
+    scoped_lock(&core->pass_mutex);
+    core->engine_changed = true;
+    pthread_cond_signal(&core->pass_wake);
+}
+
+int pass_start(struct core *core, struct error **ret_error)
+{
+    struct store_list nothing = {0};
+    int r = store_list(core->store, "nodes/", NULL, 1, &nothing, ret_error);
+    if (r < 0)
+        return r;
+    uint64_t revision = nothing.revision;
+    store_list_clear(&nothing);
+    r = store_watch(core->store, "", revision, on_change, core, &core->watch, ret_error);
+    if (r < 0)
+        return r;
+    int number = pthread_create(&core->pass_thread, NULL, run, core);
+    if (number)
+        return error_set(ret_error, number, "cannot start the thread of the passes: %s", strerror(number));
+    core->pass_running = true;
+    return 0;
+}
+
+void pass_stop(struct core *core)
+{
+    {
+        scoped_lock(&core->pass_mutex);
+        core->stopping = true;
+        pthread_cond_signal(&core->pass_wake);
+    }
+    if (core->pass_running)
+        pthread_join(core->pass_thread, NULL);
+    core->pass_running = false;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* blockd: wiring only. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "blockd/api/api.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
+#include "rpc/base/log.h"
+#include "rpc/base/loop.h"
+
+struct daemon {
+    const char *config_path;
+    struct config config;
+    struct loop *loop;
+    struct store *store;
+    struct engine *engine;
+    struct exports *exports;
+    _Atomic(struct core *) core; /* the engine's thread may look before it is there */
+    struct api *api;
+};
+
+static void usage(FILE *stream)
+{
+    fputs("usage: blockd [--config FILE]\n"
+          "       blockd --check-config [--config FILE]\n"
+          "       blockd --help | --version\n"
+          "\n"
+          "The daemon of one node: it keeps hosting volumes, blocks and their exports as its store says.\n"
+          "  --config FILE    read FILE instead of " CONFIG_DEFAULT_PATH "\n"
+          "  --check-config   check the configuration, say what is wrong with it, and do nothing else\n"
+          "\n"
+          "See blockd(8) and blockd.conf(5).\n",
+          stream);
+}
+
+/* ---- Signals ---- */
+
+static void set_log_level(const struct config *config)
+{
+    enum log_level level;
+    if (log_level_parse(config_log_level_words[config->log_level], &level, NULL) == 0)
+        log_set_level(level);
+}
+
+/* What can change while it runs is taken over; for the rest the log says that a restart is needed. */
+static void reload(struct daemon *daemon)
+{
+    autoerror struct error *error = NULL;
+    struct config fresh = {0};
+    sd_notify(0, "RELOADING=1");
+    if (config_load(daemon->config_path, &fresh, &error) < 0) {
+        log_error("the configuration stays as it was: %s", error_message(error));
+    } else {
+        set_log_level(&fresh);
+        log_info("log-level is taken over from %s; other changed keys take effect with a restart",
+                 daemon->config_path);
+        config_clear(&fresh);
+    }
+    sd_notify(0, "READY=1");
+}
+
+static void on_signal(void *data, int number)
+{
+    struct daemon *daemon = data;
+    if (number == SIGHUP) {
+        reload(daemon);
+        return;
+    }
+    log_info("stopping on %s; bricks and exports go on", strsignal(number));
+    sd_notify(0, "STOPPING=1");
+    loop_stop(daemon->loop);
+}
+
+/* ---- Start ---- */
+
+/* On the engine's thread. */
+static void on_engine_changed(void *data)
+{
+    struct daemon *daemon = data;
+    struct core *core = daemon->core;
+    if (core)
+        core_engine_changed(core);
+}
+
+static int make_folders(const struct config *config, struct error **ret_error)
+{
+    int r = folder_make(config->state_dir, 0711, ret_error);
+    if (r == 0)
+        r = folder_make(config->run_dir, 0755, ret_error);
+    if (r == 0)
+        r = folder_make(config->log_dir, 0750, ret_error);
+    return r;
+}
+
+/* The server beside this program, or the installed one. The caller's. */
+static char *nbd_program(void)
+{
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length > 0) {
+        self[length] = '\0';
+        char *slash = strrchr(self, '/');
+        autofree char *beside = xasprintf("%.*s/blockd-nbd", (int)(slash - self), self);
+        if (access(beside, X_OK) == 0)
+            return steal_ptr(&beside);
+    }
+    return xstrdup("blockd-nbd");
+}
+
+static int start(struct daemon *daemon, struct error **ret_error)
+{
+    const struct config *config = &daemon->config;
+    autofree char *url = xasprintf("sqlite:%s/store.db", config->state_dir);
+    autofree char *nbd = nbd_program();
+    int r = make_folders(config, ret_error);
+    if (r == 0)
+        r = store_open(url, &daemon->store, ret_error);
+    if (r < 0)
+        return r;
+
+    struct engine_options engine_options = {
+        .config = config,
+        .node = config->node_name,
+        .nbd_program = nbd,
+        .config_path = daemon->config_path,
+        .changed = on_engine_changed,
+        .changed_data = daemon,
+    };
+    if ((r = engine_new(&engine_options, &daemon->engine, ret_error)) < 0 ||
+        (r = exports_new(config, &daemon->exports, ret_error)) < 0)
+        return r;
+
+    struct core_options core_options = {
+        .config = config,
+        .store = daemon->store,
+        .engine = daemon->engine,
+        .exports = daemon->exports,
+    };
+    struct core *core = NULL;
+    r = core_new(&core_options, &core, ret_error);
+    if (r < 0)
+        return r;
+    daemon->core = core;
+    r = core_start(core, ret_error);
+    if (r < 0)
+        return r;
+    return api_start(daemon->core, config, &daemon->api, ret_error);
+}
+
+static void stop(struct daemon *daemon)
+{
+    if (daemon->core)
+        core_stop(daemon->core); /* first: it wakes the requests that wait */
+    api_stop(daemon->api);
+    engine_free(daemon->engine); /* before the core, which its thread calls */
+    core_free(daemon->core);
+    exports_free(daemon->exports);
+    store_close(daemon->store);
+    loop_free(daemon->loop);
+    config_clear(&daemon->config);
+}
+
+static int run(struct daemon *daemon, struct error **ret_error)
+{
+    sigset_t signals;
+    struct loop_source *source;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread starts: all of them inherit it */
+    signal(SIGPIPE, SIG_IGN);
+
+    int r = loop_new(&daemon->loop, ret_error);
+    if (r == 0)
+        r = loop_add_signals(daemon->loop, &signals, on_signal, daemon, &source, ret_error);
+    if (r == 0)
+        r = start(daemon, ret_error);
+    if (r < 0)
+        return r;
+    sd_notify(0, "READY=1");
+    log_info("blockd %s serves node %s", BLOCKD_VERSION, daemon->config.node_name);
+    return loop_run(daemon->loop, ret_error);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    struct daemon daemon = {.config_path = CONFIG_DEFAULT_PATH};
+    bool check_only = false;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            daemon.config_path = optarg;
+            break;
+        case 'k':
+            check_only = true;
+            break;
+        case 'h':
+            usage(stdout);
+            return 0;
+        case 'V':
+            puts("blockd " BLOCKD_VERSION);
+            return 0;
+        default:
+            usage(stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "blockd: unexpected argument \"%s\"\n", argv[optind]);
+        usage(stderr);
+        return 2;
+    }
+
+    autoerror struct error *error = NULL;
+    if (config_load(daemon.config_path, &daemon.config, &error) < 0) {
+        fprintf(stderr, "blockd: %s\n", error_message(error));
+        return 2;
+    }
+    set_log_level(&daemon.config);
+    int r = check_only ? 0 : run(&daemon, &error);
+    if (r < 0)
+        log_error("%s", error_message(error));
+    stop(&daemon);
+    return r < 0 ? 1 : 0;
+}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
+"""What a test left on the machine: processes that carry its mark, mounts and loop devices below its folder.
+
+The mark is a variable of the environment. Every descendant inherits it, whatever session or parent it has, so that a brick
+which outlives its blockd is found, and a brick of another test never is.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+MARK = "BLOCKD_TEST_MARK"
+
+
+def processes(mark, variable=MARK):
+    """{pid: name} of the live processes that carry the mark."""
+    found = {}
+    wanted = f"{variable}={mark}".encode()
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+                found[int(entry.name)] = (entry / "comm").read_text().strip()
+    return found
+
+
+def mounts(folder):
+    """Mount points below a folder, the innermost first."""
+    found = []
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        point = line.split()[1].encode().decode("unicode_escape")
+        if point == str(folder) or point.startswith(f"{folder}/"):
+            found.append(point)
+    return sorted(found, key=len, reverse=True)
+
+
+def loops(folder):
+    """[(device, file)] of loop devices whose file is, or was, below a folder."""
+    found = []
+    for entry in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            file = entry.read_text().strip()
+            if file.startswith(f"{folder}/"):
+                found.append((f"/dev/{entry.parent.parent.name}", file))
+    return found
+
+
+def kill(pids, number=signal.SIGKILL):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def found(mark, folder, variable=MARK):
+    """What is there, a word each."""
+    return ([f"process {name} ({pid})" for pid, name in processes(mark, variable).items()]
+            + [f"mount {point}" for point in mounts(folder)]
+            + [f"loop device {device} of {file}" for device, file in loops(folder)])
+
+
+def settled(mark, folder, seconds=5, variable=MARK):
+    """found(), after what is just ending had a moment to end."""
+    deadline = time.monotonic() + seconds
+    while (left := found(mark, folder, variable)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def remove(mark, folder, variable=MARK):
+    """Ends and undoes everything that is left, and says what that was."""
+    left = settled(mark, folder, 3, variable)
+    if not left:
+        return []
+    deadline = time.monotonic() + 20
+    while found(mark, folder, variable) and time.monotonic() < deadline:
+        kill(processes(mark, variable))
+        for point in mounts(folder):
+            subprocess.run(["umount", point], stderr=subprocess.DEVNULL)
+        for device, _ in loops(folder):
+            subprocess.run(["losetup", "-d", device], stderr=subprocess.DEVNULL)
+        time.sleep(0.2)
+    for point in mounts(folder):
+        subprocess.run(["umount", "-l", point], stderr=subprocess.DEVNULL)
+    return left
+
+
+class Ports:
+    """A window of free ports, held by a lock until close(), so that tests in parallel do not meet.
+
+    BLOCKD_TEST_PORTS="LOW-HIGH" says where to look; the default lies below the kernel's ephemeral ports.
+    """
+
+    SIZE = 10
+
+    def __init__(self, count=SIZE):
+        low, high = (int(p) for p in os.environ.get("BLOCKD_TEST_PORTS", "21000-22000").split("-"))
+        folder = pathlib.Path("/tmp/blockd-test-ports")
+        folder.mkdir(mode=0o1777, exist_ok=True)
+        self.locks = []
+        windows = -(-count // self.SIZE)
+        for first in range(low, high - windows * self.SIZE + 2, self.SIZE):
+            self.locks = [self._lock(folder, first + i * self.SIZE) for i in range(windows)]
+            if all(self.locks):
+                self.range = range(first, first + windows * self.SIZE)
+                return
+            self.close()
+        raise RuntimeError(f"no {count} ports are free between {low} and {high}")
+
+    def _lock(self, folder, port):
+        file = open(folder / str(port), "a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        if listening(range(port, port + self.SIZE)):
+            file.close()
+            return None
+        return file
+
+    def close(self):
+        for file in self.locks:
+            if file:
+                file.close()
+        self.locks = []
+
+
+def listening(ports):
+    """Those of the ports that something on this machine has bound, TCP over IPv4 or IPv6."""
+    bound = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in pathlib.Path(table).read_text().splitlines()[1:]:
+                bound.add(int(line.split()[1].rsplit(":", 1)[1], 16))
+    return bound & set(ports)
