@@ -391,6 +391,8 @@ static void *worker_run(void *data)
 
 static void worker_free(struct worker *worker)
 {
+    if (!worker)
+        return;
     loop_free(worker->loop);
     free(worker);
 }
