@@ -119,7 +119,7 @@ int classic_usage(struct cli *cli, const char *command, const struct error *erro
         print_json(cli->err, cli->json, reply);
         return STATUS_USAGE;
     }
-    print_error(cli, error);
+    complain(cli, error);
     fprintf(cli->err, "Usage: gluster-block [timeout SECONDS] %s %s [--json]\nMore: gluster-block help %s\n",
             command, classic_find(command)->syntax, command);
     return STATUS_USAGE;

@@ -121,7 +121,7 @@ void print_change(FILE *stream, enum object_kind kind, const json_t *change);
 /* All members of one object, aligned. */
 void print_object(FILE *stream, const struct schema *schema, const json_t *object);
 /* One line an error. */
-void print_error(struct cli *cli, const struct error *error);
+void complain(struct cli *cli, const struct error *error);
 
 /* A string inside an object by its path, "status.phase"; "" when it is not there. */
 const char *json_text(const json_t *object, const char *path);
