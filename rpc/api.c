@@ -101,7 +101,7 @@ SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");
 static const struct field block_create_fields[] = {
     {"volume", FIELD_NAME, OF(block_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
     {"name", FIELD_NAME, OF(block_create, name), FIELD_REQUIRED, .help = "Name of the block"},
-    {"size", FIELD_SIZE, OF(block_create, size), 0, .help = "Size; with storage, the file's"},
+    {"size", FIELD_SIZE, OF(block_create, size), FIELD_WORD, .help = "Size; with storage, the file's"},
     {"block_size", FIELD_UINT, OF(block_create, block_size), 0, 512, 4096,
      .help = "Logical block size, 512 or 4096"},
     {"prealloc", FIELD_ENUM, OF(block_create, prealloc), 0, .words = block_prealloc_words,
@@ -115,7 +115,7 @@ static const struct field block_create_fields[] = {
 SCHEMA(block_create, "BlockCreate", "A block to create");
 
 static const struct field block_patch_fields[] = {
-    {"size", FIELD_SIZE, OF(block_patch, size), 0, .help = "New size; a smaller one needs force"},
+    {"size", FIELD_SIZE, OF(block_patch, size), FIELD_WORD, .help = "New size; a smaller one needs force"},
     END,
 };
 SCHEMA(block_patch, "BlockPatch", "Changes of a block");
@@ -218,7 +218,7 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_VOLUME_DELETE, "DELETE", "/v1/volumes/{volume}", "volume", "delete", 0, &change_query_schema,
            NULL, &volume_schema, "Delete a hosting volume that holds no block"),
 
-    LIST(API_BLOCK_LIST, "/v1/blocks", NULL, NULL, &block_schema, "List the blocks of all volumes"),
+    LIST(API_BLOCK_LIST, "/v1/blocks", "block", "list", &block_schema, "List the blocks of all volumes"),
     LIST(API_BLOCK_LIST_VOLUME, "/v1/blocks/{volume}", "block", "list", &block_schema,
          "List the blocks of a volume"),
     GET(API_BLOCK_GET, "/v1/blocks/{volume}/{block}", "block", "info", &block_schema, "Show a block"),

@@ -19,15 +19,21 @@
 
 struct store;
 
-/* "sqlite:/path/of/file". The file and its folder are made with mode 0600 and 0700. */
+/*
+ * "sqlite:/path/of/file". The file and its folder are made with mode 0600 and 0700. -EBUSY while another
+ * process has it open (the message names the file), -EUCLEAN when it is corrupt, -EPROTONOSUPPORT when a
+ * newer blockd made it.
+ * "?history=N" after the path keeps the changes of N revisions for watches instead of 10,000.
+ */
 int store_open(const char *url, struct store **ret_store, struct error **ret_error);
 /* No call may be under way. Open watches are ended first (their callback does not run again). NULL is
  * allowed. */
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, cleanup_store, store_close)
 
-#define STORE_KEY_MAX   1024u      /* bytes */
+#define STORE_KEY_MAX   1024u      /* bytes; printable ASCII without blanks */
 #define STORE_VALUE_MAX (1u << 20) /* bytes */
+#define STORE_OPS_MAX   128u       /* in one transaction */
 
 struct store_entry {
     char *key;
@@ -66,7 +72,9 @@ struct store_op {
 
 /*
  * All operations or none; durable when it returns. -ESTALE when a comparison fails; the message names the
- * key. A key may be named once only. *ret_revision (may be NULL) is the revision of every key that was put.
+ * key. A key may be named once only; deleting one that is not there is no change. *ret_revision (may be NULL)
+ * is the revision of every key that was put; of the store, when nothing changed. -ENOENT: a lease has ended.
+ * -ENOSPC and -EIO leave the store as it was, and usable.
  */
 int store_commit(struct store *store, const struct store_op *ops, size_t count, uint64_t *ret_revision,
                  struct error **ret_error);
@@ -82,8 +90,10 @@ struct store_event {
 
 /*
  * Runs on a thread of the store, in the order of revisions, once per change of a key with the prefix after
- * `after_revision`. It may call the store, but not store_watch_end(). `event` NULL says: changes were missed
- * (compaction), list again.
+ * `after_revision`. It may call the store, but not store_watch_end(). It must not block for long: all watches
+ * share the thread. `event` NULL says: changes were missed (their history is no longer kept, or
+ * `after_revision` is one that this store never had); list again. The watch then goes on with what changes
+ * from there on.
  */
 typedef void (*store_watch_callback)(void *data, const struct store_event *event);
 int store_watch(struct store *store, const char *prefix, uint64_t after_revision,
@@ -94,10 +104,14 @@ void store_watch_end(struct store_watch *watch);
 
 /* ---- Leases ---- */
 
-/* A lease ends `seconds` after its last renewal, and its keys are then deleted as in a transaction. */
+/*
+ * A lease ends `seconds` (1 to 86,400) after its last renewal, and its keys are then deleted as in a
+ * transaction. One that is there when the store is opened gets its full time again.
+ */
 int store_lease_grant(struct store *store, unsigned seconds, int64_t *ret_lease, struct error **ret_error);
-int store_lease_renew(struct store *store, int64_t lease,
-                      struct error **ret_error); /* -ENOENT: it has ended */
+/* -ENOENT: it has ended. */
+int store_lease_renew(struct store *store, int64_t lease, struct error **ret_error);
+/* Ends it now. */
 int store_lease_revoke(struct store *store, int64_t lease, struct error **ret_error);
 
 #endif

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * A device goes through: image file and loop device where asked for, format, mount, marker. Each step looks
+ * whether it is done. The file system's UUID is the device object's, so that a format is known for ours
+ * before its UUID was recorded.
+ */
+#include "blockd/engine/engine_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
+
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+#include "rpc/base/files.h"
+#include "rpc/base/spawn.h"
+
+#define SIZE_MINIMUM      (300ull << 20)          /* of mkfs.xfs */
+#define FORMAT_TIMEOUT_MS (30 * 60 * 1000)        /* discarding a large disk takes its time */
+#define IMAGE_XATTR       "trusted.blockd.device" /* on an image file that blockd made: the uid of its device */
+#define MOUNT_FLAGS       (MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC)
+
+/* What a call works on. */
+struct disk {
+    const struct engine *engine;
+    const struct device *device;
+    char *name;         /* without the node */
+    char *folder;       /* where it is mounted */
+    bool image;         /* device->spec.path is a regular file */
+    char *block_device; /* path; of an image, its loop device */
+    int fd;             /* of block_device */
+    dev_t number;
+};
+
+static void disk_clear(struct disk *disk)
+{
+    free(disk->name);
+    free(disk->folder);
+    free(disk->block_device);
+    if (disk->fd >= 0)
+        close(disk->fd);
+    *disk = (struct disk){.fd = -1};
+}
+
+char *device_mount_point(const struct engine *engine, const char *name)
+{
+    return xasprintf("%s/devices/%s", engine->config->state_dir, name);
+}
+
+static int begin(const struct engine *engine, const struct device *device, struct disk *disk,
+                 struct error **ret_error)
+{
+    *disk = (struct disk){.engine = engine, .device = device, .fd = -1};
+    disk->name = object_name_part(device->meta.name, 1);
+    int r = engine_name_check("device", disk->name, ret_error);
+    if (r == 0)
+        r = volfile_path_check("the path of the device", device->spec.path, ret_error);
+    if (r < 0)
+        return r;
+    if (!device->meta.uid || strlen(device->meta.uid) != 36)
+        return error_set(ret_error, EINVAL, "device %s has no UUID", device->meta.name);
+    disk->folder = device_mount_point(engine, disk->name);
+    return 0;
+}
+
+/* ---- Finding it ---- */
+
+/* An image is made sparse, and marked before anything is in it, so that a format that was cut short is known
+ * for ours. */
+static int make_image(const struct disk *disk, struct error **ret_error)
+{
+    const char *path = disk->device->spec.path;
+    autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return error_set(ret_error, errno, "cannot create the image %s: %s", path, strerror(errno));
+    if (!S_ISREG(status.st_mode) || status.st_size != 0)
+        return 0;
+    const char *uid = disk->device->meta.uid;
+    if (fsetxattr(fd, IMAGE_XATTR, uid, strlen(uid), 0) < 0 && errno != EOPNOTSUPP)
+        return error_set(ret_error, errno, "cannot mark the image %s: %s", path, strerror(errno));
+    if (ftruncate(fd, (off_t)disk->device->spec.image_size) < 0 || fsync(fd) < 0)
+        return error_set(ret_error, errno, "cannot size the image %s: %s", path, strerror(errno));
+    fault_point("device.image.after-create");
+    return 0;
+}
+
+/* Another name for the disk, once its UUID is known: names such as /dev/sdb change from boot to boot. */
+static char *path_by_uuid(const struct disk *disk)
+{
+    const char *uuid = disk->device->status.uuid;
+    if (!uuid || disk->device->spec.image_size)
+        return NULL;
+    char *path = xasprintf("/dev/disk/by-uuid/%s", uuid);
+    if (access(path, F_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+static int open_block_device(struct disk *disk, const char *path, struct error **ret_error)
+{
+    autoclose int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct stat status;
+    if (fd < 0 || fstat(fd, &status) < 0)
+        return error_set(ret_error, errno, "device %s: cannot open %s: %s", disk->device->meta.name, path,
+                         strerror(errno));
+    if (!S_ISBLK(status.st_mode))
+        return error_set(ret_error, ENOTBLK, "device %s: %s is neither a block device nor a regular file",
+                         disk->device->meta.name, path);
+    disk->number = status.st_rdev;
+    disk->fd = steal_fd(&fd);
+    disk->block_device = xstrdup(path);
+    return 0;
+}
+
+static int open_image(struct disk *disk, bool attach, struct error **ret_error)
+{
+    disk->image = true;
+    int r = loopdev_open(disk->device->spec.path, attach, &disk->block_device, &disk->fd, ret_error);
+    struct stat status;
+    if (r == 0 && fstat(disk->fd, &status) < 0)
+        r = error_set(ret_error, errno, "cannot stat %s: %s", disk->block_device, strerror(errno));
+    if (r == 0)
+        disk->number = status.st_rdev;
+    return r;
+}
+
+/* Opens what the path leads to; with `attach` an image is made where one is asked for, and gets a loop
+ * device. */
+static int open_disk(struct disk *disk, bool attach, struct error **ret_error)
+{
+    const char *path = disk->device->spec.path;
+    /* A recorded UUID says that there was data: an image that is gone is then not made anew. */
+    if (attach && disk->device->spec.image_size && !disk->device->status.uuid) {
+        int r = make_image(disk, ret_error);
+        if (r < 0)
+            return r;
+    }
+    struct stat status;
+    int r = stat(path, &status) < 0 ? -errno : 0;
+    if (r == 0 && S_ISREG(status.st_mode))
+        return open_image(disk, attach, ret_error);
+    autofree char *other = path_by_uuid(disk);
+    if (other && (r == 0 || r == -ENOENT))
+        return open_block_device(disk, other, ret_error);
+    if (r < 0)
+        return error_set(ret_error, -r, "device %s: cannot find %s: %s", disk->device->meta.name, path,
+                         strerror(-r));
+    return open_block_device(disk, path, ret_error);
+}
+
+/* ---- Looking at it ---- */
+
+/* 0 when it is mounted at its place or nowhere, as *ret_mounted says. */
+static int look_for_mount(const struct disk *disk, bool *ret_mounted, struct error **ret_error)
+{
+    struct mount_view view;
+    autofree char *elsewhere = NULL;
+    int r = mounts_at(disk->folder, &view, NULL);
+    if (r == 0 && view.device == disk->number) {
+        *ret_mounted = true;
+        return 0;
+    }
+    if (r == 0)
+        return error_set(ret_error, EBUSY, "device %s: something else is mounted at %s",
+                         disk->device->meta.name, disk->folder);
+    if (r != -ENOENT)
+        return error_set(ret_error, -r, "cannot read the list of mounts: %s", strerror(-r));
+    r = mounts_of(disk->number, &elsewhere, ret_error);
+    if (r < 0)
+        return r;
+    if (elsewhere)
+        return error_set(ret_error, EBUSY, "device %s: %s is mounted at %s; unmount it first",
+                         disk->device->meta.name, disk->block_device, elsewhere);
+    *ret_mounted = false;
+    return 0;
+}
+
+/* The kernel grants exclusive use of a block device once: not beside a mount, swap, RAID or LVM. */
+static int check_free(const struct disk *disk, struct error **ret_error)
+{
+    autoclose int fd = open(disk->block_device, O_RDONLY | O_EXCL | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(ret_error, errno, "device %s: %s %s", disk->device->meta.name, disk->block_device,
+                         errno == EBUSY ? "is in use (swap, RAID, LVM or a mount of another namespace)"
+                                        : strerror(errno));
+    return 0;
+}
+
+/* Is this the image that blockd made for the device, or a file in which nothing was written yet? */
+static bool image_is_blank(const struct disk *disk)
+{
+    const char *path = disk->device->spec.path;
+    char uid[64];
+    ssize_t length = getxattr(path, IMAGE_XATTR, uid, sizeof uid - 1);
+    if (length >= 0) {
+        uid[length] = '\0';
+        return strcmp(uid, disk->device->meta.uid) == 0;
+    }
+    struct stat status;
+    return stat(path, &status) == 0 && status.st_blocks == 0;
+}
+
+static const char *expected_uuid(const struct disk *disk)
+{
+    return disk->device->status.uuid ? disk->device->status.uuid : disk->device->meta.uid;
+}
+
+/*
+ * Decides whether the disk may be formatted. *ret_format is false when it is ours already. Files are judged
+ * more strictly than disks: one without a known signature may still be somebody's.
+ */
+static int judge(const struct disk *disk, int fd, bool destroy, bool *ret_format, struct error **ret_error)
+{
+    const struct device *device = disk->device;
+    cleanup(disk_view_clear) struct disk_view view = {0};
+    int r = disk_look(fd, device->spec.path, expected_uuid(disk), &view, ret_error);
+    if (r < 0)
+        return r;
+    if (view.content == DISK_OURS) {
+        *ret_format = false;
+        return 0;
+    }
+    if (device->status.uuid)
+        return error_set(
+            ret_error, ESTALE,
+            "device %s: %s holds %s, not the file system %s that was made for it. Is it the right disk?",
+            device->meta.name, device->spec.path, view.text ? view.text : "nothing known",
+            device->status.uuid);
+    bool unknown_file = disk->image && view.content == DISK_BLANK && !image_is_blank(disk);
+    if (!destroy && (view.content == DISK_FOREIGN || unknown_file))
+        return error_set(
+            ret_error, EEXIST,
+            "device %s: %s holds %s. To overwrite it, ask for the device with destroy_existing_data",
+            device->meta.name, device->spec.path, view.text ? view.text : "data of an unknown kind");
+    if (view.size < SIZE_MINIMUM)
+        return error_set(ret_error, EINVAL, "device %s: %s is too small: XFS needs at least 300 MiB",
+                         device->meta.name, device->spec.path);
+    *ret_format = true;
+    return 0;
+}
+
+static int probe_absent(const struct disk *disk, struct error **ret_error)
+{
+    const struct device *device = disk->device;
+    if (!device->spec.image_size || device->status.uuid)
+        return error_set(ret_error, ENOENT, "device %s: there is no %s", device->meta.name,
+                         device->spec.path);
+    if (device->spec.image_size < SIZE_MINIMUM)
+        return error_set(ret_error, EINVAL, "device %s: an image needs at least 300 MiB", device->meta.name);
+    autofree char *folder = xstrdup(device->spec.path);
+    char *slash = strrchr(folder, '/');
+    slash[slash == folder] = '\0';
+    struct statvfs space;
+    if (statvfs(folder, &space) < 0)
+        return error_set(ret_error, errno, "device %s: no image can be made in %s: %s", device->meta.name,
+                         folder, strerror(errno));
+    uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
+    if (free_bytes < device->spec.image_size)
+        return error_set(ret_error, ENOSPC, "device %s: %s has only %llu MiB free for an image of %llu MiB",
+                         device->meta.name, folder, (unsigned long long)(free_bytes >> 20),
+                         (unsigned long long)(device->spec.image_size >> 20));
+    return 0;
+}
+
+static int probe_image(struct disk *disk, struct error **ret_error)
+{
+    const char *path = disk->device->spec.path;
+    disk->image = true;
+    int r = loopdev_open(path, false, &disk->block_device, &disk->fd, NULL);
+    struct stat status;
+    if (r == 0 && fstat(disk->fd, &status) == 0) {
+        disk->number = status.st_rdev;
+        bool mounted;
+        r = look_for_mount(disk, &mounted, ret_error);
+        if (r < 0)
+            return r;
+    }
+    autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(ret_error, errno, "device %s: cannot open %s: %s", disk->device->meta.name, path,
+                         strerror(errno));
+    /* An image whose making was cut short is still empty. */
+    if (disk->device->spec.image_size && fstat(fd, &status) == 0 && status.st_size == 0)
+        return probe_absent(disk, ret_error);
+    bool format;
+    return judge(disk, fd, false, &format, ret_error);
+}
+
+int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error)
+{
+    cleanup(disk_clear) struct disk disk;
+    int r = begin(engine, device, &disk, ret_error);
+    if (r < 0)
+        return r;
+    scoped_claim(engine, "device", disk.name);
+    struct stat status;
+    if (stat(device->spec.path, &status) < 0 && errno == ENOENT)
+        return probe_absent(&disk, ret_error);
+    if (S_ISREG(status.st_mode))
+        return probe_image(&disk, ret_error);
+    r = open_disk(&disk, false, ret_error);
+    bool mounted = false, format;
+    if (r == 0)
+        r = look_for_mount(&disk, &mounted, ret_error);
+    if (r == 0 && !mounted)
+        r = check_free(&disk, ret_error);
+    return r < 0 ? r : judge(&disk, disk.fd, false, &format, ret_error);
+}
+
+/* ---- Making it ready ---- */
+
+static int format_disk(const struct disk *disk, struct error **ret_error)
+{
+    fault_point("device.format.before-mkfs");
+    autofree char *meta = xasprintf("reflink=1,uuid=%s", disk->device->meta.uid);
+    const char *const argv[] = {disk->engine->roots.mkfs_xfs, "-f", "-q", "-L", "blockd", "-m", meta,
+                                disk->block_device,           NULL};
+    int r = program_run(argv, FORMAT_TIMEOUT_MS, NULL, NULL, ret_error);
+    if (r < 0) {
+        if (ret_error)
+            error_prefix(ret_error, "device %s: cannot format %s: ", disk->device->meta.name,
+                         disk->device->spec.path);
+        return r;
+    }
+    fault_point("device.format.after-mkfs");
+    return 0;
+}
+
+static int mount_disk(const struct disk *disk, struct error **ret_error)
+{
+    int r = folder_make(disk->folder, 0700, ret_error);
+    if (r < 0)
+        return r;
+    /* EINVAL is how a kernel without XFS quota refuses the option; a file system that it cannot read fails
+     * twice. */
+    if (mount(disk->block_device, disk->folder, "xfs", MOUNT_FLAGS, "inode64,prjquota") < 0 &&
+        (errno != EINVAL || mount(disk->block_device, disk->folder, "xfs", MOUNT_FLAGS, "inode64") < 0))
+        return error_set(ret_error, errno, "device %s: cannot mount %s at %s: %s", disk->device->meta.name,
+                         disk->block_device, disk->folder, strerror(errno));
+    fault_point("device.mount.after-mount");
+    return 0;
+}
+
+/* Tells a mounted device from the empty folder below it, and whose it is. */
+static int mark(const struct disk *disk, struct error **ret_error)
+{
+    autofree char *path = xasprintf("%s/" DEVICE_MARKER, disk->folder);
+    autofree char *present = NULL;
+    int r = file_read(path, 64, &present, NULL, NULL);
+    if (r == -ENOENT)
+        return file_write_atomic(path, disk->device->meta.uid, 0600, ret_error);
+    if (r < 0)
+        return error_set(ret_error, -r, "device %s: cannot read %s: %s", disk->device->meta.name, path,
+                         strerror(-r));
+    if (strcmp(present, disk->device->meta.uid) != 0)
+        return error_set(ret_error, ESTALE, "device %s: %s was made for another device (%s)",
+                         disk->device->meta.name, disk->device->spec.path, present);
+    return 0;
+}
+
+static int fill_status(const struct disk *disk, struct device_status *ret_status, struct error **ret_error)
+{
+    struct mount_view view;
+    struct statvfs space;
+    int r = mounts_at(disk->folder, &view, ret_error);
+    if (r < 0)
+        return r;
+    if (statvfs(disk->folder, &space) < 0)
+        return error_set(ret_error, errno, "device %s: cannot ask %s for its space: %s",
+                         disk->device->meta.name, disk->folder, strerror(errno));
+    *ret_status = (struct device_status){
+        .phase = xstrdup("ready"),
+        .uuid = xstrdup(expected_uuid(disk)),
+        .mount = xstrdup(disk->folder),
+        .size = (uint64_t)space.f_blocks * space.f_frsize,
+        .free = (uint64_t)space.f_bavail * space.f_frsize,
+        .quota = view.quota,
+        .observed_generation = disk->device->meta.generation,
+    };
+    return 0;
+}
+
+int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
+                     struct device_status *ret_status, struct error **ret_error)
+{
+    cleanup(disk_clear) struct disk disk;
+    int r = begin(engine, device, &disk, ret_error);
+    if (r < 0)
+        return r;
+    scoped_claim(engine, "device", disk.name);
+    bool mounted = false, format = false;
+    r = open_disk(&disk, true, ret_error);
+    if (r == 0)
+        r = look_for_mount(&disk, &mounted, ret_error);
+    if (r == 0 && !mounted)
+        r = check_free(&disk, ret_error);
+    if (r == 0 && !mounted)
+        r = judge(&disk, disk.fd, destroy, &format, ret_error);
+    if (r == 0 && format)
+        r = format_disk(&disk, ret_error);
+    if (r == 0 && !mounted)
+        r = mount_disk(&disk, ret_error);
+    if (r == 0)
+        r = mark(&disk, ret_error);
+    return r < 0 ? r : fill_status(&disk, ret_status, ret_error);
+}
+
+/* ---- Taking it away ---- */
+
+static int unmount(const struct disk *disk, struct error **ret_error)
+{
+    struct mount_view view;
+    int r = mounts_at(disk->folder, &view, NULL);
+    if (r == 0 && umount2(disk->folder, UMOUNT_NOFOLLOW) < 0)
+        return error_set(ret_error, errno, "device %s: cannot unmount %s: %s%s", disk->device->meta.name,
+                         disk->folder, strerror(errno), errno == EBUSY ? ". Does a brick run on it?" : "");
+    fault_point("device.down.after-unmount");
+    if (rmdir(disk->folder) < 0 && errno != ENOENT && errno != ENOTEMPTY)
+        return error_set(ret_error, errno, "device %s: cannot remove the folder %s: %s",
+                         disk->device->meta.name, disk->folder, strerror(errno));
+    struct stat status;
+    if (stat(disk->device->spec.path, &status) == 0 && S_ISREG(status.st_mode))
+        return loopdev_detach(disk->device->spec.path, ret_error);
+    return 0;
+}
+
+int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error)
+{
+    cleanup(disk_clear) struct disk disk;
+    int r = begin(engine, device, &disk, ret_error);
+    if (r < 0)
+        return r;
+    scoped_claim(engine, "device", disk.name);
+    return unmount(&disk, ret_error);
+}
+
+/* Wipes what is ours and leaves what is not, so that a disk which was changed for another loses nothing. */
+static int erase_signature(struct disk *disk, bool *ret_ours, struct error **ret_error)
+{
+    const char *path = disk->device->spec.path;
+    autoclose int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ELOOP) /* a link, such as those below /dev/disk */
+        fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) {
+        *ret_ours = false;
+        return 0;
+    }
+    if (fd < 0)
+        return error_set(ret_error, errno, "device %s: cannot open %s: %s", disk->device->meta.name, path,
+                         strerror(errno));
+    cleanup(disk_view_clear) struct disk_view view = {0};
+    int r = disk_look(fd, path, expected_uuid(disk), &view, ret_error);
+    if (r < 0)
+        return r;
+    bool wipe = view.content == DISK_OURS || view.content == DISK_INTERRUPTED;
+    disk->image = true;
+    *ret_ours = wipe || (view.content == DISK_BLANK && image_is_blank(disk));
+    return wipe ? disk_wipe(fd, path, ret_error) : 0;
+}
+
+int engine_device_erase(struct engine *engine, const struct device *device, struct error **ret_error)
+{
+    cleanup(disk_clear) struct disk disk;
+    int r = begin(engine, device, &disk, ret_error);
+    if (r < 0)
+        return r;
+    scoped_claim(engine, "device", disk.name);
+    r = unmount(&disk, ret_error);
+    if (r < 0)
+        return r;
+    bool ours = false;
+    r = erase_signature(&disk, &ours, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("device.erase.after-wipe");
+    struct stat status;
+    if (ours && device->spec.image_size && lstat(device->spec.path, &status) == 0 && S_ISREG(status.st_mode))
+        return file_remove(device->spec.path, ret_error);
+    return 0;
+}
+
+/* ---- Status ---- */
+
+int device_check_mounted(const struct engine *engine, const char *name, struct error **ret_error)
+{
+    autofree char *folder = device_mount_point(engine, name);
+    autofree char *marker = xasprintf("%s/" DEVICE_MARKER, folder);
+    struct mount_view view;
+    if (mounts_at(folder, &view, NULL) < 0)
+        return error_set(ret_error, ENODEV, "device %s is not mounted at %s", name, folder);
+    autofree char *uid = NULL;
+    int r = file_read(marker, 64, &uid, NULL, NULL);
+    if (r < 0)
+        return error_set(ret_error, ENODEV, "device %s: cannot read %s: %s", name, marker, strerror(-r));
+    return 0;
+}
+
+int engine_device_status(struct engine *engine, const struct device *device, struct device_status *ret_status,
+                         struct error **ret_error)
+{
+    cleanup(disk_clear) struct disk disk;
+    int r = begin(engine, device, &disk, ret_error);
+    if (r < 0)
+        return r;
+    autoerror struct error *error = NULL;
+    struct mount_view view;
+    if (mounts_at(disk.folder, &view, NULL) == -ENOENT) {
+        *ret_status = (struct device_status){
+            .phase = xstrdup("stopped"),
+            .uuid = xstrdup(device->status.uuid),
+            .observed_generation = device->meta.generation,
+        };
+        return 0;
+    }
+    /* A file system that gave up after an I/O error is still mounted, but cannot be read. */
+    r = device_check_mounted(engine, disk.name, &error);
+    struct device_status status = {0};
+    if (r == 0)
+        r = fill_status(&disk, &status, &error);
+    if (r < 0)
+        status = (struct device_status){
+            .phase = xstrdup("failed"),
+            .uuid = xstrdup(device->status.uuid),
+            .mount = xstrdup(disk.folder),
+            .observed_generation = device->meta.generation,
+            .error = xstrdup(error_message(error)),
+        };
+    *ret_status = status;
+    return 0;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* The engine's life, what serialises its calls, and the processes beside the bricks. */
+#include "blockd/engine/engine_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
+#include "rpc/base/sizes.h"
+
+const struct engine_roots engine_default_roots = {
+    .glusterfsd = "/usr/sbin/glusterfsd",
+    .glusterfs = "/usr/sbin/glusterfs",
+    .mkfs_xfs = "/usr/sbin/mkfs.xfs",
+    .systemctl = "/usr/bin/systemctl",
+    .units_env = "/run/blockd/units.env",
+};
+
+int engine_name_check(const char *what, const char *name, struct error **ret_error)
+{
+    int r = name_check(what, name ? name : "", ret_error);
+    if (r < 0)
+        return r;
+    if (strlen(name) > ENGINE_NAME_MAX)
+        return error_set(ret_error, ENAMETOOLONG, "the name of %s %s is longer than %d characters", what,
+                         name, ENGINE_NAME_MAX);
+    return 0;
+}
+
+/* ---- One caller at a time for each device and volume ---- */
+
+struct engine_claim engine_claim(struct engine *engine, const char *kind, const char *name)
+{
+    struct engine_claim claim = {.engine = engine, .thing = xasprintf("%s %s", kind, name)};
+    scoped_lock(&engine->busy_mutex);
+    while (string_list_contains(&engine->busy, claim.thing))
+        pthread_cond_wait(&engine->busy_changed, &engine->busy_mutex);
+    string_list_add(&engine->busy, claim.thing);
+    return claim;
+}
+
+void engine_claim_release(struct engine_claim *claim)
+{
+    struct engine *engine = claim->engine;
+    scoped_lock(&engine->busy_mutex);
+    for (size_t i = 0; i < engine->busy.count; i++) {
+        if (strcmp(engine->busy.items[i], claim->thing) != 0)
+            continue;
+        free(engine->busy.items[i]);
+        engine->busy.items[i] = engine->busy.items[--engine->busy.count];
+        break;
+    }
+    free(claim->thing);
+    pthread_cond_broadcast(&engine->busy_changed);
+}
+
+/* ---- Life ---- */
+
+static int make_folders(const struct config *config, struct error **ret_error)
+{
+    const char *const below[] = {"devices", "bricks", "volfiles"};
+    int r = volfile_path_check("state_dir", config->state_dir, ret_error);
+    if (r == 0)
+        r = volfile_path_check("run_dir", config->run_dir, ret_error);
+    if (r == 0)
+        r = volfile_path_check("log_dir", config->log_dir, ret_error);
+    for (size_t i = 0; r == 0 && i < sizeof below / sizeof *below; i++) {
+        autofree char *path = xasprintf("%s/%s", config->state_dir, below[i]);
+        r = folder_make(path, 0700, ret_error);
+    }
+    return r;
+}
+
+int engine_new_with(const struct engine_options *options, const struct engine_roots *roots,
+                    struct engine **ret_engine, struct error **ret_error)
+{
+    int r = engine_name_check("node", options->node, ret_error);
+    if (r == 0)
+        r = make_folders(options->config, ret_error);
+    if (r == 0 && options->config_path)
+        r = volfile_path_check("the configuration's path", options->config_path, ret_error);
+    if (r < 0)
+        return r;
+    cleanup(cleanup_engine) struct engine *engine = xcalloc(1, sizeof *engine);
+    pthread_mutex_init(&engine->busy_mutex, NULL);
+    pthread_cond_init(&engine->busy_changed, NULL);
+    pthread_mutex_init(&engine->ports_mutex, NULL);
+    engine->config = options->config;
+    engine->node = xstrdup(options->node);
+    engine->nbd_program = xstrdup(options->nbd_program);
+    engine->config_path = xstrdup(options->config_path ? options->config_path : CONFIG_DEFAULT_PATH);
+    engine->address = xstrdup(options->config->address);
+    engine->roots = *roots;
+    const struct supervisor_options supervision = {
+        .config = options->config,
+        .systemctl = roots->systemctl,
+        .units_env = roots->units_env,
+        .config_path = engine->config_path,
+        .changed = options->changed,
+        .changed_data = options->changed_data,
+    };
+    r = supervisor_new(&supervision, &engine->supervisor, ret_error);
+    if (r < 0)
+        return r;
+    *ret_engine = steal_ptr(&engine);
+    return 0;
+}
+
+int engine_new(const struct engine_options *options, struct engine **ret_engine, struct error **ret_error)
+{
+    return engine_new_with(options, &engine_default_roots, ret_engine, ret_error);
+}
+
+void engine_free(struct engine *engine)
+{
+    if (!engine)
+        return;
+    supervisor_free(engine->supervisor);
+    brick_ports_clear(engine);
+    string_list_clear(&engine->busy);
+    pthread_mutex_destroy(&engine->ports_mutex);
+    pthread_cond_destroy(&engine->busy_changed);
+    pthread_mutex_destroy(&engine->busy_mutex);
+    free(engine->address);
+    free(engine->config_path);
+    free(engine->nbd_program);
+    free(engine->node);
+    free(engine);
+}
+
+/* ---- blockd-nbd ---- */
+
+static void nbd_plan(const struct engine *engine, struct process_plan *ret_plan)
+{
+    *ret_plan = (struct process_plan){
+        .id = xstrdup("nbd"),
+        .name = xstrdup("nbd"),
+        .unit = xstrdup("blockd-nbd.service"),
+        .log_path = xasprintf("%s/nbd.log", engine->config->log_dir),
+    };
+    string_list_add(&ret_plan->argv, engine->nbd_program);
+    string_list_add(&ret_plan->argv, "--config");
+    string_list_add(&ret_plan->argv, engine->config_path);
+}
+
+int engine_nbd_up(struct engine *engine, struct error **ret_error)
+{
+    if (!engine->nbd_program)
+        return 0;
+    cleanup(process_plan_clear) struct process_plan plan;
+    nbd_plan(engine, &plan);
+    return engine->supervisor->ops->up(engine->supervisor, &plan, ret_error);
+}
+
+int engine_nbd_down(struct engine *engine, struct error **ret_error)
+{
+    if (!engine->nbd_program)
+        return 0;
+    cleanup(process_plan_clear) struct process_plan plan;
+    nbd_plan(engine, &plan);
+    return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
+}
+
+/* ---- What runs ---- */
+
+void engine_processes(struct engine *engine, struct engine_process **ret_processes, size_t *ret_count)
+{
+    autostring_list struct string_list ids = {0}, names = {0};
+    engine->supervisor->ops->list(engine->supervisor, &ids, &names);
+    struct engine_process *processes = xcalloc(ids.count + 1, sizeof *processes);
+    size_t count = 0;
+    for (size_t i = 0; i < ids.count; i++) {
+        cleanup(process_view_clear) struct process_view view = {0};
+        if (!engine->supervisor->ops->look(engine->supervisor, ids.items[i], &view))
+            continue;
+        struct engine_process *process = &processes[count++];
+        snprintf(process->name, sizeof process->name, "%s", names.items[i]);
+        snprintf(process->state, sizeof process->state, "%s", process_state_words[view.state]);
+        process->pid = view.pid;
+        process->restarts = view.restarts;
+    }
+    *ret_processes = processes;
+    *ret_count = count;
+}

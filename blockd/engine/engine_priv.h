@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* What the files of this room share; one section per .c file. */
+#ifndef BLOCKD_ENGINE_PRIV_H
+#define BLOCKD_ENGINE_PRIV_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "blockd/engine/engine.h"
+#include "blockd/engine/supervise_priv.h"
+
+/* ---- engine.c ---- */
+
+/* What a test replaces; everything else of this machine is reached through the configuration's folders. */
+struct engine_roots {
+    const char *glusterfsd, *glusterfs, *mkfs_xfs, *systemctl; /* programs */
+    const char *units_env; /* what the systemd units read their folders from */
+};
+extern const struct engine_roots engine_default_roots;
+
+/*
+ * Names of volumes and devices become parts of file names, unit names and xattr keys that have 255 bytes; two
+ * of them must fit with room for what is put around them.
+ */
+#define ENGINE_NAME_MAX 100
+
+struct engine {
+    const struct config *config;
+    char *node;
+    char *nbd_program; /* NULL: not run */
+    char *config_path;
+    struct engine_roots roots;
+    struct supervisor *supervisor;
+
+    /* Names of what is being worked on ("device d1", "volume demo"): one caller at a time for each. */
+    pthread_mutex_t busy_mutex; /* innermost; guards what follows */
+    pthread_cond_t busy_changed;
+    struct string_list busy;
+
+    pthread_mutex_t ports_mutex; /* innermost; guards what follows */
+    char *address;               /* where the bricks of this node listen */
+    struct port_check *ports;    /* brick.c */
+};
+
+/* As engine_new(), with other roots. They are copied, the strings in them are not. */
+int engine_new_with(const struct engine_options *options, const struct engine_roots *roots,
+                    struct engine **ret_engine, struct error **ret_error);
+
+/* Waits until nobody works on the thing, and takes it. */
+struct engine_claim {
+    struct engine *engine;
+    char *thing;
+};
+struct engine_claim engine_claim(struct engine *engine, const char *kind, const char *name);
+void engine_claim_release(struct engine_claim *claim);
+#define scoped_claim(engine, kind, name)                                                                     \
+    struct engine_claim scoped_claim_of_##engine cleanup(engine_claim_release) __attribute__((unused)) =     \
+        engine_claim(engine, kind, name)
+
+/* name_check() and ENGINE_NAME_MAX. */
+int engine_name_check(const char *what, const char *name, struct error **ret_error);
+
+/* ---- volfile.c: pure functions of the objects ---- */
+
+/* Texts are appended to what is in ret_text; on failure it holds a part. */
+struct volfile_sources {
+    const struct volume *volume;
+    const struct node *nodes; /* every node that has a brick or may use the volume: bricks admit only these */
+    size_t node_count;
+    uint64_t ping_timeout; /* seconds */
+};
+
+/* Serves brick `index` of the volume out of `folder`. */
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+                  struct strbuf *ret_text, struct error **ret_error);
+/* What block servers (libgfapi) load. */
+int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* One self-heal daemon for several volumes, each with more than one replica. */
+int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
+                 struct strbuf *ret_text, struct error **ret_error);
+
+/*
+ * Refuses a path that is not absolute or holds a byte that a volfile or a unit's environment file would take
+ * for something else: glusterfs runs what stands between backticks as a shell command.
+ */
+int volfile_path_check(const char *what, const char *path, struct error **ret_error);
+/* Checks names, ports, and that the number of bricks fits the template. */
+int volfile_volume_check(const struct volume *volume, struct error **ret_error);
+static inline const struct brick_spec *volume_brick(const struct volume *volume, size_t index)
+{
+    return (const struct brick_spec *)volume->spec.bricks.items + index;
+}
+
+/* ---- device.c ---- */
+
+/* STATE_DIR/devices/NAME, `name` without the node. The caller's. */
+char *device_mount_point(const struct engine *engine, const char *name);
+#define DEVICE_MARKER ".blockd-device" /* in the root of each device: the uid of the device object */
+/* 0 when the device is mounted at its place and is one of ours; else -ENODEV. */
+int device_check_mounted(const struct engine *engine, const char *name, struct error **ret_error);
+
+/* ---- disk.c: what lies on a disk ---- */
+
+enum disk_content {
+    DISK_BLANK,
+    DISK_OURS,        /* XFS with the UUID that was asked for */
+    DISK_INTERRUPTED, /* mkfs.xfs with that UUID did not come to its end */
+    DISK_FOREIGN,
+};
+struct disk_view {
+    enum disk_content content;
+    uint64_t size;
+    char *uuid; /* of the file system, if any */
+    char *text; /* "an ext4 file system labelled data" */
+};
+/* Reads the signatures of an open block device or image file; `uuid` is the one that is ours. */
+int disk_look(int fd, const char *path, const char *uuid, struct disk_view *ret_view,
+              struct error **ret_error);
+void disk_view_clear(struct disk_view *view);
+/* Removes every signature that disk_look() would find. */
+int disk_wipe(int fd, const char *path, struct error **ret_error);
+
+/* ---- loopdev.c: loop devices ---- */
+
+/*
+ * Finds the loop device that serves the file, or with `attach` sets one up (direct I/O where the file system
+ * below allows it). The device detaches itself at its last close, so that a crash before the mount leaves
+ * none: the caller holds *ret_fd until it is mounted. -ENOENT when there is none and `attach` is false.
+ */
+int loopdev_open(const char *file, bool attach, char **ret_device, int *ret_fd, struct error **ret_error);
+/* Detaches the loop device of a file, if there is one; -EBUSY while it is mounted. */
+int loopdev_detach(const char *file, struct error **ret_error);
+
+/* ---- mounts.c ---- */
+
+struct mount_view {
+    dev_t device; /* of what is mounted */
+    bool quota;   /* project quota is on */
+};
+/* What is mounted on top at a folder; -ENOENT when nothing is. */
+int mounts_at(const char *folder, struct mount_view *ret_view, struct error **ret_error);
+/* Where a block device is mounted first, NULL when nowhere. The caller's. */
+int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
+
+/* ---- brick.c ---- */
+
+/* STATE_DIR/devices/D/bricks/V. The caller's. */
+char *brick_folder(const struct engine *engine, const char *device, const char *volume);
+/* STATE_DIR/bricks/V.D.vol. The caller's. */
+char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
+/* Makes the folder with volume id and index; -ESTALE when it belongs to another volume, or was there and is
+ * gone. */
+int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
+                  struct error **ret_error);
+/* Removes the folder with all data, in steps that a crash may interrupt. */
+int brick_erase(const struct engine *engine, const char *device, const struct volume *volume,
+                struct error **ret_error);
+void brick_plan(const struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                struct process_plan *ret_plan);
+void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                struct brick_status *ret_status);
+void brick_ports_clear(struct engine *engine);
+
+/* ---- tree.c ---- */
+
+/* Removes a folder and all below it without following links or leaving the file system; may be repeated. */
+int tree_remove(const char *path, struct error **ret_error);
+
+/* ---- volume.c ---- */
+
+static inline bool brick_is_local(const struct engine *engine, const struct brick_spec *brick)
+{
+    return string_equal(brick->node, engine->node);
+}
+
+/* ---- status.c ---- */
+
+/* The phase of a volume from its local bricks; bricks of other nodes are taken for online. */
+const char *volume_phase(const struct volume *volume, const struct brick_status *bricks, size_t count);
+
+#endif

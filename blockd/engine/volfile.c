@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * GlusterFS reads a volfile as a list of translators, from the bottom of the stack to its top. Every word
+ * that comes from outside is quoted: the lexer takes bare words such as "option" or "volume" for keywords,
+ * whatever stands around them.
+ */
+#include "blockd/engine/engine_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "rpc/base/alloc.h"
+#include "rpc/base/sizes.h"
+
+/* Replies of three bricks come on three connections; threads above the number of connections only sleep. */
+#define EVENT_THREADS 4
+/* The shortest that replicate takes. A brick's return starts a heal at once; this is the retry. */
+#define HEAL_INTERVAL_SECONDS 5
+#define HEAL_THREADS          4
+#define HEALTH_CHECK_SECONDS  15
+
+int volfile_path_check(const char *what, const char *path, struct error **ret_error)
+{
+    if (!path || path[0] != '/')
+        return error_set(ret_error, EINVAL, "%s \"%s\" must be an absolute path", what, path ? path : "");
+    for (const unsigned char *c = (const unsigned char *)path; *c; c++)
+        if (*c < ' ' || *c == 0x7f || strchr("\"\\`$%", *c))
+            return error_set(
+                ret_error, EINVAL,
+                "%s \"%s\" has a character that cannot be used there (control, \", \\, `, $ or %%)", what,
+                path);
+    return 0;
+}
+
+/* How an address is to be written in a volfile, and its family; names are left to the resolver. */
+struct address {
+    char text[INET6_ADDRSTRLEN];
+    const char *family;
+};
+
+static int address_parse(const char *node, const char *text, struct address *ret_address,
+                         struct error **ret_error)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (inet_pton(AF_INET, text, &v4) == 1) {
+        inet_ntop(AF_INET, &v4, ret_address->text, sizeof ret_address->text);
+        ret_address->family = "inet";
+    } else if (inet_pton(AF_INET6, text, &v6) == 1) {
+        /* Bricks compare the peer's address as text: only the canonical form matches. */
+        inet_ntop(AF_INET6, &v6, ret_address->text, sizeof ret_address->text);
+        ret_address->family = "inet6";
+    } else {
+        return error_set(ret_error, EINVAL, "node %s: \"%s\" is no IPv4 or IPv6 address", node, text);
+    }
+    return 0;
+}
+
+static int node_address(const struct volfile_sources *sources, const char *name, struct address *ret_address,
+                        struct error **ret_error)
+{
+    for (size_t i = 0; i < sources->node_count; i++) {
+        const struct node *node = &sources->nodes[i];
+        if (string_equal(node->meta.name, name) && node->spec.addresses.count > 0)
+            return address_parse(name, node->spec.addresses.items[0], ret_address, ret_error);
+    }
+    return error_set(ret_error, EINVAL, "volume %s has a brick on node %s, which has no address",
+                     sources->volume->meta.name, name);
+}
+
+int volfile_volume_check(const struct volume *volume, struct error **ret_error)
+{
+    int r = engine_name_check("volume", volume->meta.name, ret_error);
+    if (r < 0)
+        return r;
+    const char *name = volume->meta.name;
+    if (!volume->meta.uid || strlen(volume->meta.uid) != 36 ||
+        strspn(volume->meta.uid, "0123456789abcdef-") != 36)
+        return error_set(ret_error, EINVAL, "volume %s has no UUID", name);
+    size_t count = volume->spec.bricks.count;
+    size_t wanted = volume->spec.template_name == TEMPLATE_SINGLE ? 1 : 3;
+    if (count != wanted)
+        return error_set(ret_error, EINVAL, "volume %s has %zu bricks, but template %s needs %zu", name,
+                         count, volume_template_words[volume->spec.template_name], wanted);
+    for (size_t i = 0; i < count; i++) {
+        const struct brick_spec *brick = volume_brick(volume, i);
+        r = engine_name_check("node", brick->node, ret_error);
+        if (r == 0)
+            r = engine_name_check("device", brick->device, ret_error);
+        if (r < 0)
+            return r;
+        if (brick->port < 1 || brick->port > UINT16_MAX)
+            return error_set(ret_error, EINVAL, "volume %s: the brick on %s/%s has no port", name,
+                             brick->node, brick->device);
+    }
+    return 0;
+}
+
+static void option(struct strbuf *text, const char *key, const char *value)
+{
+    strbuf_addf(text, "    option %s \"%s\"\n", key, value);
+}
+
+static void option_number(struct strbuf *text, const char *key, uint64_t value)
+{
+    strbuf_addf(text, "    option %s %llu\n", key, (unsigned long long)value);
+}
+
+__attribute__((format(printf, 3, 4))) static void begin(struct strbuf *text, const char *type,
+                                                        const char *name_format, ...)
+{
+    va_list arguments;
+    va_start(arguments, name_format);
+    autofree char *name = xvasprintf(name_format, arguments);
+    va_end(arguments);
+    strbuf_addf(text, "volume \"%s\"\n    type %s\n", name, type);
+}
+
+__attribute__((format(printf, 2, 3))) static void end(struct strbuf *text, const char *below_format, ...)
+{
+    va_list arguments;
+    va_start(arguments, below_format);
+    autofree char *below = xvasprintf(below_format, arguments);
+    va_end(arguments);
+    if (*below)
+        strbuf_addf(text, "    subvolumes %s\n", below);
+    strbuf_adds(text, "end-volume\n\n");
+}
+
+/* ---- Bricks ---- */
+
+/* Every address of the nodes that may connect, and this machine itself. */
+static int admitted(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+{
+    autostring_list struct string_list list = {0};
+    string_list_add(&list, "127.0.0.1");
+    string_list_add(&list, "::1");
+    for (size_t i = 0; i < sources->node_count; i++) {
+        const struct node *node = &sources->nodes[i];
+        for (size_t k = 0; k < node->spec.addresses.count; k++) {
+            struct address address;
+            int r = address_parse(node->meta.name, node->spec.addresses.items[k], &address, ret_error);
+            if (r < 0)
+                return r;
+            if (!string_list_contains(&list, address.text))
+                string_list_add(&list, address.text);
+        }
+    }
+    for (size_t i = 0; i < list.count; i++)
+        strbuf_addf(ret_list, "%s%s", i ? "," : "", list.items[i]);
+    return 0;
+}
+
+static void add_posix(const struct volfile_sources *sources, const char *folder, struct strbuf *text)
+{
+    begin(text, "storage/posix", "%s-posix", sources->volume->meta.name);
+    option(text, "directory", folder);
+    option(text, "volume-id", sources->volume->meta.uid);
+    option_number(text, "shared-brick-count", 1);
+    /* A brick whose disk hangs must leave, so that its replicas serve on without it. */
+    option_number(text, "health-check-interval", HEALTH_CHECK_SECONDS);
+    option(text, "fips-mode-rchecksum", "on");
+    /* No client here sends times (features/utime), so their copy in an xattr would only cost. */
+    option(text, "ctime", "off");
+    end(text, "%s", "");
+}
+
+static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
+                             struct strbuf *text)
+{
+    const char *volume = sources->volume->meta.name;
+    const char *below = "posix";
+    if (sources->volume->spec.template_name == TEMPLATE_ARBITER && index == 2) {
+        begin(text, "features/arbiter", "%s-arbiter", volume);
+        end(text, "\"%s-%s\"", volume, below);
+        below = "arbiter";
+    }
+    begin(text, "features/locks", "%s-locks", volume);
+    end(text, "\"%s-%s\"", volume, below);
+
+    begin(text, "features/index", "%s-index", volume);
+    strbuf_addf(text, "    option index-base \"%s/.glusterfs/indices\"\n", folder);
+    option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
+    strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    end(text, "\"%s-locks\"", volume);
+
+    begin(text, "performance/io-threads", "%s-io-threads", volume);
+    end(text, "\"%s-index\"", volume);
+
+    begin(text, "debug/io-stats", "%s-brick-%zu", volume, index);
+    option(text, "unique-id", folder);
+    option(text, "volume-id", sources->volume->meta.uid);
+    option(text, "latency-measurement", "off");
+    option(text, "count-fop-hits", "off");
+    end(text, "\"%s-io-threads\"", volume);
+}
+
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+                  struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = volfile_path_check("brick folder", folder, ret_error);
+    if (r < 0)
+        return r;
+    struct address address = {0};
+    r = node_address(sources, volume_brick(volume, index)->node, &address, ret_error);
+    if (r < 0)
+        return r;
+    autostrbuf struct strbuf peers = {0};
+    r = admitted(sources, &peers, ret_error);
+    if (r < 0)
+        return r;
+
+    add_posix(sources, folder, ret_text);
+    add_brick_middle(sources, index, folder, ret_text);
+
+    begin(ret_text, "protocol/server", "%s-server", volume->meta.name);
+    option(ret_text, "transport-type", "tcp");
+    option(ret_text, "transport.address-family", address.family);
+    option(ret_text, "transport.socket.bind-address", address.text);
+    option_number(ret_text, "transport.socket.listen-port", volume_brick(volume, index)->port);
+    option_number(ret_text, "transport.listen-backlog", 1024);
+    /* The locks of a client that vanished are held until its connection is given up: as soon as a client
+     * does. */
+    option_number(ret_text, "transport.tcp-user-timeout", 2 * sources->ping_timeout);
+    option_number(ret_text, "transport.socket.keepalive-time", sources->ping_timeout);
+    option_number(ret_text, "transport.socket.keepalive-interval", 1);
+    option_number(ret_text, "transport.socket.keepalive-count", sources->ping_timeout);
+    option_number(ret_text, "event-threads", EVENT_THREADS);
+    /* The protocol believes the user id that a client claims, so only root's ports of known machines may
+     * speak. */
+    option(ret_text, "rpc-auth-allow-insecure", "off");
+    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%zu.allow\" \"%s\"\n", volume->meta.name, index,
+                strbuf_string(&peers));
+    end(ret_text, "\"%s-brick-%zu\"", volume->meta.name, index);
+    return 0;
+}
+
+/* ---- Clients ---- */
+
+static int add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
+{
+    const char *volume = sources->volume->meta.name;
+    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
+        const struct brick_spec *brick = volume_brick(sources->volume, i);
+        struct address address = {0};
+        int r = node_address(sources, brick->node, &address, ret_error);
+        if (r < 0)
+            return r;
+        begin(text, "protocol/client", "%s-client-%zu", volume, i);
+        option(text, "transport-type", "tcp");
+        option(text, "transport.address-family", address.family);
+        option(text, "remote-host", address.text);
+        option_number(text, "remote-port", brick->port);
+        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%zu\"\n", volume, i);
+        option_number(text, "ping-timeout", sources->ping_timeout);
+        option_number(text, "transport.tcp-user-timeout", 2 * sources->ping_timeout);
+        option_number(text, "event-threads", EVENT_THREADS);
+        end(text, "%s", "");
+    }
+    return 0;
+}
+
+/* Client `format` words for each brick, e.g. "\"%s-client-%zu\" ", joined by a separator. */
+static char *client_names(const struct volume *volume, const char *quote, const char *separator)
+{
+    struct strbuf names = {0};
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        strbuf_addf(&names, "%s%s%s-client-%zu%s", i ? separator : "", quote, volume->meta.name, i, quote);
+    return strbuf_steal(&names);
+}
+
+/*
+ * What clients and the self-heal daemon must agree on, or they would lock and mark files in different ways.
+ * ensure-durability makes a brick's data durable before the mark that it may be behind is taken away: without
+ * it, a power cut could leave replicas that differ and do not know.
+ */
+static void add_replicate_common(const struct volume *volume, struct strbuf *text)
+{
+    autofree char *pending = client_names(volume, "", ",");
+    begin(text, "cluster/replicate", "%s-replicate-0", volume->meta.name);
+    option(text, "afr-pending-xattr", pending);
+    if (volume->spec.template_name == TEMPLATE_ARBITER)
+        option_number(text, "arbiter-count", 1);
+    option(text, "quorum-type", "auto");
+    option(text, "eager-lock", "on");
+    option(text, "ensure-durability", "on");
+    option(text, "granular-entry-heal", "on");
+    option(text, "locking-scheme", "granular");
+}
+
+static void end_replicate(const struct volume *volume, struct strbuf *text)
+{
+    autofree char *children = client_names(volume, "\"", " ");
+    end(text, "%s", children);
+}
+
+/*
+ * Heals are left to the daemon: a guest's request must not wait behind one. All reads of a file go to one
+ * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
+ * half replicated write come and go until it is healed.
+ */
+static void add_client_replicate(const struct volume *volume, struct strbuf *text)
+{
+    add_replicate_common(volume, text);
+    option_number(text, "post-op-delay-secs", 1);
+    option(text, "choose-local", "on");
+    option_number(text, "read-hash-mode", 1);
+    option(text, "data-self-heal", "off");
+    option(text, "metadata-self-heal", "off");
+    option(text, "entry-self-heal", "off");
+    end_replicate(volume, text);
+}
+
+int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    bool replicated = volume->spec.template_name != TEMPLATE_SINGLE;
+    if (replicated)
+        add_client_replicate(volume, ret_text);
+
+    begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
+    option(ret_text, "volume-id", volume->meta.uid);
+    option(ret_text, "latency-measurement", "off");
+    option(ret_text, "count-fop-hits", "off");
+    end(ret_text, "\"%s-%s-0\"", volume->meta.name, replicated ? "replicate" : "client");
+    return 0;
+}
+
+/* ---- Self-heal daemon ---- */
+
+static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
+                           struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r < 0)
+        return r;
+    if (volume->spec.template_name == TEMPLATE_SINGLE)
+        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
+                         volume->meta.name);
+    r = add_clients(sources, text, ret_error);
+    if (r < 0)
+        return r;
+    add_replicate_common(volume, text);
+    option(text, "node-uuid", node_uuid);
+    option(text, "iam-self-heal-daemon", "on");
+    option(text, "self-heal-daemon", "on");
+    option(text, "data-self-heal", "on");
+    option(text, "metadata-self-heal", "on");
+    option(text, "entry-self-heal", "on");
+    option_number(text, "heal-timeout", HEAL_INTERVAL_SECONDS);
+    option_number(text, "shd-max-threads", HEAL_THREADS);
+    end_replicate(volume, text);
+    return 0;
+}
+
+int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
+                 struct strbuf *ret_text, struct error **ret_error)
+{
+    if (!node_uuid || strlen(node_uuid) != 36 || strspn(node_uuid, "0123456789abcdef-") != 36)
+        return error_set(ret_error, EINVAL, "this node has no UUID");
+    autostrbuf struct strbuf below = {0};
+    for (size_t i = 0; i < count; i++) {
+        int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
+        if (r < 0)
+            return r;
+        strbuf_addf(&below, "%s\"%s-replicate-0\"", i ? " " : "", sources[i].volume->meta.name);
+    }
+    begin(ret_text, "debug/io-stats", "glustershd");
+    option(ret_text, "latency-measurement", "off");
+    option(ret_text, "count-fop-hits", "off");
+    end(ret_text, "%s", strbuf_string(&below));
+    return 0;
+}

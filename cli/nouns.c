@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* The new nouns: one way to run every command that the API table offers. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "cli.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
+
+#define RECONNECT_MS    500
+#define BAR_APPEARS     1  /* seconds that a terminal waits in silence, before it shows what goes on */
+#define PATIENCE_NOWAIT 30 /* seconds to repeat a broken call that waits for nothing */
+
+static int fail(struct cli *cli, int result, const struct error *error)
+{
+    if (cli->json) {
+        json_t *json cleanup(json_decrefp) = api_error_encode(error);
+        print_json(cli->err, cli->json, json);
+    } else {
+        print_error(cli, error);
+    }
+    return client_exit_status(cli, result);
+}
+
+static int usage(struct cli *cli, const struct command *command, const struct error *error)
+{
+    print_error(cli, error);
+    autofree char *synopsis = command_synopsis(command);
+    fprintf(cli->err, "Usage: %s\nMore: gluster-block help %s%s%s\n", synopsis, command->noun,
+            command->verb ? " " : "", command->verb ? command->verb : "");
+    return STATUS_USAGE;
+}
+
+/* ---- Reading ---- */
+
+static int show(struct cli *cli, const struct command *command, const struct arguments *arguments)
+{
+    autoerror struct error *error = NULL;
+    autofree char *path = arguments_path(arguments);
+    json_t *reply cleanup(json_decrefp) = NULL;
+    int r = client_get(cli, path, &reply, &error);
+    if (r < 0)
+        return fail(cli, r, error);
+    if (cli->json)
+        print_json(cli->out, cli->json, reply);
+    else if (arguments->route->response_kind == RESPONSE_LIST)
+        print_table(cli->out, command_kind(command), json_object_get(reply, "items"));
+    else
+        print_object(cli->out, arguments->route->response, reply);
+    return 0;
+}
+
+/* ---- Watching ---- */
+
+struct watch {
+    struct cli *cli;
+    enum object_kind kind;
+    uint64_t revision; /* of the last change that was seen */
+    bool heard;        /* something came since the stream began */
+};
+
+static int emit(void *data, const json_t *change)
+{
+    struct watch *watch = data;
+    struct cli *cli = watch->cli;
+    uint64_t revision = json_number(change, "revision");
+    if (revision > watch->revision)
+        watch->revision = revision;
+    watch->heard = true;
+    if (cli->json)
+        print_json(cli->out, cli->json == JSON_STYLE_PRETTY ? JSON_STYLE_PLAIN : cli->json, change);
+    else
+        print_change(cli->out, watch->kind, change);
+    return fflush(cli->out) != 0;
+}
+
+/* What is there now, in the form of changes. */
+static int emit_present(struct watch *watch, struct arguments *arguments, struct error **ret_error)
+{
+    json_object_del(arguments->query, "watch");
+    json_object_del(arguments->query, "after");
+    autofree char *path = arguments_path(arguments);
+    json_t *reply cleanup(json_decrefp) = NULL;
+    int r = client_get(watch->cli, path, &reply, ret_error);
+    if (r < 0)
+        return r;
+    size_t index;
+    json_t *item;
+    json_array_foreach(json_object_get(reply, "items"), index, item)
+    {
+        autofree char *key = object_key(watch->kind, json_text(item, "name"));
+        json_t *change cleanup(json_decrefp) =
+            json_pack("{s:s, s:s, s:O?, s:O}", "type", "put", "key", key, "revision",
+                      json_object_get(item, "revision"), "object", item);
+        if (emit(watch, change) != 0)
+            return 0;
+    }
+    watch->revision = json_number(reply, "revision");
+    return 0;
+}
+
+static int follow(struct watch *watch, struct arguments *arguments, struct error **ret_error)
+{
+    autofree char *from = xasprintf("%llu", (unsigned long long)watch->revision);
+    json_object_set_new(arguments->query, "watch", json_string("1"));
+    json_object_set_new(arguments->query, "after", json_string(from));
+    autofree char *path = arguments_path(arguments);
+    watch->heard = false;
+    return client_watch(watch->cli, path, 0, emit, watch, ret_error);
+}
+
+/*
+ * Until the user ends it, standard output does, or the daemon refuses. A restart of the daemon is passed
+ * over; a stream that ends without a word means that changes were missed, so that the list is read again.
+ */
+static int watch_list(struct cli *cli, const struct command *command, struct arguments *arguments)
+{
+    autoerror struct error *error = NULL;
+    struct watch watch = {.cli = cli, .kind = command_kind(command)};
+    const char *after = json_text(arguments->query, "after");
+    bool present = !*after;
+    watch.revision = strtoull(after, NULL, 10);
+    while (!ferror(cli->out)) {
+        error_free(steal_ptr(&error));
+        int r = present ? emit_present(&watch, arguments, &error) : 0;
+        if (r == 0)
+            r = follow(&watch, arguments, &error);
+        if (r < 0 && (!cli->no_answer || watch.revision == 0))
+            return fail(cli, r, error);
+        present = r == 0 && !watch.heard;
+        poll(NULL, 0, RECONNECT_MS);
+    }
+    return 0;
+}
+
+/* ---- Changing ---- */
+
+static bool is_delete(const struct command *command)
+{
+    return strcmp(command->route->method, "DELETE") == 0;
+}
+
+static int failed_object(enum object_kind kind, const json_t *object, struct error **ret_error)
+{
+    const char *cause = json_text(object, "status.error");
+    return error_set(ret_error, EIO, "%s %s has failed: %s", object_types[kind].word,
+                     json_text(object, "name"), *cause ? cause : "blockd does not say why");
+}
+
+/* Waits for what the reply says to have been begun. *object becomes the newest state, NULL when it is gone.
+ */
+static int await(struct cli *cli, const struct command *command, const struct arguments *arguments,
+                 int64_t deadline, json_t **object, struct error **ret_error)
+{
+    enum object_kind kind = command_kind(command);
+    if (kind == KIND_COUNT || arguments->no_wait)
+        return 0;
+    autofree char *name = xstrdup(json_text(*object, "name"));
+    if (is_delete(command) && kind != KIND_JOB) {
+        int r = settle_gone(cli, kind, arguments->name, deadline, ret_error);
+        if (r == 0) {
+            json_decref(*object);
+            *object = NULL;
+        }
+        return r;
+    }
+    int r = *name ? settle_wait(cli, kind, name, deadline, object, ret_error) : 0;
+    if (r == 0 && *object && kind != KIND_JOB && object_settled(*object) == SETTLED_FAILED)
+        r = failed_object(kind, *object, ret_error);
+    return r;
+}
+
+static void report(struct cli *cli, const struct command *command, const struct arguments *arguments,
+                   const json_t *reply, const json_t *object)
+{
+    enum object_kind kind = command_kind(command);
+    if (cli->json) {
+        print_json(cli->out, cli->json, object ? object : reply);
+        return;
+    }
+    const char *name = json_text(object, "name");
+    const char *phase = object ? json_text(object, "status.phase") : "gone";
+    if (is_delete(command) && object && kind != KIND_JOB)
+        phase = "going";
+    fprintf(cli->out, "%s %s: %s\n", kind == KIND_COUNT ? command->noun : object_types[kind].word,
+            *name             ? name
+            : arguments->name ? arguments->name
+                              : "",
+            *phase ? phase : "pending");
+}
+
+static int change(struct cli *cli, const struct command *command, const struct arguments *arguments)
+{
+    autoerror struct error *error = NULL;
+    autofree char *path = arguments_path(arguments);
+    int64_t deadline = deadline_after(arguments->wait);
+    struct client_change request = {.method = command->route->method,
+                                    .path = path,
+                                    .body = arguments->body,
+                                    .wait = arguments->wait,
+                                    .patience = arguments->no_wait ? PATIENCE_NOWAIT : arguments->wait};
+    if (cli->terminal && request.wait > BAR_APPEARS)
+        request.wait = BAR_APPEARS;
+    json_t *reply cleanup(json_decrefp) = NULL;
+    int r = client_change(cli, &request, &reply, &error);
+    if (r < 0)
+        return fail(cli, r, error);
+
+    json_t *object cleanup(json_decrefp) = json_incref(reply);
+    if (!is_delete(command) && command_kind(command) != KIND_COUNT)
+        r = settle_resolve(cli, command_kind(command), &object, &error);
+    if (r == 0)
+        r = await(cli, command, arguments, deadline, &object, &error);
+    if (r < 0 && r != -ETIMEDOUT)
+        return fail(cli, r, error);
+    report(cli, command, arguments, reply, object);
+    return r < 0 ? fail(cli, r, error) : 0;
+}
+
+/* ---- Dispatch ---- */
+
+static int run_command(struct cli *cli, const struct command *command, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (help_asked(argv[i]) && string_starts_with(argv[i], "--")) {
+            help_command(cli->out, command);
+            return 0;
+        }
+    struct arguments arguments cleanup(arguments_clear) = {0};
+    autoerror struct error *error = NULL;
+    int r = arguments_parse(cli, command, argc, argv, &arguments, &error);
+    if (r < 0)
+        return cli->no_answer ? fail(cli, r, error) : usage(cli, command, error);
+    if (command->route->op == API_STATUS)
+        return status_run(cli);
+    if (strcmp(command->route->method, "GET") != 0)
+        return change(cli, command, &arguments);
+    return arguments.watch ? watch_list(cli, command, &arguments) : show(cli, command, &arguments);
+}
+
+int nouns_run(struct cli *cli, int argc, char **argv)
+{
+    const char *noun = argv[0];
+    const struct command *command = command_find(noun, NULL);
+    if (command)
+        return run_command(cli, command, argc - 1, argv + 1);
+    if (argc < 2) {
+        help_noun(cli->err, noun);
+        return STATUS_USAGE;
+    }
+    if (help_asked(argv[1])) {
+        help_noun(cli->out, noun);
+        return 0;
+    }
+    command = command_find(noun, argv[1]);
+    if (command)
+        return run_command(cli, command, argc - 2, argv + 2);
+
+    autostring_list struct string_list known = {0};
+    size_t count;
+    const struct command *commands = command_all(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(commands[i].noun, noun) == 0)
+            string_list_add(&known, commands[i].verb);
+    autofree char *what = xasprintf("%s ", noun);
+    return help_unknown(cli, what, argv[1], &known);
+}
