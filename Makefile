@@ -43,7 +43,7 @@ all: deps
 deps:
 	@tools/install-deps
 
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(BUILD)/bin/generate-man
 
 $(call archive,rpc):    $(call objects,$(RPC_SOURCES))
 $(call archive,image):  $(call objects,$(IMAGE_SOURCES))
@@ -61,7 +61,7 @@ $(BUILD)/bin/blockd-nbd:    $(call objects,handler/nbd/main.c) $(foreach a,nbd i
 $(BUILD)/bin/gluster-block: $(call objects,cli/main.c)         $(foreach a,cli rpc,$(call archive,$(a)))
 
 GENERATE_MAN := $(BUILD)/bin/generate-man
-$(GENERATE_MAN):            $(call objects,man/generate.c)     $(foreach a,cli rpc,$(call archive,$(a)))
+$(GENERATE_MAN):            $(call objects,$(wildcard man/*.c)) $(foreach a,cli rpc,$(call archive,$(a)))
 
 $(PROGRAMS) $(GENERATE_MAN):
 	@mkdir -p $(@D)
@@ -218,10 +218,10 @@ uninstall:
 	fi
 	[ ! -d $(DESTDIR)$(CONFIGDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFIGDIR)
 
-# Writes the parts of the manual pages that come from tables in the programs; tests say when they are out of date.
+# Writes the parts of the manual pages and of the example configuration that come from tables in the programs; tests say when they are out of date.
 .PHONY: man
 man: $(GENERATE_MAN)
-	$(GENERATE_MAN) $(MAN_PAGES)
+	$(GENERATE_MAN) $(MAN_PAGES) systemd/blockd.conf
 
 .PHONY: format
 format:
