@@ -264,9 +264,19 @@ static void leave_handler(struct http_server *server)
     pthread_cond_broadcast(&server->changed);
 }
 
+/* libmicrohttpd sends the end of a chunked body also where there is none, and spoils the next reply with it.
+ */
+static void drop_stream(struct http_response *response)
+{
+    if (response->stream_free)
+        response->stream_free(response->stream_data);
+    response->stream = NULL;
+}
+
 static enum MHD_Result serve(struct request *request, const char *method)
 {
     struct http_server *server = request->server;
+    bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     bool has_nul = false;
     MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, find_nul, &has_nul);
     if (has_nul)
@@ -275,7 +285,7 @@ static enum MHD_Result serve(struct request *request, const char *method)
         return refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, EAGAIN, "the server is stopping; try again");
 
     struct http_request seen = {
-        .method = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0 ? MHD_HTTP_METHOD_GET : method,
+        .method = head ? MHD_HTTP_METHOD_GET : method,
         .path = request->path,
         .body = strbuf_string(&request->body),
         .body_length = request->body.length,
@@ -288,6 +298,8 @@ static enum MHD_Result serve(struct request *request, const char *method)
     idle_limit(request->connection, server->options.idle_seconds);
     leave_handler(server);
     strbuf_clear(&request->body);
+    if (head && response.stream)
+        drop_stream(&response);
     return reply(request, &response, false);
 }
 

@@ -17,10 +17,14 @@
 
 extern char **environ;
 
-/* Children start with no blocked and no ignored signals, whatever this process has arranged for itself. */
+/*
+ * Children start with no blocked and no ignored signals, whatever this process has arranged for itself, and
+ * with nothing open but the three standard descriptors: not every library marks its own to be closed.
+ */
 static int spawn(const char *const argv[], posix_spawn_file_actions_t *actions, bool session, pid_t *ret_pid,
                  struct error **ret_error)
 {
+    posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
     sigset_t none, all;

@@ -283,6 +283,20 @@ static void children_start_with_plain_signals(void **state)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static void children_inherit_no_descriptors(void **state)
+{
+    (void)state;
+    autoclose int inherited = fcntl(STDIN_FILENO, F_DUPFD, 100); /* the shell has low ones of its own */
+    assert_true(inherited >= 100);
+    autostrbuf struct strbuf output = {0};
+    const char *const argv[] = {"/bin/sh", "-c", "for fd in /proc/$$/fd/*; do echo ${fd##*/}; done", NULL};
+    assert_int_equal(program_run(argv, 30000, &output, NULL, NULL), 0);
+    autofree char *listed = xasprintf("\n%s", strbuf_string(&output));
+    autofree char *number = xasprintf("\n%d\n", inherited);
+    assert_non_null(strstr(listed, "\n0\n1\n2\n"));
+    assert_null(strstr(listed, number));
+}
+
 static void started_programs_have_their_session_and_log(void **state)
 {
     (void)state;
@@ -317,6 +331,7 @@ int main(void)
         TEST(programs_that_leave_a_child),
         TEST(output_is_limited),
         TEST(children_start_with_plain_signals),
+        TEST(children_inherit_no_descriptors),
         TEST(started_programs_have_their_session_and_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
