@@ -289,8 +289,16 @@ static void bodies_up_to_the_limit(void **state)
 {
     (void)state;
     cleanup(cleanup_http_client) struct http_client *client = client_new();
-    autofree char *body = xcalloc(BODY_LIMIT + 2, 1);
-    static const size_t sizes[] = {1, 1000, BODY_LIMIT - 1, BODY_LIMIT, BODY_LIMIT + 1, 2};
+    autofree char *body = xcalloc(BODY_LIMIT + (4u << 20) + 1, 1);
+    static const size_t sizes[] = {1,
+                                   1000,
+                                   BODY_LIMIT - 1,
+                                   BODY_LIMIT,
+                                   BODY_LIMIT + 1,
+                                   2,
+                                   BODY_LIMIT + (1u << 20),
+                                   BODY_LIMIT + (4u << 20),
+                                   3};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         memset(body, 'x', sizes[i]);
         body[sizes[i]] = '\0';
