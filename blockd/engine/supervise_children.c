@@ -117,11 +117,14 @@ static void record(struct child *child)
     autoerror struct error *error = NULL;
     autofree char *path = pidfile_path(child);
     struct process_identity identity = {0};
-    if (process_identify(child->pid, &identity, &error) == 0) {
+    int r = process_identify(child->pid, &identity, &error);
+    if (r == -ESRCH)
+        return; /* it ended already, which its descriptor tells next */
+    if (r == 0) {
         identity.version = child->version;
-        pidfile_write(path, &identity, &error);
+        r = pidfile_write(path, &identity, &error);
     }
-    if (error)
+    if (r < 0)
         log_warning("%s: %s", child->plan.name, error_message(error));
 }
 
@@ -242,6 +245,13 @@ static void turn_locked(struct child *child)
     }
 }
 
+/* Called when a callback is done; nothing is told when nothing changed, for those who are told look again. */
+static void tell(struct supervisor *base, bool changed)
+{
+    if (changed)
+        supervisor_changed(base);
+}
+
 static void on_timer(void *data);
 
 static void forget(struct child *child)
@@ -258,8 +268,10 @@ static void child_turn(void *data)
 {
     struct child *child = data;
     struct supervisor *base = &child->owner->base;
+    bool changed;
     {
         scoped_lock(&base->mutex);
+        enum process_state before = child->state;
         child->pins--;
         if (!child->wanted && child->state == PROCESS_STOPPED && child->looked) {
             if (child->pins == 0)
@@ -272,24 +284,28 @@ static void child_turn(void *data)
             return;
         }
         turn_locked(child);
+        changed = child->state != before;
     }
-    supervisor_changed(base);
+    tell(base, changed);
 }
 
 static void on_timer(void *data)
 {
     struct child *child = data;
     struct supervisor *base = &child->owner->base;
+    bool changed;
     {
         scoped_lock(&base->mutex);
+        enum process_state before = child->state;
         if (child->state == PROCESS_STARTING)
             set_state(child, PROCESS_RUNNING);
         else if (child->state == PROCESS_STOPPING)
             syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
         else if (child->state == PROCESS_BACKOFF && child->wanted)
             spawn(child);
+        changed = child->state != before;
     }
-    supervisor_changed(base);
+    tell(base, changed);
 }
 
 /* "ended with status 1: ...". Only the parent learns the status, so of an adopted process there is none. */
