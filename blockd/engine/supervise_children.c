@@ -25,8 +25,10 @@
 #include "rpc/base/log.h"
 #include "rpc/base/spawn.h"
 
-#define SETTLE_MS     1000  /* a process that lived that long is called running */
-#define RAN_WELL_MS   3000  /* and after this one, its end is no failure to start */
+#define SETTLE_MS 1000 /* a process that lived that long is called running, and one that is killed ran well  \
+                        */
+#define RAN_WELL_MS                                                                                          \
+    10000 /* for one that gave up by itself: bricks take seconds to find that they cannot serve */
 #define KILL_AFTER_MS 15000 /* from SIGTERM to SIGKILL: blockd-nbd drains its clients */
 #define GIVE_UP_MS    10000 /* after SIGKILL: what stays hangs in the kernel */
 
@@ -315,7 +317,8 @@ static char *describe_end(const struct child *child, int status, bool known)
         return xstrdup("ended");
     if (WIFSIGNALED(status))
         return xasprintf("was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    autofree char *line = log_last_line(child->plan.log_path, child->log_offset);
+    bool at_start = clock_monotonic_ms() - child->started_ms < RAN_WELL_MS;
+    autofree char *line = log_telling_line(child->plan.log_path, child->log_offset, at_start);
     return xasprintf("ended with status %d%s%s", WEXITSTATUS(status), *line ? ": " : "", line);
 }
 
@@ -324,7 +327,8 @@ static void ended_locked(struct child *child)
     int status = 0;
     bool known = waitpid(child->pid, &status, WNOHANG) == child->pid;
     pid_t pid = child->pid;
-    int64_t ran_ms = clock_monotonic_ms() - child->started_ms;
+    bool gave_up = known && WIFEXITED(status) && WEXITSTATUS(status) != 0;
+    bool ran_well = clock_monotonic_ms() - child->started_ms >= (gave_up ? RAN_WELL_MS : SETTLE_MS);
     unwatch(child);
     loop_timer_arm(child->timer, -1);
     autofree char *path = pidfile_path(child);
@@ -341,7 +345,7 @@ static void ended_locked(struct child *child)
     log_warning("%s (pid %d) %s", child->plan.name, (int)pid, end);
     free(child->error);
     child->error = steal_ptr(&end);
-    child->failures = ran_ms >= RAN_WELL_MS ? 0 : child->failures + 1;
+    child->failures = ran_well ? 0 : child->failures + 1;
     child->restarts++;
     backoff(child);
 }

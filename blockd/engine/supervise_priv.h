@@ -119,7 +119,11 @@ pid_t process_find(const struct string_list *argv);
 /* Moves the content of each log that is larger than `limit` to NAME.1; programs append to the same file on.
  */
 void logs_trim(const char *folder, off_t limit);
-/* The line after `offset` that tells most about a failure, for a message. The caller's, never NULL. */
-char *log_last_line(const char *path, off_t offset);
+/*
+ * The line after `offset` that tells most about a failure, for a message: an error of glusterfs, the first
+ * one when it failed at its start (the others follow from it), else the last; without any, the last line. The
+ * caller's, never NULL.
+ */
+char *log_telling_line(const char *path, off_t offset, bool first);
 
 #endif

@@ -129,7 +129,7 @@ static void watch(struct unit *unit, pid_t pid)
 
 static void note_end(struct unit *unit, const struct answer *answer, bool news)
 {
-    autofree char *line = log_last_line(unit->plan.log_path, 0);
+    autofree char *line = log_telling_line(unit->plan.log_path, 0, false);
     free(unit->error);
     unit->error =
         xasprintf("ended (%s)%s%s", answer->result ? answer->result : "unknown", *line ? ": " : "", line);

@@ -314,13 +314,16 @@ static void logs(void **state)
     assert_int_equal(folder_make(log_dir, 0755, NULL), 0);
     autofree char *path = xasprintf("%s/a.log", log_dir);
     autofree char *older = xasprintf("%s/a.log.1", log_dir);
-    autofree char *absent = log_last_line("/nonexistent", 0);
+    autofree char *absent = log_telling_line("/nonexistent", 0, false);
     assert_string_equal(absent, "");
-    assert_int_equal(file_write_atomic(path, "[1] E [old]\n[2] E [x] why\n[2] W [x] bye\x01\n", 0644, NULL),
-                     0);
-    autofree char *why = log_last_line(path, 12);
-    assert_string_equal(why, "[2] E [x] why");
-    autofree char *bye = log_last_line(path, 26);
+    assert_int_equal(
+        file_write_atomic(path, "[1] E [old]\n[2] E [x] why\n[2] E [x] so\n[2] W [x] bye\x01\n", 0644, NULL),
+        0);
+    autofree char *first = log_telling_line(path, 12, true);
+    assert_string_equal(first, "[2] E [x] why");
+    autofree char *last = log_telling_line(path, 12, false);
+    assert_string_equal(last, "[2] E [x] so");
+    autofree char *bye = log_telling_line(path, 39, true);
     assert_string_equal(bye, "[2] W [x] bye?");
 
     /* A writer that has it open for appending goes on in the emptied file. */
