@@ -25,8 +25,9 @@
 #include "rpc/base/log.h"
 #include "rpc/base/spawn.h"
 
-#define SETTLE_MS 1000 /* a process that lived that long is called running, and one that is killed ran well  \
-                        */
+#define SETTLE_MS                                                                                            \
+    1000 /* a process that lived that long is called running, and one that is killed ran well                \
+          */
 #define RAN_WELL_MS                                                                                          \
     10000 /* for one that gave up by itself: bricks take seconds to find that they cannot serve */
 #define KILL_AFTER_MS 15000 /* from SIGTERM to SIGKILL: blockd-nbd drains its clients */
@@ -463,6 +464,8 @@ static void children_list(struct supervisor *supervisor, struct string_list *ret
 {
     scoped_lock(&supervisor->mutex);
     for (const struct child *child = ((struct children *)supervisor)->list; child; child = child->next) {
+        if (!child->wanted && child->state == PROCESS_STOPPED)
+            continue; /* about to be forgotten */
         string_list_add(ret_ids, child->plan.id);
         string_list_add(ret_names, child->plan.name);
     }

@@ -56,7 +56,7 @@ struct supervisor_ops {
     int (*down)(struct supervisor *supervisor, const struct process_plan *plan, struct error **ret_error);
     /* False when the process was never asked for. *ret_view is the caller's to clear. */
     bool (*look)(struct supervisor *supervisor, const char *id, struct process_view *ret_view);
-    /* Ids of all that were asked for. */
+    /* All that are wanted or still end. */
     void (*list)(struct supervisor *supervisor, struct string_list *ret_ids, struct string_list *ret_names);
     /* Called after the thread ended; frees what the backend holds, and the supervisor. Nothing is stopped. */
     void (*destroy)(struct supervisor *supervisor);

@@ -350,6 +350,8 @@ static void units_list(struct supervisor *supervisor, struct string_list *ret_id
 {
     scoped_lock(&supervisor->mutex);
     for (const struct unit *unit = ((struct units *)supervisor)->list; unit; unit = unit->next) {
+        if (!unit->wanted && unit->state == PROCESS_STOPPED)
+            continue; /* about to be forgotten */
         string_list_add(ret_ids, unit->plan.id);
         string_list_add(ret_names, unit->plan.name);
     }
