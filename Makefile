@@ -46,7 +46,7 @@ all: deps
 deps:
 	@tools/install-deps
 
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(BUILD)/bin/generate-man
 	@:
 
 $(call archive,rpc):    $(call objects,$(RPC_SOURCES))
@@ -63,7 +63,10 @@ $(BUILD)/bin/blockd:        $(call objects,blockd/main.c)      $(foreach a,daemo
 $(BUILD)/bin/blockd-nbd:    $(call objects,handler/nbd/main.c) $(foreach a,nbd image rpc,$(call archive,$(a)))
 $(BUILD)/bin/gluster-block: $(call objects,cli/main.c)         $(foreach a,cli rpc,$(call archive,$(a)))
 
-$(PROGRAMS):
+GENERATE_MAN := $(BUILD)/bin/generate-man
+$(GENERATE_MAN):            $(call objects,$(wildcard man/*.c)) $(foreach a,cli rpc,$(call archive,$(a)))
+
+$(PROGRAMS) $(GENERATE_MAN):
 	@mkdir -p $(@D)
 	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
 
@@ -77,8 +80,12 @@ $(BUILD)/obj/%.o: %.c
 TEST_SOURCES  := $(wildcard tests/unit/*.c tests/golden/*.c tests/contract/*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 
-.PHONY: tests
-tests: $(TEST_PROGRAMS)
+# Programs that tests drive.
+TEST_TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/lib/*.c))
+
+.PHONY: tests test-tools
+tests: $(TEST_PROGRAMS) test-tools
+test-tools: $(TEST_TOOLS)
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
@@ -130,7 +137,7 @@ check: deps
 
 # Only the tests with real bricks, which need root.
 check-root: deps
-	+@$(SUBMAKE) programs
+	+@$(SUBMAKE) programs test-tools
 	@$(RUN_TESTS) --stages cluster,fault $(TESTS)
 
 check-layers:
@@ -200,7 +207,7 @@ install: all
 	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BUILD)/bin/gluster-block $(DESTDIR)$(BINDIR)
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
-	sed -i 's,/usr/sbin/,$(SBINDIR)/,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
+	sed -i 's,/usr/sbin/blockd,$(SBINDIR)/blockd,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
 	install -m 644 systemd/blockd.sysusers $(DESTDIR)$(SYSUSERS)/blockd.conf
 	install -m 644 systemd/blockd.tmpfiles $(DESTDIR)$(TMPFILES)/blockd.conf
 	install -m 644 cli/gluster-block.bash $(DESTDIR)$(BASHDIR)/gluster-block
@@ -217,6 +224,11 @@ uninstall:
 		rm -f $(DESTDIR)$(CONFIGDIR)/blockd.conf; \
 	fi
 	[ ! -d $(DESTDIR)$(CONFIGDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFIGDIR)
+
+# Writes the parts of the manual pages and of the example configuration that come from tables in the programs; tests say when they are out of date.
+.PHONY: man
+man: $(GENERATE_MAN)
+	$(GENERATE_MAN) $(MAN_PAGES) systemd/blockd.conf
 
 .PHONY: format
 format:
