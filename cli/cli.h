@@ -18,6 +18,7 @@ struct cli {
     const char *socket_option, *config_option; /* --socket, --config */
     enum json_style json;
     unsigned timeout;  /* seconds that a classic command waits */
+    bool hurry;        /* a shell waits for words: give up on the daemon after a second */
     bool terminal;     /* progress bars may be drawn on `err` */
     FILE *out, *err;   /* what was asked for; everything else */
     char *socket_path; /* once connected */

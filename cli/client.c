@@ -9,8 +9,9 @@
 #include "rpc/base/uuid.h"
 #include "rpc/config.h"
 
-#define WAIT_LIMIT      3600       /* of ?wait= */
-#define ANSWER_SECONDS  30         /* to answer beside the time that it was asked to wait */
+#define WAIT_LIMIT      3600 /* of ?wait= */
+#define ANSWER_SECONDS  30   /* to answer beside the time that it was asked to wait */
+#define HURRY_MS        1000
 #define READ_PATIENCE   15         /* seconds to repeat a broken call that only reads */
 #define LINE_LIMIT      (4u << 20) /* of one change in a stream */
 #define RETRY_PAUSE_MS  50
@@ -147,7 +148,8 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
 
 int client_get(struct cli *cli, const char *path, json_t **ret_reply, struct error **ret_error)
 {
-    struct http_call call = {.method = "GET", .path = path, .timeout_ms = ANSWER_SECONDS * 1000};
+    struct http_call call = {
+        .method = "GET", .path = path, .timeout_ms = cli->hurry ? HURRY_MS : ANSWER_SECONDS * 1000};
     unsigned patience = cli->timeout < READ_PATIENCE ? cli->timeout : READ_PATIENCE;
     return call_patiently(cli, &call, patience, ret_reply, ret_error);
 }
