@@ -99,7 +99,7 @@ int classic_fail(struct cli *cli, json_t *reply, int result, const struct error 
     int status = client_exit_status(cli, result);
     json_object_set_new(full, "RESULT", json_string("FAIL"));
     json_object_set_new(full, "errCode", json_integer(status));
-    json_object_set_new(full, "errMsg", json_string(error_message(error)));
+    json_object_set_new(full, "errMsg", json_string_lossy(error_message(error)));
     print_reply(cli, cli->err, full);
     return status;
 }
@@ -114,8 +114,9 @@ int classic_succeed(struct cli *cli, json_t *reply)
 int classic_usage(struct cli *cli, const char *command, const struct error *error)
 {
     if (cli->json) {
-        json_t *reply cleanup(json_decrefp) = json_pack("{s:s, s:i, s:s}", "RESULT", "FAIL", "errCode",
-                                                        STATUS_USAGE, "errMsg", error_message(error));
+        json_t *reply cleanup(json_decrefp) =
+            json_pack("{s:s, s:i, s:o}", "RESULT", "FAIL", "errCode", STATUS_USAGE, "errMsg",
+                      json_string_lossy(error_message(error)));
         print_json(cli->err, cli->json, reply);
         return STATUS_USAGE;
     }

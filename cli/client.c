@@ -169,6 +169,9 @@ int client_change(struct cli *cli, const struct client_change *change, json_t **
     interrupt_says("the change goes on in blockd");
     int r = call_patiently(cli, &call, change->patience, ret_reply, ret_error);
     interrupt_says(NULL);
+    if (r == -ETIMEDOUT && cli->no_answer)
+        error_set(ret_error, ETIMEDOUT, "blockd has not answered within %u s; the change may go on there",
+                  wait + ANSWER_SECONDS);
     return r;
 }
 
