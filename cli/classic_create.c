@@ -222,7 +222,7 @@ static int create(struct cli *cli, const struct request *request)
     json_t *block cleanup(json_decrefp) = NULL, *exports cleanup(json_decrefp) = NULL;
     int r = client_change(cli, &change, &block, &error);
     if (r < 0) {
-        r = classic_missing(cli, &request->name, r, &error);
+        r = classic_missing_volume(cli, request->name.volume, r, &error);
         return classic_fail(cli, NULL, r, error);
     }
     /* While it is allocated, the answer is the job. */

@@ -59,8 +59,10 @@ void cli_clear(struct cli *cli)
 {
     http_client_free(cli->client);
     free(cli->socket_path);
+    free(cli->note);
     cli->client = NULL;
     cli->socket_path = NULL;
+    cli->note = NULL;
 }
 
 int client_exit_status(const struct cli *cli, int result)
