@@ -63,11 +63,11 @@ enum api_response {
 
 struct api_route {
     enum api_op op;
-    const char *method;            /* "GET", "POST", "PATCH", "DELETE" */
-    const char *path;              /* "/v1/blocks/{volume}/{block}" */
-    const char *noun, *verb;       /* command line: "block", "info"; NULL: not offered there. Two routes may share
-                                      them: the one without a name in its path serves when none is given */
-    unsigned roles;                /* enum api_role */
+    const char *method;      /* "GET", "POST", "PATCH", "DELETE" */
+    const char *path;        /* "/v1/blocks/{volume}/{block}" */
+    const char *noun, *verb; /* command line: "block", "info"; NULL: not offered there. Two routes may share
+                                them: the one without a name in its path serves when none is given */
+    unsigned roles;          /* enum api_role */
     const struct schema *query;    /* query parameters; NULL: none */
     const struct schema *request;  /* JSON body; NULL: none */
     const struct schema *response; /* of one object */

@@ -57,8 +57,9 @@ int api_errno_of_code(const char *code)
 json_t *api_error_encode(const struct error *error)
 {
     int number = error ? error->number : EIO;
-    return json_pack("{s:{s:s, s:s?, s:{s:i}}}", "error", "code", api_code_of_errno(number)->code, "message",
-                     error_message(error), "details", "errno", number);
+    /* A message may quote what a client sent, which may be no text. */
+    return json_pack("{s:{s:s, s:o, s:{s:i}}}", "error", "code", api_code_of_errno(number)->code, "message",
+                     json_string_lossy(error_message(error)), "details", "errno", number);
 }
 
 int api_error_decode(const json_t *body, unsigned status, struct error **ret_error)
