@@ -9,7 +9,9 @@
 #include "rpc/base/uuid.h"
 #include "rpc/config.h"
 
+#define WAIT_LIMIT      3600       /* of ?wait= */
 #define ANSWER_SECONDS  30         /* to answer beside the time that it was asked to wait */
+#define READ_PATIENCE   15         /* seconds to repeat a broken call that only reads */
 #define LINE_LIMIT      (4u << 20) /* of one change in a stream */
 #define RETRY_PAUSE_MS  50
 #define RETRY_PAUSE_MAX 1000
@@ -79,7 +81,7 @@ static int decode_reply(struct cli *cli, const char *path, unsigned status, cons
         r = api_error_decode(reply, status, ret_error);
     } else if (!reply) {
         cli->no_answer = true;
-        r = error_set(ret_error, EIO, "blockd's answer to %s is no JSON: %s", path, problem.text);
+        r = error_set(ret_error, EBADMSG, "blockd's answer to %s is no JSON: %s", path, problem.text);
     }
     if (r < 0 || !ret_reply)
         json_decref(reply);
@@ -146,7 +148,8 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
 int client_get(struct cli *cli, const char *path, json_t **ret_reply, struct error **ret_error)
 {
     struct http_call call = {.method = "GET", .path = path, .timeout_ms = ANSWER_SECONDS * 1000};
-    return call_patiently(cli, &call, ANSWER_SECONDS, ret_reply, ret_error);
+    unsigned patience = cli->timeout < READ_PATIENCE ? cli->timeout : READ_PATIENCE;
+    return call_patiently(cli, &call, patience, ret_reply, ret_error);
 }
 
 int client_change(struct cli *cli, const struct client_change *change, json_t **ret_reply,
@@ -154,13 +157,13 @@ int client_change(struct cli *cli, const struct client_change *change, json_t **
 {
     autofree char *key = uuid_make();
     autofree char *body = change->body ? json_dumps(change->body, JSON_COMPACT) : NULL;
-    autofree char *path =
-        xasprintf("%s%cwait=%u", change->path, strchr(change->path, '?') ? '&' : '?', change->wait);
+    unsigned wait = change->wait < WAIT_LIMIT ? change->wait : WAIT_LIMIT;
+    autofree char *path = xasprintf("%s%cwait=%u", change->path, strchr(change->path, '?') ? '&' : '?', wait);
     struct http_call call = {.method = change->method,
                              .path = path,
                              .body = body,
                              .idempotency_key = key,
-                             .timeout_ms = (int)(change->wait + ANSWER_SECONDS) * 1000};
+                             .timeout_ms = (int)(wait + ANSWER_SECONDS) * 1000};
     interrupt_says("the change goes on in blockd");
     int r = call_patiently(cli, &call, change->patience, ret_reply, ret_error);
     interrupt_says(NULL);
