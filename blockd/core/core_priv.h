@@ -161,7 +161,7 @@ void hosting_free(struct hosting *hosting);
 int hosting_get(struct hosting *hosting, const char *volume, struct image_volume **ret_volume,
                 struct error **ret_error);
 void hosting_put(struct hosting *hosting, struct image_volume *volume);
-/* Forgets the connection; it is closed when its last user hands it back. */
+/* Forgets the connection; when its last user has handed it back it is closed, on a thread of its own. */
 void hosting_drop(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
