@@ -60,7 +60,10 @@ $(BUILD)/bin/blockd:        $(call objects,blockd/main.c)      $(foreach a,daemo
 $(BUILD)/bin/blockd-nbd:    $(call objects,handler/nbd/main.c) $(foreach a,nbd image rpc,$(call archive,$(a)))
 $(BUILD)/bin/gluster-block: $(call objects,cli/main.c)         $(foreach a,cli rpc,$(call archive,$(a)))
 
-$(PROGRAMS):
+GENERATE_MAN := $(BUILD)/bin/generate-man
+$(GENERATE_MAN):            $(call objects,man/generate.c)     $(foreach a,cli rpc,$(call archive,$(a)))
+
+$(PROGRAMS) $(GENERATE_MAN):
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
 
@@ -214,6 +217,11 @@ uninstall:
 		rm -f $(DESTDIR)$(CONFIGDIR)/blockd.conf; \
 	fi
 	[ ! -d $(DESTDIR)$(CONFIGDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFIGDIR)
+
+# Writes the parts of the manual pages that come from tables in the programs; tests say when they are out of date.
+.PHONY: man
+man: $(GENERATE_MAN)
+	$(GENERATE_MAN) $(MAN_PAGES)
 
 .PHONY: format
 format:

@@ -8,24 +8,24 @@
 #include "rpc/base/sizes.h"
 
 static const struct classic_option create_options[] = {
-    {"ha", "COUNT", "number of hosts; 1 if absent, and the number of hosts that are named"},
+    {"ha", "COUNT", "Number of hosts; 1 if absent, and the number of hosts that are named"},
     {"auth", "enable|disable", "CHAP; needs iSCSI"},
-    {"prealloc", "full|no", "allocate the space now (full, the default) or when it is written"},
-    {"storage", "FILE", "adopt this file of the hosting volume; then neither SIZE nor prealloc are given"},
+    {"prealloc", "full|no", "Allocate the space now (full, the default) or when it is written"},
+    {"storage", "FILE", "Adopt this file of the hosting volume; then neither SIZE nor prealloc are given"},
     {"ring-buffer", "MIB", "1 to 1024; needs iSCSI"},
-    {"block-size", "BYTES", "logical block size, 512 or 4096"},
+    {"block-size", "BYTES", "Logical block size, 512 or 4096"},
     {"io-timeout", "SECONDS", "43 if absent; another value needs iSCSI"},
     {NULL, NULL, NULL},
 };
 static const struct classic_option delete_options[] = {
-    {"unlink-storage", "yes|no", "remove the file of the block too; yes if absent"},
-    {"force", NULL, "go on where it is refused for safety"},
+    {"unlink-storage", "yes|no", "Remove the file of the block too; yes if absent"},
+    {"force", NULL, "Go on where it is refused for safety"},
     {NULL, NULL, NULL},
 };
 static const struct classic_option modify_options[] = {
-    {"size", "SIZE", "the new size"},
+    {"size", "SIZE", "The new size"},
     {"auth", "enable|disable", "CHAP; needs iSCSI"},
-    {"force", NULL, "with size: allow a smaller one, which cuts data off"},
+    {"force", NULL, "With size: allow a smaller one, which cuts data off"},
     {NULL, NULL, NULL},
 };
 
@@ -119,7 +119,7 @@ int classic_usage(struct cli *cli, const char *command, const struct error *erro
         print_json(cli->err, cli->json, reply);
         return STATUS_USAGE;
     }
-    print_error(cli, error);
+    complain(cli, error);
     fprintf(cli->err, "Usage: gluster-block [timeout SECONDS] %s %s [--json]\nMore: gluster-block help %s\n",
             command, classic_find(command)->syntax, command);
     return STATUS_USAGE;

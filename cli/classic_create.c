@@ -97,10 +97,10 @@ static int take_hosts(struct request *request, const char *text, struct error **
 static int check(struct cli *cli, struct request *request, const char *size, struct error **ret_error)
 {
     if (request->ha_given && request->ha != request->hosts.count)
-        return error_set(ret_error, EINVAL, "ha is %llu, but %zu hosts are named",
+        return error_set(ret_error, EINVAL, "ha is %llu, but the number of hosts is %zu",
                          (unsigned long long)request->ha, request->hosts.count);
     if (!request->ha_given && request->hosts.count != 1)
-        return error_set(ret_error, EINVAL, "%zu hosts are named: that needs ha %zu", request->hosts.count,
+        return error_set(ret_error, EINVAL, "%zu hosts need ha %zu", request->hosts.count,
                          request->hosts.count);
     if (request->storage && size)
         return error_set(ret_error, EINVAL, "a SIZE has no place beside storage: the file has one");

@@ -121,7 +121,7 @@ void print_change(FILE *stream, enum object_kind kind, const json_t *change);
 /* All members of one object, aligned. */
 void print_object(FILE *stream, const struct schema *schema, const json_t *object);
 /* One line an error. */
-void print_error(struct cli *cli, const struct error *error);
+void complain(struct cli *cli, const struct error *error);
 
 /* A string inside an object by its path, "status.phase"; "" when it is not there. */
 const char *json_text(const json_t *object, const char *path);
@@ -293,9 +293,11 @@ extern const struct help_word help_words[], help_global_options[]; /* end with a
 /* Prints what the last of the words may go on as, one a line; never an error. */
 int complete_run(struct cli *cli, int argc, char **argv);
 
-/* ---- manual.c ---- */
+/* ---- manual.c: the parts of gluster-block(8) that come from the tables, as mdoc(7) ---- */
 
-/* The sections of gluster-block(8) that come from the tables, as mdoc(7). */
-void manual_commands(FILE *stream);
+void manual_nouns(FILE *stream);
+void manual_classic(FILE *stream);
+void manual_words(FILE *stream);
+void manual_options(FILE *stream);
 
 #endif

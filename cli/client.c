@@ -9,6 +9,7 @@
 #include "rpc/base/uuid.h"
 #include "rpc/config.h"
 
+#define WAIT_LIMIT      3600       /* of ?wait= */
 #define ANSWER_SECONDS  30         /* to answer beside the time that it was asked to wait */
 #define LINE_LIMIT      (4u << 20) /* of one change in a stream */
 #define RETRY_PAUSE_MS  50
@@ -154,13 +155,13 @@ int client_change(struct cli *cli, const struct client_change *change, json_t **
 {
     autofree char *key = uuid_make();
     autofree char *body = change->body ? json_dumps(change->body, JSON_COMPACT) : NULL;
-    autofree char *path =
-        xasprintf("%s%cwait=%u", change->path, strchr(change->path, '?') ? '&' : '?', change->wait);
+    unsigned wait = change->wait < WAIT_LIMIT ? change->wait : WAIT_LIMIT;
+    autofree char *path = xasprintf("%s%cwait=%u", change->path, strchr(change->path, '?') ? '&' : '?', wait);
     struct http_call call = {.method = change->method,
                              .path = path,
                              .body = body,
                              .idempotency_key = key,
-                             .timeout_ms = (int)(change->wait + ANSWER_SECONDS) * 1000};
+                             .timeout_ms = (int)(wait + ANSWER_SECONDS) * 1000};
     interrupt_says("the change goes on in blockd");
     int r = call_patiently(cli, &call, change->patience, ret_reply, ret_error);
     interrupt_says(NULL);

@@ -18,14 +18,14 @@ static int fail(struct cli *cli, int result, const struct error *error)
         json_t *json cleanup(json_decrefp) = api_error_encode(error);
         print_json(cli->err, cli->json, json);
     } else {
-        print_error(cli, error);
+        complain(cli, error);
     }
     return client_exit_status(cli, result);
 }
 
 static int usage(struct cli *cli, const struct command *command, const struct error *error)
 {
-    print_error(cli, error);
+    complain(cli, error);
     autofree char *synopsis = command_synopsis(command);
     fprintf(cli->err, "Usage: %s\nMore: gluster-block help %s%s%s\n", synopsis, command->noun,
             command->verb ? " " : "", command->verb ? command->verb : "");

@@ -367,7 +367,7 @@ void print_object(FILE *stream, const struct schema *schema, const json_t *objec
     print_members(stream, schema, object, 0, longest_name(schema, object, 0));
 }
 
-void print_error(struct cli *cli, const struct error *error)
+void complain(struct cli *cli, const struct error *error)
 {
     autofree char *text = printable(error_message(error));
     fprintf(cli->err, "gluster-block: %s\n", text);
