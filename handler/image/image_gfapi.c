@@ -443,7 +443,8 @@ static int fill(struct image *base, uint64_t offset, uint64_t length, image_done
     if (!operation)
         return -ENOMEM;
     errno = 0;
-    if (glfs_zerofill_async(gfapi_image(base)->fd, (off_t)offset, (off_t)length, piece_done, &operation->pieces[0]) < 0)
+    if (glfs_zerofill_async(gfapi_image(base)->fd, (off_t)offset, (off_t)length, piece_done,
+                            &operation->pieces[0]) < 0)
         return refused(operation, 0, 1);
     return 0;
 }
@@ -467,7 +468,8 @@ static void hole_done(void *data, int result)
     zeroing->done(zeroing->data, result);
 }
 
-static int zero(struct image *image, uint64_t offset, uint64_t length, bool allocate, image_done done, void *data)
+static int zero(struct image *image, uint64_t offset, uint64_t length, bool allocate, image_done done,
+                void *data)
 {
     if (allocate)
         return fill(image, offset, length, done, data);

@@ -35,13 +35,14 @@ struct opening {
     void *data;
 };
 
-struct export {
+struct export
+{
     struct export *next;
     struct exports *exports;
     char *volume, *block;
     enum export_state state;
-    bool revoked; /* to be closed as soon as nobody uses it; not found by name any more */
-    bool recheck; /* the grant changed while it was opening: the opener reads it again */
+    bool revoked;       /* to be closed as soon as nobody uses it; not found by name any more */
+    bool recheck;       /* the grant changed while it was opening: the opener reads it again */
     struct grant grant; /* the opener's until EXPORT_OPEN */
     struct hosting *hosting;
     struct image *image;
@@ -109,7 +110,8 @@ static int name_split(const char *name, char **ret_volume, char **ret_block, str
     return 0;
 }
 
-int exports_info(struct exports *exports, const char *name, struct export_info *ret_info, struct error **ret_error)
+int exports_info(struct exports *exports, const char *name, struct export_info *ret_info,
+                 struct error **ret_error)
 {
     autofree char *volume = NULL, *block = NULL;
     int r = name_split(name, &volume, &block, ret_error);
@@ -205,7 +207,8 @@ static void close_export(void *data)
     export_free(export);
 }
 
-/* The mark under the mutex makes this thread the one that closes; the caller then submits close_export() without it. */
+/* The mark under the mutex makes this thread the one that closes; the caller then submits close_export()
+ * without it. */
 static bool claim_close(struct export *export, int64_t now)
 {
     if (export->state != EXPORT_OPEN || export->users)
@@ -235,8 +238,9 @@ static struct export *find_live(struct exports *exports, const char *volume, con
 /* Two grants for the same open image: they differ in size at most. */
 static bool same_image(const struct grant *a, const struct grant *b)
 {
-    return string_equal(a->gbid, b->gbid) && string_equal(a->file, b->file) && string_equal(a->volfile, b->volfile) &&
-           a->read_only == b->read_only && a->block_size == b->block_size && a->epoch == b->epoch;
+    return string_equal(a->gbid, b->gbid) && string_equal(a->file, b->file) &&
+           string_equal(a->volfile, b->volfile) && a->read_only == b->read_only &&
+           a->block_size == b->block_size && a->epoch == b->epoch;
 }
 
 /* Without the mutex. */
@@ -300,7 +304,8 @@ int exports_sync(struct exports *exports, int64_t timeout_ms, struct error **ret
     scoped_lock(&exports->mutex);
     while (unsettled(exports))
         if (pthread_cond_timedwait(&exports->closed, &exports->mutex, &until) == ETIMEDOUT)
-            return error_set(ret_error, ETIMEDOUT, "a withdrawn export still has requests in flight: try again");
+            return error_set(ret_error, ETIMEDOUT,
+                             "a withdrawn export still has requests in flight: try again");
     return 0;
 }
 
@@ -359,7 +364,8 @@ static void opening_end(struct opening *opening, int result, const struct error 
 static void attach_user(struct export *export, struct export_user *user)
 {
     user->export = export;
-    user->info = (struct export_info){export->grant.size, (uint32_t)export->grant.block_size, export->grant.read_only};
+    user->info = (struct export_info){export->grant.size, (uint32_t) export->grant.block_size,
+                                      export->grant.read_only};
     user->previous = NULL;
     user->next = export->users;
     if (export->users)
@@ -415,8 +421,8 @@ static int read_grant_again(struct export *export, struct error **ret_error)
     if (r < 0)
         return r;
     if (!same_image(&grant, &export->grant))
-        return error_set(ret_error, EAGAIN, "export %s/%s changed while it was opened: try again", export->volume,
-                         export->block);
+        return error_set(ret_error, EAGAIN, "export %s/%s changed while it was opened: try again",
+                         export->volume, export->block);
     scoped_lock(&export->exports->mutex);
     export->grant.size = grant.size;
     return 0;
@@ -432,8 +438,8 @@ static void finish_open(struct export *export)
         {
             scoped_lock(&exports->mutex);
             if (export->revoked)
-                r = error_set(&error, ENOENT, "export %s/%s was withdrawn while it was opened", export->volume,
-                              export->block);
+                r = error_set(&error, ENOENT, "export %s/%s was withdrawn while it was opened",
+                              export->volume, export->block);
             else if (!export->recheck) {
                 export->state = EXPORT_OPEN;
                 export->counters = counters_get(exports, export);
@@ -470,7 +476,8 @@ static void volume_connected(void *data, int result, struct hosting *hosting, co
     }
     export->hosting = hosting;
     autoerror struct error *open_error = NULL;
-    int r = image_open(hosting_volume(hosting), export->grant.file, export->grant.read_only, &export->image, &open_error);
+    int r = image_open(hosting_volume(hosting), export->grant.file, export->grant.read_only, &export->image,
+                       &open_error);
     if (r < 0) {
         error_prefix(&open_error, "export %s/%s", export->volume, export->block);
         open_failed(export, r, open_error);
@@ -480,8 +487,8 @@ static void volume_connected(void *data, int result, struct hosting *hosting, co
 }
 
 /*
- * The export is in the list before its grant is read: a withdrawal before the reading is seen by it, and one after finds the
- * export and marks it.
+ * The export is in the list before its grant is read: a withdrawal before the reading is seen by it, and one
+ * after finds the export and marks it.
  */
 static void open_new(struct export *export)
 {
@@ -533,7 +540,8 @@ static void open_on_pool(void *data)
         open_new(fresh);
 }
 
-void exports_open(struct exports *exports, const char *name, struct export_user *user, export_opened opened, void *data)
+void exports_open(struct exports *exports, const char *name, struct export_user *user, export_opened opened,
+                  void *data)
 {
     autoerror struct error *error = NULL;
     struct opening *opening = xcalloc(1, sizeof *opening);
@@ -589,11 +597,11 @@ static json_t *report_one(const struct export *export)
     for (const struct export_user *user = export->users; user; user = user->next)
         json_array_append_new(clients, json_string(user->peer));
     autofree char *name = xasprintf("%s/%s", export->volume, export->block);
-    json_t *report = json_pack("{s:s, s:s, s:b, s:o}", "name", name, "state", state_words[export->state], "revoked",
-                               export->revoked, "clients", clients);
+    json_t *report = json_pack("{s:s, s:s, s:b, s:o}", "name", name, "state", state_words[export->state],
+                               "revoked", export->revoked, "clients", clients);
     if (export->state != EXPORT_OPENING) {
         json_object_set_new(report, "gbid", json_string(export->grant.gbid));
-        json_object_set_new(report, "size", json_integer((json_int_t)export->grant.size));
+        json_object_set_new(report, "size", json_integer((json_int_t) export->grant.size));
         json_object_set_new(report, "read_only", json_boolean(export->grant.read_only));
     }
     return report;

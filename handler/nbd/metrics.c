@@ -2,8 +2,8 @@
 #include "handler/nbd/metrics.h"
 
 static const char *const operation_words[METRIC_OPERATIONS] = {
-    [METRIC_READ] = "read",        [METRIC_WRITE] = "write", [METRIC_FLUSH] = "flush",
-    [METRIC_TRIM] = "trim",        [METRIC_ZERO] = "zero",   [METRIC_CACHE] = "cache",
+    [METRIC_READ] = "read",           [METRIC_WRITE] = "write", [METRIC_FLUSH] = "flush",
+    [METRIC_TRIM] = "trim",           [METRIC_ZERO] = "zero",   [METRIC_CACHE] = "cache",
     [METRIC_STATUS] = "block_status",
 };
 
@@ -12,9 +12,9 @@ static const struct {
     int64_t nanoseconds;
     const char *label;
 } bounds[METRIC_BUCKETS] = {
-    {50000, "0.00005"},   {100000, "0.0001"},   {200000, "0.0002"},   {400000, "0.0004"},
-    {800000, "0.0008"},   {1600000, "0.0016"},  {3200000, "0.0032"},  {6400000, "0.0064"},
-    {12800000, "0.0128"}, {25600000, "0.0256"}, {51200000, "0.0512"}, {204800000, "0.2048"},
+    {50000, "0.00005"},    {100000, "0.0001"},     {200000, "0.0002"},       {400000, "0.0004"},
+    {800000, "0.0008"},    {1600000, "0.0016"},    {3200000, "0.0032"},      {6400000, "0.0064"},
+    {12800000, "0.0128"},  {25600000, "0.0256"},   {51200000, "0.0512"},     {204800000, "0.2048"},
     {819200000, "0.8192"}, {3276800000, "3.2768"}, {13107200000, "13.1072"}, {INT64_MAX, "+Inf"},
 };
 
@@ -28,8 +28,13 @@ static uint64_t get(const atomic_uint_least64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-void metrics_count(struct metrics *metrics, enum metric_operation operation, uint64_t bytes, int64_t nanoseconds,
-                   bool failed)
+void metrics_start(struct metrics *metrics)
+{
+    add(&metrics->started, 1);
+}
+
+void metrics_count(struct metrics *metrics, enum metric_operation operation, uint64_t bytes,
+                   int64_t nanoseconds, bool failed)
 {
     struct metrics_operation *row = &metrics->operations[operation];
     size_t bucket = 0;
@@ -76,9 +81,19 @@ static void print_histogram(const struct metrics_row *row, size_t operation, str
         strbuf_addf(text, "blockd_nbd_latency_seconds_bucket{%s,le=\"%s\"} %llu\n", labels, bounds[b].label,
                     (unsigned long long)sum);
     }
-    strbuf_addf(text, "blockd_nbd_latency_seconds_sum{%s} %.9f\n", labels, (double)get(&values->nanoseconds) / 1e9);
+    strbuf_addf(text, "blockd_nbd_latency_seconds_sum{%s} %.9f\n", labels,
+                (double)get(&values->nanoseconds) / 1e9);
     /* The count is the sum of the buckets, so that a scrape between two additions is consistent in itself. */
     strbuf_addf(text, "blockd_nbd_latency_seconds_count{%s} %llu\n", labels, (unsigned long long)sum);
+}
+
+static uint64_t in_flight(const struct metrics *metrics)
+{
+    uint64_t ended = 0;
+    for (size_t o = 0; o < METRIC_OPERATIONS; o++)
+        ended += get(&metrics->operations[o].count);
+    uint64_t started = get(&metrics->started); /* read last, so that it is not below what ended */
+    return started > ended ? started - ended : 0;
 }
 
 void metrics_print(const struct metrics_row *rows, size_t count, struct strbuf *text)
@@ -94,6 +109,11 @@ void metrics_print(const struct metrics_row *rows, size_t count, struct strbuf *
     for (size_t i = 0; i < count; i++)
         for (size_t o = 0; o < METRIC_OPERATIONS; o++)
             print_histogram(&rows[i], o, text);
+    strbuf_adds(text, "# HELP blockd_nbd_in_flight Requests that are being worked on.\n"
+                      "# TYPE blockd_nbd_in_flight gauge\n");
+    for (size_t i = 0; i < count; i++)
+        strbuf_addf(text, "blockd_nbd_in_flight{volume=\"%s\",block=\"%s\"} %llu\n", rows[i].volume,
+                    rows[i].block, (unsigned long long)in_flight(rows[i].metrics));
     strbuf_adds(text, "# HELP blockd_nbd_export_connections Connections that use an export.\n"
                       "# TYPE blockd_nbd_export_connections gauge\n");
     for (size_t i = 0; i < count; i++)

@@ -6,7 +6,7 @@
 #include "handler/nbd/session_priv.h"
 #include "rpc/base/alloc.h"
 
-#define CONTEXT_NAME "base:allocation"
+#define CONTEXT_NAME         "base:allocation"
 #define PREFERRED_BLOCK_SIZE 4096
 
 /* ---- Writing messages ---- */
@@ -150,8 +150,8 @@ void negotiation_free(struct negotiation *negotiation)
 }
 
 /*
- * Hands the answer to the session's thread. It drops the reference here, so that an answer which nobody fetches does not keep
- * its session alive.
+ * Hands the answer to the session's thread. It drops the reference here, so that an answer which nobody
+ * fetches does not keep its session alive.
  */
 static void answer(struct negotiation *negotiation, int result, const struct error *error)
 {
@@ -176,7 +176,8 @@ static void run_info(void *data)
 {
     struct negotiation *negotiation = data;
     autoerror struct error *error = NULL;
-    int r = exports_info(negotiation->session->options.exports, negotiation->name, &negotiation->info, &error);
+    int r =
+        exports_info(negotiation->session->options.exports, negotiation->name, &negotiation->info, &error);
     answer(negotiation, r, error);
 }
 
@@ -240,7 +241,8 @@ static void option_info(struct session *session, uint32_t option, const uint8_t 
     refuse(session, option, NBD_REP_ERR_INVALID, "the option is malformed");
 }
 
-static void option_meta_context(struct session *session, uint32_t option, const uint8_t *data, uint32_t length)
+static void option_meta_context(struct session *session, uint32_t option, const uint8_t *data,
+                                uint32_t length)
 {
     if (option == NBD_OPT_SET_META_CONTEXT) {
         /* A selection that fails also ends the one before. */
@@ -287,7 +289,8 @@ static void option_starttls(struct session *session)
 
 static bool tls_missing(struct session *session, uint32_t option)
 {
-    if (!session->options.tls_required || session->tls || option == NBD_OPT_STARTTLS || option == NBD_OPT_ABORT)
+    if (!session->options.tls_required || session->tls || option == NBD_OPT_STARTTLS ||
+        option == NBD_OPT_ABORT)
         return false;
     if (option == NBD_OPT_EXPORT_NAME)
         session->state = SESSION_ENDED;
@@ -422,7 +425,8 @@ static void answer_list(struct session *session, struct negotiation *negotiation
 static bool context_asked_for(const struct negotiation *negotiation)
 {
     bool list = negotiation->option == NBD_OPT_LIST_META_CONTEXT;
-    return (list && (negotiation->queries.count == 0 || string_list_contains(&negotiation->queries, "base:"))) ||
+    return (list &&
+            (negotiation->queries.count == 0 || string_list_contains(&negotiation->queries, "base:"))) ||
            string_list_contains(&negotiation->queries, CONTEXT_NAME);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * Threads for work that blocks. They come when there is work and go when there was none for a while, so that an idle server
- * has none. Any thread may submit.
+ * Threads for work that blocks. They come when there is work and go when there was none for a while, so that
+ * an idle server has none. Any thread may submit.
  */
 #ifndef BLOCKD_NBD_POOL_H
 #define BLOCKD_NBD_POOL_H
@@ -15,7 +15,8 @@ struct pool *pool_new(unsigned thread_limit);
 void pool_free(struct pool *pool);
 DEFINE_CLEANUP(struct pool *, cleanup_pool, pool_free)
 
-/* Runs run(data) soon. With a NULL pool it runs here, before the call returns: for tests that want one order of events. */
+/* Runs run(data) soon. With a NULL pool it runs here, before the call returns: for tests that want one order
+ * of events. */
 void pool_submit(struct pool *pool, void (*run)(void *data), void *data);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * The NBD protocol on the wire: numbers and sizes as its specification (doc/proto.md of the NBD project) gives them, and
- * access to big-endian integers. All integers of the protocol are unsigned and big-endian.
+ * The NBD protocol on the wire: numbers and sizes as its specification (doc/proto.md of the NBD project)
+ * gives them, and access to big-endian integers. All integers of the protocol are unsigned and big-endian.
  */
 #ifndef BLOCKD_NBD_PROTOCOL_H
 #define BLOCKD_NBD_PROTOCOL_H

@@ -129,7 +129,7 @@ static bool release(struct session *session, struct request *request)
     }
     request->next = session->free;
     session->free = request;
-    bool resume = session->wants_room;
+    bool resume = session->wants_room || (session->wants_end && session->held == 0);
     session->wants_room = false;
     return resume;
 }
@@ -149,8 +149,6 @@ static void finish(struct request *request, bool send)
         } else {
             resume = release(session, request);
         }
-        /* The one who waits for the end of a drain has to look again. */
-        resume = resume || session->closed;
     }
     if (queued)
         session->options.output(session->options.data, alone);
@@ -444,12 +442,18 @@ bool session_finished(struct session *session)
     if (session->state != SESSION_DRAINING)
         return false;
     scoped_lock(&session->mutex);
+    session->wants_end = session->held != 0;
     return session->held == 0;
 }
 
-bool session_handshaking(const struct session *session)
+bool session_in_handshake(const struct session *session)
 {
-    return session->state < SESSION_REQUEST && session->state != SESSION_WAITING;
+    return session->state < SESSION_REQUEST;
+}
+
+bool session_client_turn(const struct session *session)
+{
+    return session->state != SESSION_WAITING;
 }
 
 bool session_wants_tls(struct session *session)

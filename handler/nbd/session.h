@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * One NBD session: the protocol without sockets. The transport asks where the next bytes go, says how many came, and sends
- * what is queued. A test may do the same from memory.
+ * One NBD session: the protocol without sockets. The transport asks where the next bytes go, says how many
+ * came, and sends what is queued. A test may do the same from memory.
  *
- * Threads: one thread, the session's, feeds it and calls session_resume(); requests end on any thread. The output calls
- * may come from any thread: begin claims the right to send, end gives it back.
+ * Threads: one thread, the session's, feeds it and calls session_resume(); requests end on any thread. The
+ * output calls may come from any thread: begin claims the right to send, end gives it back.
  */
 #ifndef BLOCKD_NBD_SESSION_H
 #define BLOCKD_NBD_SESSION_H
@@ -20,7 +20,7 @@ struct session;
 
 struct session_options {
     struct exports *exports;
-    struct pool *pool; /* for listing and for block status; NULL: on the session's thread */
+    struct pool *pool;      /* for listing and for block status; NULL: on the session's thread */
     unsigned request_limit; /* in flight or with an unsent reply */
     size_t memory_limit;    /* bytes of payload of those; one request may exceed it alone */
     bool tls_offered, tls_required;
@@ -46,30 +46,37 @@ void session_unref(struct session *session);
 
 /* ---- On the session's thread ---- */
 
-/* Where the next bytes from the client belong: up to two places, the first filled first. 0: none are wanted now. */
+/* Where the next bytes from the client belong: up to two places, the first filled first. 0: none are wanted
+ * now. */
 int session_room(struct session *session, struct iovec room[2]);
 /* `length` bytes were put there. */
 void session_received(struct session *session, size_t length);
 /* Goes on after options.resume. */
 void session_resume(struct session *session);
-/* The client sent its last byte, or the server stops: no more requests are taken, those in flight are answered. */
+/* The client sent its last byte, or the server stops: no more requests are taken, those in flight are
+ * answered. */
 void session_drain(struct session *session);
 /* Drops what is queued and takes no more. The caller's reference stays. */
 void session_close(struct session *session);
 
 /* Nothing is left to do: close the connection. */
 bool session_finished(struct session *session);
-/* Is the client still to choose an export, and is it its turn? The handshake's time limit applies then. */
-bool session_handshaking(const struct session *session);
-/* STARTTLS was acknowledged and the acknowledgement is sent: do the TLS handshake, then call session_tls_started(). */
+/* No export is chosen yet. */
+bool session_in_handshake(const struct session *session);
+/* And it is the client's turn, not ours: time limits apply to that only. */
+bool session_client_turn(const struct session *session);
+/* STARTTLS was acknowledged and the acknowledgement is sent: do the TLS handshake, then call
+ * session_tls_started(). */
 bool session_wants_tls(struct session *session);
 void session_tls_started(struct session *session);
 
 /* ---- Output ---- */
 
-/* Claims the sending and describes at most `max` parts of what is queued. 0: nothing is queued, or another thread sends. */
+/* Claims the sending and describes at most `max` parts of what is queued. 0: nothing is queued, or another
+ * thread sends. */
 int session_output_begin(struct session *session, struct iovec *parts, int max);
-/* `sent` bytes went out; ends the claim. `stuck`: the socket is full, so that nobody tries before session_unstuck(). */
+/* `sent` bytes went out; ends the claim. `stuck`: the socket is full, so that nobody tries before
+ * session_unstuck(). */
 void session_output_end(struct session *session, size_t sent, bool stuck);
 void session_unstuck(struct session *session);
 

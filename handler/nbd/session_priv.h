@@ -10,10 +10,10 @@
 #include "handler/nbd/session.h"
 
 #define INPUT_SIZE       ((size_t)64 << 10)
-#define OPTION_LIMIT     ((uint32_t)32 << 10)  /* of an option's data; more is skipped and refused */
-#define OPTION_SKIP_MAX  ((uint32_t)16 << 20)  /* more than this ends the session */
+#define OPTION_LIMIT     ((uint32_t)32 << 10) /* of an option's data; more is skipped and refused */
+#define OPTION_SKIP_MAX  ((uint32_t)16 << 20) /* more than this ends the session */
 #define PAYLOAD_MAX      ((uint32_t)32 << 20)
-#define KEPT_BUFFER_MAX  ((size_t)128 << 10)   /* larger buffers are not kept for the next request */
+#define KEPT_BUFFER_MAX  ((size_t)128 << 10) /* larger buffers are not kept for the next request */
 #define CACHE_STEP       ((size_t)1 << 20)
 #define EXTENTS_A_REPLY  128
 #define CONTEXT_ID       UINT32_C(1) /* of base:allocation */
@@ -32,7 +32,8 @@ enum session_state {
     SESSION_ENDED,
 };
 
-/* A request from its header to the last byte of its reply; also a message of the handshake, which has a payload only. */
+/* A request from its header to the last byte of its reply; also a message of the handshake, which has a
+ * payload only. */
 struct request {
     struct request *next; /* in the output queue or the free list */
     struct session *session;
@@ -42,7 +43,7 @@ struct request {
     uint16_t type, flags;
     bool flush_after; /* FUA of a request that the image has no FUA for */
     size_t charged;   /* bytes counted in session->memory */
-    char *buffer;     /* payload of the request or the reply; at least `charged` bytes unless memory was gone */
+    char *buffer; /* payload of the request or the reply; at least `charged` bytes unless memory was gone */
     size_t capacity;
     uint32_t cached; /* of NBD_CMD_CACHE: bytes done */
     /* The reply */
@@ -79,7 +80,7 @@ struct session {
     bool status;             /* block status may be asked for */
     struct request *writing; /* a write whose payload comes */
     size_t written;
-    bool stalled;            /* by a limit; until session_resume() */
+    bool stalled; /* by a limit; until session_resume() */
     struct export_user user;
     struct image *image;     /* of user.export */
     struct metrics *metrics; /* likewise */
@@ -89,6 +90,7 @@ struct session {
     struct request *output, **output_last;
     bool sending, stuck, closed;
     bool wants_room;    /* call options.resume when a request is released */
+    bool wants_end;     /* and when the last one is */
     unsigned executing; /* requests without a reply */
     unsigned held;      /* those, and the ones whose reply is not sent */
     size_t memory;      /* bytes of their payload */
@@ -99,8 +101,8 @@ struct session {
 /* ---- session.c ---- */
 
 /*
- * A request whose buffer has room for `payload` bytes; NULL when a limit is reached, and session_resume() will come. It holds
- * a reference to the session until request_reply() or request_drop().
+ * A request whose buffer has room for `payload` bytes; NULL when a limit is reached, and session_resume()
+ * will come. It holds a reference to the session until request_reply() or request_drop().
  */
 struct request *request_new(struct session *session, size_t payload);
 /* Queues the reply that the request carries. Any thread. */

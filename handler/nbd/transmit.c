@@ -11,9 +11,9 @@ static const struct {
     int number;
     uint32_t error;
 } error_table[] = {
-    {EPERM, NBD_EPERM},      {EACCES, NBD_EPERM},   {EROFS, NBD_EPERM},         {EINVAL, NBD_EINVAL},
-    {ENOSPC, NBD_ENOSPC},    {EDQUOT, NBD_ENOSPC},  {EFBIG, NBD_ENOSPC},        {ENOMEM, NBD_ENOMEM},
-    {ENOTSUP, NBD_ENOTSUP},  {ENOSYS, NBD_ENOTSUP}, {EOVERFLOW, NBD_EOVERFLOW}, {ESHUTDOWN, NBD_ESHUTDOWN},
+    {EPERM, NBD_EPERM},     {EACCES, NBD_EPERM},   {EROFS, NBD_EPERM},         {EINVAL, NBD_EINVAL},
+    {ENOSPC, NBD_ENOSPC},   {EDQUOT, NBD_ENOSPC},  {EFBIG, NBD_ENOSPC},        {ENOMEM, NBD_ENOMEM},
+    {ENOTSUP, NBD_ENOTSUP}, {ENOSYS, NBD_ENOTSUP}, {EOVERFLOW, NBD_EOVERFLOW}, {ESHUTDOWN, NBD_ESHUTDOWN},
 };
 
 uint32_t nbd_error_of(int result)
@@ -70,8 +70,9 @@ static void make_reply(struct request *request, int result)
 }
 
 static const enum metric_operation operations[] = {
-    [NBD_CMD_READ] = METRIC_READ,          [NBD_CMD_WRITE] = METRIC_WRITE, [NBD_CMD_FLUSH] = METRIC_FLUSH,
-    [NBD_CMD_TRIM] = METRIC_TRIM,          [NBD_CMD_CACHE] = METRIC_CACHE, [NBD_CMD_WRITE_ZEROES] = METRIC_ZERO,
+    [NBD_CMD_READ] = METRIC_READ,           [NBD_CMD_WRITE] = METRIC_WRITE,
+    [NBD_CMD_FLUSH] = METRIC_FLUSH,         [NBD_CMD_TRIM] = METRIC_TRIM,
+    [NBD_CMD_CACHE] = METRIC_CACHE,         [NBD_CMD_WRITE_ZEROES] = METRIC_ZERO,
     [NBD_CMD_BLOCK_STATUS] = METRIC_STATUS,
 };
 
@@ -137,7 +138,8 @@ static void run_status(void *data)
     struct request *request = data;
     struct image_extent extents[EXTENTS_A_REPLY];
     size_t max = request->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : EXTENTS_A_REPLY, count = 0;
-    int r = image_extents(request->session->image, request->offset, request->length, extents, max, &count, NULL);
+    int r =
+        image_extents(request->session->image, request->offset, request->length, extents, max, &count, NULL);
     if (r == 0) {
         nbd_put32(request->buffer, CONTEXT_ID);
         for (size_t i = 0; i < count; i++) {
@@ -211,7 +213,8 @@ static int check_range(const struct session *session, uint16_t type, uint64_t of
     return 0;
 }
 
-static int check(const struct session *session, uint16_t type, uint16_t flags, uint64_t offset, uint32_t length)
+static int check(const struct session *session, uint16_t type, uint16_t flags, uint64_t offset,
+                 uint32_t length)
 {
     if (type > NBD_CMD_BLOCK_STATUS || (flags & ~allowed_flags(session, type)))
         return -EINVAL;
@@ -275,6 +278,8 @@ bool transmit_request(struct session *session, const uint8_t *header)
     request->flags = flags;
     request->offset = offset;
     request->length = length;
+    if (type <= NBD_CMD_BLOCK_STATUS)
+        metrics_start(session->metrics);
     if (r == 0 && request->capacity < request->charged)
         r = -ENOMEM;
 

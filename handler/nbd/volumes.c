@@ -120,11 +120,13 @@ static bool hosting_matches(const struct hosting *hosting, const char *name, con
                             const struct stat *status)
 {
     return string_equal(hosting->name, name) && string_equal(hosting->volfile, volfile) &&
-           hosting->volfile_inode == status->st_ino && hosting->volfile_time.tv_sec == status->st_mtim.tv_sec &&
+           hosting->volfile_inode == status->st_ino &&
+           hosting->volfile_time.tv_sec == status->st_mtim.tv_sec &&
            hosting->volfile_time.tv_nsec == status->st_mtim.tv_nsec;
 }
 
-void volumes_get(struct volumes *volumes, const char *name, const char *volfile, volume_ready ready, void *data)
+void volumes_get(struct volumes *volumes, const char *name, const char *volfile, volume_ready ready,
+                 void *data)
 {
     struct stat status = {0}; /* a volfile that is not there fails in image_volume_open(), with its message */
     (void)stat(volfile, &status);
@@ -184,7 +186,8 @@ void volumes_tick(struct volumes *volumes)
         scoped_lock(&volumes->mutex);
         for (struct hosting **link = &volumes->first; *link;) {
             struct hosting *hosting = *link;
-            if (hosting->references || hosting->connecting || now - hosting->idle_since < volumes->linger_ms) {
+            if (hosting->references || hosting->connecting ||
+                now - hosting->idle_since < volumes->linger_ms) {
                 link = &hosting->next;
                 continue;
             }

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+#include "handler/nbd/control.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+
+#include "rpc/api.h"
+#include "rpc/base/alloc.h"
+#include "rpc/http_server.h"
+
+#define CONNECTION_LIMIT 16
+#define BODY_LIMIT       4096
+#define IDLE_SECONDS     60
+#define SYNC_TIMEOUT_MS  10000
+
+struct control {
+    struct exports *exports;
+    struct server *server;
+    struct http_server *http;
+};
+
+static void answer_text(struct http_response *response, char *text, const char *type)
+{
+    response->body = text;
+    response->body_length = strlen(text);
+    response->content_type = type;
+}
+
+static void answer_error(struct http_response *response, const struct error *error)
+{
+    json_t *body = api_error_encode(error);
+    response->status = api_code_of_errno(error->number)->status;
+    answer_text(response, json_dumps(body, 0), "application/json");
+    json_decref(body);
+}
+
+static void get_metrics(struct control *control, struct http_response *response)
+{
+    autostrbuf struct strbuf text = {0};
+    server_metrics(control->server, &text);
+    exports_metrics(control->exports, &text);
+    answer_text(response, strbuf_steal(&text), "text/plain; version=0.0.4");
+}
+
+static void post_sync(struct control *control, struct http_response *response)
+{
+    autoerror struct error *error = NULL;
+    if (exports_sync(control->exports, SYNC_TIMEOUT_MS, &error) < 0)
+        answer_error(response, error);
+    else
+        answer_text(response, xstrdup("{}"), "application/json");
+}
+
+static void get_exports(struct control *control, struct http_response *response)
+{
+    answer_text(response, exports_report(control->exports), "application/json");
+}
+
+static const struct {
+    const char *method, *path;
+    void (*run)(struct control *control, struct http_response *response);
+} routes[] = {
+    {"GET", "/metrics", get_metrics},
+    {"GET", "/exports", get_exports},
+    {"POST", "/sync", post_sync},
+};
+
+static int find_route(const struct http_request *request, size_t *ret_index, struct error **ret_error)
+{
+    if (!request->peer_known || (request->peer_uid != 0 && request->peer_uid != geteuid()))
+        return error_set(ret_error, EACCES, "only root may use this socket");
+    bool path_known = false;
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        if (strcmp(routes[i].path, request->path) != 0)
+            continue;
+        path_known = true;
+        if (strcmp(routes[i].method, request->method) == 0) {
+            *ret_index = i;
+            return 0;
+        }
+    }
+    return error_set(ret_error, path_known ? EOPNOTSUPP : ENOENT, "there is no %s %s here", request->method,
+                     request->path);
+}
+
+static void handle(void *data, const struct http_request *request, struct http_response *response)
+{
+    autoerror struct error *error = NULL;
+    size_t index = 0;
+    if (find_route(request, &index, &error) < 0)
+        answer_error(response, error);
+    else
+        routes[index].run(data, response);
+}
+
+int control_start(const struct config *config, struct exports *exports, struct server *server,
+                  struct control **ret_control, struct error **ret_error)
+{
+    cleanup(cleanup_control) struct control *control = xcalloc(1, sizeof *control);
+    control->exports = exports;
+    control->server = server;
+    autofree char *path = config_nbd_control_path(config);
+    autoclose int fd = -1;
+    int r = unix_listen(path, 0600, &fd, ret_error);
+    if (r < 0)
+        return r;
+    struct http_server_options options = {
+        .listen_fd = fd,
+        .connection_limit = CONNECTION_LIMIT,
+        .body_limit = BODY_LIMIT,
+        .idle_seconds = IDLE_SECONDS,
+        .handler = handle,
+        .handler_data = control,
+    };
+    r = http_server_start(&options, &control->http, ret_error);
+    if (r < 0)
+        return r;
+    steal_fd(&fd);
+    *ret_control = steal_ptr(&control);
+    return 0;
+}
+
+void control_stop(struct control *control)
+{
+    if (!control)
+        return;
+    http_server_stop(control->http);
+    free(control);
+}
