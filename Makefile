@@ -77,8 +77,12 @@ $(BUILD)/obj/%.o: %.c
 TEST_SOURCES  := $(wildcard tests/unit/*.c tests/golden/*.c tests/contract/*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 
-.PHONY: tests
-tests: $(TEST_PROGRAMS)
+# Programs that tests drive.
+TEST_TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/lib/*.c))
+
+.PHONY: tests test-tools
+tests: $(TEST_PROGRAMS) test-tools
+test-tools: $(TEST_TOOLS)
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
@@ -130,7 +134,7 @@ check: deps
 
 # Only the tests with real bricks, which need root.
 check-root: deps
-	+@$(SUBMAKE) programs
+	+@$(SUBMAKE) programs test-tools
 	@$(RUN_TESTS) --stages cluster,fault $(TESTS)
 
 check-layers:
@@ -200,7 +204,7 @@ install: all
 	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BUILD)/bin/gluster-block $(DESTDIR)$(BINDIR)
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
-	sed -i 's,/usr/sbin/,$(SBINDIR)/,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
+	sed -i 's,/usr/sbin/blockd,$(SBINDIR)/blockd,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
 	install -m 644 systemd/blockd.sysusers $(DESTDIR)$(SYSUSERS)/blockd.conf
 	install -m 644 systemd/blockd.tmpfiles $(DESTDIR)$(TMPFILES)/blockd.conf
 	install -m 644 cli/gluster-block.bash $(DESTDIR)$(BASHDIR)/gluster-block

@@ -295,13 +295,12 @@ static void on_timer(void *data)
 /* "ended with status 1: ...". Only the parent learns the status, so of an adopted process there is none. */
 static char *describe_end(const struct child *child, int status, bool known)
 {
-    if (known && WIFSIGNALED(status))
+    if (!known)
+        return xstrdup("ended");
+    if (WIFSIGNALED(status))
         return xasprintf("was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     autofree char *line = log_last_line(child->plan.log_path, child->log_offset);
-    const char *separator = *line ? ": " : "";
-    if (known && WIFEXITED(status))
-        return xasprintf("ended with status %d%s%s", WEXITSTATUS(status), separator, line);
-    return xasprintf("ended%s%s", separator, line);
+    return xasprintf("ended with status %d%s%s", WEXITSTATUS(status), *line ? ": " : "", line);
 }
 
 static void ended_locked(struct child *child)
