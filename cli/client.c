@@ -11,6 +11,7 @@
 
 #define WAIT_LIMIT      3600       /* of ?wait= */
 #define ANSWER_SECONDS  30         /* to answer beside the time that it was asked to wait */
+#define READ_PATIENCE   15         /* seconds to repeat a broken call that only reads */
 #define LINE_LIMIT      (4u << 20) /* of one change in a stream */
 #define RETRY_PAUSE_MS  50
 #define RETRY_PAUSE_MAX 1000
@@ -80,7 +81,7 @@ static int decode_reply(struct cli *cli, const char *path, unsigned status, cons
         r = api_error_decode(reply, status, ret_error);
     } else if (!reply) {
         cli->no_answer = true;
-        r = error_set(ret_error, EIO, "blockd's answer to %s is no JSON: %s", path, problem.text);
+        r = error_set(ret_error, EBADMSG, "blockd's answer to %s is no JSON: %s", path, problem.text);
     }
     if (r < 0 || !ret_reply)
         json_decref(reply);
@@ -147,7 +148,8 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
 int client_get(struct cli *cli, const char *path, json_t **ret_reply, struct error **ret_error)
 {
     struct http_call call = {.method = "GET", .path = path, .timeout_ms = ANSWER_SECONDS * 1000};
-    return call_patiently(cli, &call, ANSWER_SECONDS, ret_reply, ret_error);
+    unsigned patience = cli->timeout < READ_PATIENCE ? cli->timeout : READ_PATIENCE;
+    return call_patiently(cli, &call, patience, ret_reply, ret_error);
 }
 
 int client_change(struct cli *cli, const struct client_change *change, json_t **ret_reply,

@@ -165,7 +165,12 @@ static int await(struct cli *cli, const struct command *command, const struct ar
         }
         return r;
     }
-    int r = *name ? settle_wait(cli, kind, name, deadline, object, ret_error) : 0;
+    if (!*name) { /* an empty answer: it is gone */
+        json_decref(*object);
+        *object = NULL;
+        return 0;
+    }
+    int r = settle_wait(cli, kind, name, deadline, object, ret_error);
     if (r == 0 && *object && kind != KIND_JOB && object_settled(*object) == SETTLED_FAILED)
         r = failed_object(kind, *object, ret_error);
     return r;

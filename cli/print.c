@@ -315,7 +315,7 @@ static size_t longest_name(const struct schema *schema, const json_t *object, si
     size_t longest = 0;
     for (const struct field *field = schema->fields; field->name; field++) {
         const json_t *value = json_object_get(object, field->name);
-        if (!value)
+        if (!value || (field->type == FIELD_OBJECTS && json_array_size(value)))
             continue;
         size_t width =
             is_nested(field) ? longest_name(field->object, value, indent + 2) : indent + strlen(field->name);

@@ -1,20 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * generate-man PAGE...: writes the parts of manual pages that come from tables in the program. Such a part
- * stands between the lines `.\" generated: NAME` and `.\" end`, and is replaced; the rest of a page is left
- * as it is. With --check nothing is written, and the exit status is 1 when a page is out of date.
+ * generate-man FILE...: writes the parts of manual pages, and of the example configuration, that come from
+ * tables in the programs. Such a part stands between the comments `generated: NAME` and `end`, and is
+ * replaced; the rest of a file is left as it is. With --check nothing is written, and the exit status is 1
+ * when a file is out of date.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/cli.h"
+#include "man/parts.h"
 #include "rpc/base/files.h"
 #include "rpc/base/alloc.h"
 
 #define PAGE_LIMIT (4u << 20)
-#define BEGIN      ".\\\" generated: "
-#define END        ".\\\" end\n"
+
+/* How comments begin, by the end of a file's name. */
+static const struct format {
+    const char *suffix, *begin, *end;
+} formats[] = {
+    {".conf", "# generated: ", "# end\n"},
+    {"", ".\\\" generated: ", ".\\\" end\n"},
+};
 
 static const struct {
     const char *name;
@@ -24,6 +32,8 @@ static const struct {
     {"classic", manual_classic},
     {"words", manual_words},
     {"options", manual_options},
+    {"config-keys", manual_config_keys},
+    {"config-example", manual_config_example},
 };
 
 static int write_part(const char *name, FILE *stream, struct error **ret_error)
@@ -36,21 +46,32 @@ static int write_part(const char *name, FILE *stream, struct error **ret_error)
     return error_set(ret_error, EINVAL, "nothing is generated under the name \"%s\"", name);
 }
 
+static const struct format *format_of(const char *path)
+{
+    const struct format *format = formats;
+    size_t length = strlen(path);
+    while (strlen(format->suffix) > length ||
+           strcmp(path + length - strlen(format->suffix), format->suffix) != 0)
+        format++;
+    return format;
+}
+
 /* The page with its parts made anew. The caller's. */
-static int generate(const char *page, char **ret_text, struct error **ret_error)
+static int generate(const struct format *format, const char *page, char **ret_text, struct error **ret_error)
 {
     char *text = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
     int r = 0;
     const char *begin;
-    while (r == 0 && (begin = strstr(page, BEGIN))) {
-        const char *line_end = strchr(begin, '\n'), *end = line_end ? strstr(line_end, END) : NULL;
+    while (r == 0 && (begin = strstr(page, format->begin))) {
+        const char *line_end = strchr(begin, '\n'), *end = line_end ? strstr(line_end, format->end) : NULL;
         if (!end) {
             r = error_set(ret_error, EINVAL, "a generated part has no end");
             break;
         }
-        autofree char *name = xstrndup(begin + strlen(BEGIN), (size_t)(line_end - begin) - strlen(BEGIN));
+        autofree char *name =
+            xstrndup(begin + strlen(format->begin), (size_t)(line_end - begin) - strlen(format->begin));
         fwrite(page, 1, (size_t)(line_end + 1 - page), stream);
         r = write_part(name, stream, ret_error);
         page = end;
@@ -70,7 +91,7 @@ static int refresh(const char *path, bool check, struct error **ret_error)
     size_t length;
     int r = file_read(path, PAGE_LIMIT, &page, &length, ret_error);
     if (r == 0)
-        r = generate(page, &text, ret_error);
+        r = generate(format_of(path), page, &text, ret_error);
     if (r < 0 || strcmp(page, text) == 0)
         return r;
     if (check)

@@ -33,14 +33,14 @@ static struct fake_daemon {
     struct string_list keys; /* Idempotency-Keys of the calls that had one */
 } fake = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static int fake_note_query(void *data, const char *name, const char *value)
+static inline int fake_note_query(void *data, const char *name, const char *value)
 {
     struct strbuf *text = data;
     strbuf_addf(text, "%s%s=%s", strchr(strbuf_string(text), '?') ? "&" : "?", name, value);
     return 0;
 }
 
-static struct fake_answer *fake_find(const char *method, const char *path)
+static inline struct fake_answer *fake_find(const char *method, const char *path)
 {
     for (size_t i = 0; i < fake.count; i++)
         if (strcmp(fake.answers[i].method, method) == 0 && strcmp(fake.answers[i].path, path) == 0)
@@ -48,7 +48,7 @@ static struct fake_answer *fake_find(const char *method, const char *path)
     return NULL;
 }
 
-static void fake_handle(void *data, const struct http_request *request, struct http_response *response)
+static inline void fake_handle(void *data, const struct http_request *request, struct http_response *response)
 {
     (void)data;
     autostrbuf struct strbuf line = {0};
@@ -77,7 +77,7 @@ static void fake_handle(void *data, const struct http_request *request, struct h
 
 /* ---- For the tests ---- */
 
-static void fake_start(void)
+static inline void fake_start(void)
 {
     strcpy(fake.folder, "/tmp/test-cli-XXXXXX");
     if (!mkdtemp(fake.folder))
@@ -90,7 +90,7 @@ static void fake_start(void)
         abort();
 }
 
-static void fake_stop(void)
+static inline void fake_stop(void)
 {
     http_server_stop(fake.server);
     unlink(fake.socket);
@@ -101,7 +101,7 @@ static void fake_stop(void)
 }
 
 /* Forgets all answers and all that was seen. */
-static void fake_reset(void)
+static inline void fake_reset(void)
 {
     scoped_lock(&fake.mutex);
     fake.count = 0;
@@ -109,8 +109,8 @@ static void fake_reset(void)
     string_list_clear(&fake.keys);
 }
 
-static void fake_answer_times(const char *method, const char *path, unsigned status, const char *body,
-                              unsigned times)
+static inline void fake_answer_times(const char *method, const char *path, unsigned status, const char *body,
+                                     unsigned times)
 {
     scoped_lock(&fake.mutex);
     if (fake.count == FAKE_ANSWERS)
@@ -129,7 +129,7 @@ struct run {
     char *out, *err;
 };
 
-static void run_clear(struct run *run)
+static inline void run_clear(struct run *run)
 {
     free(run->out);
     free(run->err);
@@ -137,7 +137,7 @@ static void run_clear(struct run *run)
 }
 
 /* Runs `gluster-block WORDS`, split at blanks, against the fake daemon or the socket that the words name. */
-static struct run run_cli(const char *words)
+static inline struct run run_cli(const char *words)
 {
     struct run run = {0};
     size_t out_size, err_size;
@@ -161,7 +161,7 @@ static struct run run_cli(const char *words)
 #define autorun cleanup(run_clear)
 
 /* All calls since the last reset. The caller's. */
-static char *fake_seen(void)
+static inline char *fake_seen(void)
 {
     scoped_lock(&fake.mutex);
     return xstrdup(strbuf_string(&fake.seen));
