@@ -119,7 +119,8 @@ def _difference(what, found, wanted):
 
 
 def _audit_records(records):
-    problems = [f"{key} is still to be deleted" for key, value in records.items() if value and value.get("deleting")]
+    problems = [f"{key} is still to be deleted" for key, value in records.items() 
+                if isinstance(value, dict) and value.get("deleting")]
     for key, value in records.items():
         kind, _, name = key.partition("/")
         if kind == "jobs" and value["status"]["phase"] in ("pending", "running"):

@@ -80,6 +80,7 @@ class Load(threading.Thread):
         self.flushing = False
         self.ending = threading.Event()
         self.answered = 0  # commands
+        self.written = 0  # of them, writes that succeeded
         self.connections = 0
         self.failures = []
         self.error = None
@@ -113,6 +114,10 @@ class Load(threading.Thread):
     def wait_progress(self, commands=50, timeout=cluster.PATIENCE):
         goal = self.answered + commands
         self._wait(f"{commands} more commands are answered", lambda: self.answered >= goal, timeout)
+
+    def wait_writes(self, writes=50, timeout=cluster.PATIENCE):
+        goal = self.written + writes
+        self._wait(f"{writes} more writes succeed", lambda: self.written >= goal, timeout)
 
     def wait_failures(self, count=1, timeout=cluster.PATIENCE):
         goal = len(self.failures) + count
@@ -249,6 +254,7 @@ class Load(threading.Thread):
 
         def done(number):
             self.busy.difference_update(slots)
+            self.written += not number
             for slot, entry in entries if not number else ():
                 self._settle(slot, entry, STABLE if fua else DONE)
                 if not fua:
