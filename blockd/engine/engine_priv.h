@@ -18,12 +18,6 @@ struct engine_roots {
 };
 extern const struct engine_roots engine_default_roots;
 
-/*
- * Names of volumes and devices become parts of file names, unit names and xattr keys that have 255 bytes; two
- * of them must fit with room for what is put around them.
- */
-#define ENGINE_NAME_MAX 100
-
 struct engine {
     const struct config *config;
     char *node;
