@@ -95,6 +95,8 @@ struct api_match {
 int api_route_find(const char *method, const char *path, struct api_match *ret_match,
                    struct error **ret_error);
 void api_match_clear(struct api_match *match);
+/* The methods of a path, as an Allow header has them; NULL when there is no such path. */
+const char *api_allowed_methods(const char *path);
 
 /* The OpenAPI 3.0 document. A new reference. */
 json_t *api_openapi(void);
@@ -111,7 +113,7 @@ extern const struct schema change_query_schema;
 
 struct list_query {
     bool watch;     /* stream changes, one JSON object a line */
-    uint64_t after; /* with watch: from this revision on */
+    uint64_t after; /* with watch: changes after this revision; 0: from now on */
     uint64_t limit; /* at most so many items; 0: all */
     char *start;    /* with limit: after this name */
 };

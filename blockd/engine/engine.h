@@ -17,6 +17,12 @@
 
 struct engine;
 
+/*
+ * Characters of the name of a node, device or volume. They become parts of file names, unit names and xattr
+ * keys that have 255 bytes; two of them must fit with room for what is put around them.
+ */
+#define ENGINE_NAME_MAX 100
+
 /* Something that the engine watches changed (a process came up or went down): the owner should refresh
  * status. */
 typedef void (*engine_changed)(void *data);
