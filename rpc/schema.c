@@ -146,9 +146,11 @@ static int decode_size(const struct field *field, const json_t *json, uint64_t *
     const char *text = string_of(json);
     if (text) {
         int r = size_parse(text, number, ret_error);
-        if (r < 0 && ret_error)
+        if (r < 0 && ret_error) {
             error_prefix(ret_error, "%s", field->name);
-        return r == -ERANGE ? -EINVAL : r;
+            (*ret_error)->number = EINVAL; /* as for every other value out of its limits */
+        }
+        return r < 0 ? -EINVAL : 0;
     }
     if (!json_is_integer(json) || json_integer_value(json) < 0)
         return wrong_type(field, "a number of bytes, or a string such as \"10GiB\"", ret_error);
