@@ -65,11 +65,7 @@ static json_t *encode_message(const char *message)
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
-    json_t *json = json_string(text);
-    for (char *c = text; !json && *c; c++)
-        if ((unsigned char)*c >= 0x80)
-            *c = '?';
-    return json ? json : json_string(text);
+    return json_string_lossy(text);
 }
 
 json_t *api_error_encode(const struct error *error)

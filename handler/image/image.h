@@ -29,7 +29,7 @@ struct image;        /* an open file in it */
  */
 int image_volume_open(const char *name, const char *volfile, const char *log_path,
                       struct image_volume **ret_volume, struct error **ret_error);
-/* All images must be closed. NULL is allowed. */
+/* All images must be closed. The engine's threads end a while later. NULL is allowed. */
 void image_volume_close(struct image_volume *volume);
 DEFINE_CLEANUP(struct image_volume *, cleanup_image_volume, image_volume_close)
 

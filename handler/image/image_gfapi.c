@@ -8,20 +8,22 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <glusterfs/api/glfs.h>
 
 #include "handler/image/image_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
 
 /* Larger requests go out in pieces of this size: a piece is copied whole by each layer below. */
 #define PIECE_SIZE ((size_t)1 << 20)
 /* GF_LOG_WARNING: glfs.h has no name for the levels. */
 #define ENGINE_LOG_LEVEL 5
+#define VOLFILE_LIMIT    (1u << 20)
 #define FOLDER_MODE      0700
 #define FILE_MODE        0600
 
@@ -67,14 +69,27 @@ static int failure(void)
 
 /* ---- Volumes ---- */
 
+/* A volfile that cannot be parsed fails only after glfs_init() has started threads, which glfs_fini() then
+ * does not end. */
+static int check_volfile(const char *name, const char *volfile, struct error **ret_error)
+{
+    autofree char *text = NULL;
+    int r = file_read(volfile, VOLFILE_LIMIT, &text, NULL, ret_error);
+    if (r < 0) {
+        error_prefix(ret_error, "volume %s", name);
+        return r;
+    }
+    if (!strstr(text, "volume ") || !strstr(text, "end-volume"))
+        return error_set(ret_error, EINVAL, "volume %s: %s is no volfile", name, volfile);
+    return 0;
+}
+
 static int volume_open(const char *name, const char *volfile, const char *log_path,
                        struct image_volume **ret_volume, struct error **ret_error)
 {
-    /* A bad volfile would be found only after glfs_init() has started threads that glfs_fini() then does not
-     * end. */
-    if (access(volfile, R_OK) < 0)
-        return error_set(ret_error, errno, "volume %s: cannot read its volfile %s: %s", name, volfile,
-                         strerror(errno));
+    int r = check_volfile(name, volfile, ret_error);
+    if (r < 0)
+        return r;
 
     errno = 0;
     cleanup(cleanup_glfs) glfs_t *fs = glfs_new(name);
@@ -103,10 +118,24 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     return 0;
 }
 
+static void *finish_volume(void *data)
+{
+    glfs_fini(data);
+    return NULL;
+}
+
+/*
+ * glfs_fini() of GlusterFS 10.3 waits for the timer of each brick's connection, up to ten seconds: it marks
+ * its context as ending before it cancels them, which then has no effect. Nobody should wait for that.
+ */
 static void volume_close(struct image_volume *base)
 {
     struct gfapi_volume *volume = gfapi_volume(base);
-    glfs_fini(volume->fs);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, finish_volume, volume->fs) == 0)
+        pthread_detach(thread);
+    else
+        glfs_fini(volume->fs);
     free(volume->name);
     free(volume);
 }

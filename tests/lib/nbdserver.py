@@ -44,7 +44,7 @@ def create_image(volfile, path, size, log="/dev/null"):
               "assert fd.value, ctypes.get_errno()\n"
               "assert g.glfs_ftruncate(fd, ctypes.c_longlong(size), None, None) == 0, ctypes.get_errno()\n"
               "g.glfs_close(fd)\n"
-              "g.glfs_fini(fs)\n")
+              "import os; os._exit(0)  # glfs_fini() takes ten seconds\n")
     subprocess.run([sys.executable, "-c", script, volfile, path, str(size), log], check=True, timeout=60)
 
 

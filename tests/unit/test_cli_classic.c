@@ -144,6 +144,7 @@ static void test_create_refused(void **state)
     expect_text("create v/b.c n1 1G", 255, "may hold letters");
     expect_text("create v/b/c n1 1G", 255, "may hold letters");
     expect_text("create v/b n1 1G more", 255, "one word too many");
+    expect_text("create v/b\xff n1 1G --json", 255, "b?");
     expect_text("create v/b n1 lots", 255, "\"lots\" is no size");
     expect_text("create v/b n1 100", 255, "less than one block");
     expect_text("create v/b block-size 1000 n1 1G", 255, "multiple of 512");
