@@ -94,8 +94,7 @@ def bodies(node):
     refused(node, "POST", "/v1/volumes", {"name": "v", "overcommit": "2"}, 400, "invalid_argument", "overcommit")
     refused(node, "DELETE", "/v1/volumes/v", {"force": True}, 400, "invalid_argument", "takes no body")
     refused(node, "GET", "/v1/volumes", {"x": 1}, 400, "invalid_argument", "takes no body")
-    status, _, body = raw_reply(node, b"POST /v1/blocks HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
-    require_error((status, body), 413, "out_of_range", "larger than", "a body that is announced as too large")
+    refused(node, "POST", create, b" " * (300 << 10), 413, "out_of_range", "larger than")
     # A body without a length, in chunks, past the limit.
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     status, _, body = raw_reply(node, b"POST /v1/blocks HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 6 + b"0\r\n\r\n")
