@@ -10,6 +10,9 @@ CC := gcc
 endif
 # Set by check-asan, check-tsan and fuzz, which build into a folder of their own.
 SANITIZE ?=
+# V=1 shows whole commands instead of a word and a file.
+V ?=
+Q = $(if $(V),,@echo "  $(1) $@";)
 
 PACKAGES := jansson libcurl libmicrohttpd gnutls sqlite3 inih glusterfs-api libsystemd blkid uuid
 
@@ -43,7 +46,8 @@ all: deps
 deps:
 	@tools/install-deps
 
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(BUILD)/bin/generate-man
+	@:
 
 $(call archive,rpc):    $(call objects,$(RPC_SOURCES))
 $(call archive,image):  $(call objects,$(IMAGE_SOURCES))
@@ -53,20 +57,22 @@ $(call archive,cli):    $(call objects,$(CLI_SOURCES))
 
 $(ARCHIVES):
 	@mkdir -p $(@D)
-	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call Q,AR  )rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/bin/blockd:        $(call objects,blockd/main.c)      $(foreach a,daemon image rpc,$(call archive,$(a)))
 $(BUILD)/bin/blockd-nbd:    $(call objects,handler/nbd/main.c) $(foreach a,nbd image rpc,$(call archive,$(a)))
 $(BUILD)/bin/gluster-block: $(call objects,cli/main.c)         $(foreach a,cli rpc,$(call archive,$(a)))
 
-$(PROGRAMS):
+GENERATE_MAN := $(BUILD)/bin/generate-man
+$(GENERATE_MAN):            $(call objects,$(wildcard man/*.c)) $(foreach a,cli rpc,$(call archive,$(a)))
+
+$(PROGRAMS) $(GENERATE_MAN):
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
+	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PACKAGE_LIBS)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call Q,CC  )$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
@@ -74,12 +80,16 @@ $(BUILD)/obj/%.o: %.c
 TEST_SOURCES  := $(wildcard tests/unit/*.c tests/golden/*.c tests/contract/*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_SOURCES))
 
-.PHONY: tests
-tests: $(TEST_PROGRAMS)
+# Programs that tests drive.
+TEST_TOOLS    := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/lib/*.c))
+
+.PHONY: tests test-tools
+tests: $(TEST_PROGRAMS) test-tools
+test-tools: $(TEST_TOOLS)
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS) -lcmocka
+	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS) -lcmocka
 
 # ---- Fuzzers: built in build/fuzz, by clang, with the rooms under the same sanitizers ----
 FUZZ_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -89,7 +99,7 @@ fuzzers: $(FUZZ_PROGRAMS)
 
 $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS)
+	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS)
 
 # ---- What the benchmark compares with ----
 .PHONY: bench-programs
@@ -97,11 +107,11 @@ bench-programs: $(BUILD)/bench/gfapi_loop $(BUILD)/bench/nbdkit_gfapi.so
 
 $(BUILD)/bench/gfapi_loop: $(BUILD)/obj/tests/bench/gfapi_loop.o
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(PACKAGE_LIBS)
+	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $< $(PACKAGE_LIBS)
 
 $(BUILD)/bench/nbdkit_gfapi.so: tests/bench/nbdkit_gfapi.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -Wl,--as-needed -o $@ $< $(PACKAGE_LIBS)
+	$(call Q,CC  )$(CC) $(CPPFLAGS) $(filter-out -fPIE,$(ALL_CFLAGS)) -fPIC -shared -Wl,--as-needed -o $@ $< $(PACKAGE_LIBS)
 
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -127,7 +137,7 @@ check: deps
 
 # Only the tests with real bricks, which need root.
 check-root: deps
-	+@$(SUBMAKE) programs
+	+@$(SUBMAKE) programs test-tools
 	@$(RUN_TESTS) --stages cluster,fault $(TESTS)
 
 check-layers:
@@ -197,7 +207,7 @@ install: all
 	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BUILD)/bin/gluster-block $(DESTDIR)$(BINDIR)
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
-	sed -i 's,/usr/sbin/,$(SBINDIR)/,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
+	sed -i 's,/usr/sbin/blockd,$(SBINDIR)/blockd,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
 	install -m 644 systemd/blockd.sysusers $(DESTDIR)$(SYSUSERS)/blockd.conf
 	install -m 644 systemd/blockd.tmpfiles $(DESTDIR)$(TMPFILES)/blockd.conf
 	install -m 644 cli/gluster-block.bash $(DESTDIR)$(BASHDIR)/gluster-block
@@ -214,6 +224,11 @@ uninstall:
 		rm -f $(DESTDIR)$(CONFIGDIR)/blockd.conf; \
 	fi
 	[ ! -d $(DESTDIR)$(CONFIGDIR) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(CONFIGDIR)
+
+# Writes the parts of the manual pages and of the example configuration that come from tables in the programs; tests say when they are out of date.
+.PHONY: man
+man: $(GENERATE_MAN)
+	$(GENERATE_MAN) $(MAN_PAGES) systemd/blockd.conf
 
 .PHONY: format
 format:

@@ -35,6 +35,7 @@ static size_t collect(struct command *commands)
             has_name(route) && !has_name(last->route)) {
             last->all_route = last->route;
             last->route = route;
+            last->help = route->help;
             continue;
         }
         commands[count++] =

@@ -8,7 +8,7 @@
 const struct help_word help_words[] = {
     {"uri", "VOLUME/BLOCK", "Print the NBD URI of a live export, of this node where it has one"},
     {"version", "", "Print the version of this program and of blockd"},
-    {"help", "[NOUN [VERB] | COMMAND]", "Print this, or the help of one command; NOUN VERB --help does too"},
+    {"help", "[WORD [VERB]]", "Print this, or the help of a noun or a command, as --help after it does"},
     {NULL, NULL, NULL},
 };
 

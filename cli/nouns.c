@@ -18,14 +18,14 @@ static int fail(struct cli *cli, int result, const struct error *error)
         json_t *json cleanup(json_decrefp) = api_error_encode(error);
         print_json(cli->err, cli->json, json);
     } else {
-        print_error(cli, error);
+        complain(cli, error);
     }
     return client_exit_status(cli, result);
 }
 
 static int usage(struct cli *cli, const struct command *command, const struct error *error)
 {
-    print_error(cli, error);
+    complain(cli, error);
     autofree char *synopsis = command_synopsis(command);
     fprintf(cli->err, "Usage: %s\nMore: gluster-block help %s%s%s\n", synopsis, command->noun,
             command->verb ? " " : "", command->verb ? command->verb : "");
@@ -165,7 +165,12 @@ static int await(struct cli *cli, const struct command *command, const struct ar
         }
         return r;
     }
-    int r = *name ? settle_wait(cli, kind, name, deadline, object, ret_error) : 0;
+    if (!*name) { /* an empty answer: it is gone */
+        json_decref(*object);
+        *object = NULL;
+        return 0;
+    }
+    int r = settle_wait(cli, kind, name, deadline, object, ret_error);
     if (r == 0 && *object && kind != KIND_JOB && object_settled(*object) == SETTLED_FAILED)
         r = failed_object(kind, *object, ret_error);
     return r;

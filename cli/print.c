@@ -315,7 +315,7 @@ static size_t longest_name(const struct schema *schema, const json_t *object, si
     size_t longest = 0;
     for (const struct field *field = schema->fields; field->name; field++) {
         const json_t *value = json_object_get(object, field->name);
-        if (!value)
+        if (!value || (field->type == FIELD_OBJECTS && json_array_size(value)))
             continue;
         size_t width =
             is_nested(field) ? longest_name(field->object, value, indent + 2) : indent + strlen(field->name);
@@ -367,7 +367,7 @@ void print_object(FILE *stream, const struct schema *schema, const json_t *objec
     print_members(stream, schema, object, 0, longest_name(schema, object, 0));
 }
 
-void print_error(struct cli *cli, const struct error *error)
+void complain(struct cli *cli, const struct error *error)
 {
     autofree char *text = printable(error_message(error));
     fprintf(cli->err, "gluster-block: %s\n", text);

@@ -126,7 +126,7 @@ int cli_run(struct cli *cli, int argc, char **argv)
     int count = take_globals(cli, argc - 1, argv + 1, &error);
     char **words = argv + 1;
     if (count < 0) {
-        print_error(cli, error);
+        complain(cli, error);
         return STATUS_USAGE;
     }
     const char *timeout = NULL;
@@ -136,7 +136,7 @@ int cli_run(struct cli *cli, int argc, char **argv)
         count -= count > 1 ? 2 : 1;
     }
     if (find_timeout(cli, timeout, &error) < 0) {
-        print_error(cli, error);
+        complain(cli, error);
         return STATUS_UNKNOWN_COMMAND;
     }
     if (count == 0) {

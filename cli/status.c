@@ -58,7 +58,7 @@ int status_run(struct cli *cli)
     json_t *status cleanup(json_decrefp) = NULL;
     int r = client_get(cli, "/v1/status", &status, &error);
     if (r < 0) {
-        print_error(cli, error);
+        complain(cli, error);
         return client_exit_status(cli, r);
     }
     if (cli->json) {

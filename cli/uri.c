@@ -72,14 +72,14 @@ int uri_run(struct cli *cli, int argc, char **argv)
     struct block_name name cleanup(block_name_clear) = {0};
     if (classic_words(argc, argv, 1, 1, "VOLUME/BLOCK", &error) < 0 ||
         block_name_parse(argv[0], &name, &error) < 0) {
-        print_error(cli, error);
+        complain(cli, error);
         fputs("Usage: gluster-block uri VOLUME/BLOCK\n", cli->err);
         return STATUS_USAGE;
     }
     autofree char *uri = NULL;
     int r = find(cli, &name, &uri, &error);
     if (r < 0) {
-        print_error(cli, error);
+        complain(cli, error);
         return client_exit_status(cli, r);
     }
     if (cli->json) {

@@ -91,7 +91,7 @@ const struct config_key config_keys[] = {
     KEY("node", "name", node_name, FIELD_NAME, NULL,
         .help = "Name of this node in the cluster. Must not change once devices or exports exist on it."),
     CHECKED_KEY("node", "address", address, check_advertised, "127.0.0.1",
-                .help = "Address on which bricks listen, and that is advertised to clients and other nodes."),
+                .help = "Address on which bricks listen, and that clients and other nodes are told."),
     KEY("node", "zone", zone, FIELD_NAME, "", .flags = FIELD_OPTIONAL,
         .help = "Failure domain of the node: a rack, a room. Replicas are kept in different zones."),
 

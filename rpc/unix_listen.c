@@ -55,7 +55,7 @@ int unix_listen(const char *path, mode_t mode, int *ret_fd, struct error **ret_e
     r = set_address(&address, temporary, ret_error);
     if (r < 0)
         return r;
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return error_set(ret_error, errno, "cannot make a unix socket: %s", strerror(errno));
     unlink(temporary);

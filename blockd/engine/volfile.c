@@ -256,6 +256,8 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
         option(text, "remote-host", address.text);
         option_number(text, "remote-port", brick->port);
         strbuf_addf(text, "    option remote-subvolume \"%s-brick-%zu\"\n", volume, i);
+        /* Bricks take requests from ports that only root may bind (add_server()). */
+        option(text, "client-bind-insecure", "off");
         option_number(text, "ping-timeout", sources->ping_timeout);
         option_number(text, "transport.tcp-user-timeout", 2 * sources->ping_timeout);
         option_number(text, "event-threads", EVENT_THREADS);

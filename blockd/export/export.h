@@ -12,6 +12,7 @@
 
 struct exports;
 
+/* `config` outlives it. */
 int exports_new(const struct config *config, struct exports **ret_exports, struct error **ret_error);
 void exports_free(struct exports *exports);
 DEFINE_CLEANUP(struct exports *, cleanup_exports, exports_free)
@@ -25,12 +26,18 @@ int export_up(struct exports *exports, const struct export *export, const struct
  * the server did not confirm in time. Blocks for at most two seconds.
  */
 int export_down(struct exports *exports, const char *volume, const char *block, struct error **ret_error);
-/* Live state: is it granted, and does the server answer. Fills phase and uri. */
+/*
+ * Live state: phase "live", "pending" when it is not granted (yet), or "offline" when the server does not
+ * answer, with the reason in error; and the URI. The caller frees the three strings.
+ */
 int export_status(struct exports *exports, const struct export *export, struct export_status *ret_status,
                   struct error **ret_error);
-/* Removes grants for which `wanted` returns false: what a crash or an older state left behind. */
-int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block),
-                 void *data, struct error **ret_error);
+/*
+ * Removes grants for which `wanted` returns false: what a crash or an older state left behind. A lock is held
+ * that export_up() takes, so that a grant given meanwhile is not lost: `wanted` must not call into exports.
+ */
+typedef bool (*export_wanted)(void *data, const char *volume, const char *block);
+int export_sweep(struct exports *exports, export_wanted wanted, void *data, struct error **ret_error);
 /* The servers' own metrics in Prometheus' text format; "" when none runs. The caller's. */
 char *export_metrics(struct exports *exports);
 

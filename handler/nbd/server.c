@@ -248,8 +248,6 @@ static int listen_local(struct server *server, struct error **ret_error)
     int r = unix_listen(path, 0660, &server->local.fd, ret_error);
     if (r < 0)
         return r;
-    if (fcntl(server->local.fd, F_SETFL, O_NONBLOCK) < 0)
-        return error_set(ret_error, errno, "cannot listen on %s: %s", path, strerror(errno));
     const char *name = server->config->group;
     const struct group *group = name && *name ? getgrnam(name) : NULL;
     if (group && chown(path, (uid_t)-1, group->gr_gid) < 0)
