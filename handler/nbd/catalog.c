@@ -287,7 +287,7 @@ void catalog_check(struct catalog *catalog, const char *volume, const char *bloc
 static bool unsettled(const struct catalog *catalog)
 {
     for (const struct entry *entry = catalog->first; entry; entry = entry->next)
-        if (entry->revoked || entry->recheck)
+        if (entry->revoked || entry->recheck || entry->state == ENTRY_CLOSING)
             return true;
     return false;
 }

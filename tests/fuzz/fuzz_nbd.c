@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * What an NBD client sends, from its first byte to its last. The first byte of the input chooses how: its low bits the
- * TLS policy and the limits, its high bits in how large pieces the rest arrives. The image is memory, and aborts when it is
- * asked for anything outside of it. Replies are taken at once.
+ * What an NBD client sends, from its first byte to its last. The first byte of the input chooses how: its low
+ * bits the TLS policy and the limits, its high bits in how large pieces the rest arrives. The image is
+ * memory, and aborts when it is asked for anything outside of it. Replies are taken at once.
  */
 #include <stdint.h>
 
@@ -28,8 +28,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     peer_grant("ro", "gbid", MEMORY_DISK_SIZE, 4096, true);
     memory_start(MEMORY_INLINE);
     /* An image stays open between inputs: opening is not what is looked at. */
-    struct catalog_options options = {
-        .run_dir = peer_folder, .log_dir = peer_folder, .image_linger_ms = INT64_MAX, .volume_linger_ms = INT64_MAX};
+    struct catalog_options options = {.run_dir = peer_folder,
+                                      .log_dir = peer_folder,
+                                      .image_linger_ms = INT64_MAX,
+                                      .volume_linger_ms = INT64_MAX};
     catalog = catalog_new(&options);
     atexit(leave);
     return 0;
