@@ -15,9 +15,10 @@
 #include "rpc/base/loop.h"
 #include "rpc/config.h"
 
-#define POOL_THREADS     16
-#define TICK_MS          1000
-#define IMAGE_LINGER_MS  10000
+#define POOL_THREADS 16
+#define TICK_MS      1000
+/* Short: while two processes hold a file open, replicate locks and syncs for each single write. */
+#define IMAGE_LINGER_MS  2000
 #define VOLUME_LINGER_MS 30000
 #define DRAIN_LIMIT_MS   10000
 
