@@ -104,10 +104,10 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     struct stat root;
     errno = 0;
     if (glfs_init(fs) < 0 || glfs_stat(fs, "/", &root) < 0) {
-        int number = failure();
-        return error_set(ret_error, number,
-                         "volume %s: cannot connect to a quorum of its bricks (%s): look at %s", name,
-                         strerror(number), log_path);
+        /* Which errno comes of bricks that do not answer depends on their number. */
+        int number = errno == ENOMEM ? ENOMEM : ENOTCONN;
+        return error_set(ret_error, number, "volume %s: cannot connect to a quorum of its bricks: look at %s",
+                         name, log_path);
     }
 
     struct gfapi_volume *volume = xcalloc(1, sizeof *volume);

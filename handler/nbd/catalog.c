@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "handler/nbd/counters.h"
 #include "handler/nbd/volumes.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
@@ -15,15 +16,6 @@
 
 enum entry_state { ENTRY_OPENING, ENTRY_OPEN, ENTRY_CLOSING };
 static const char *const state_words[] = {"opening", "open", "closing"};
-
-/* Counters live from the first open to the revocation, over any number of opens between. */
-struct counters {
-    struct counters *next;
-    char *volume, *block, *gbid;
-    bool listed;         /* in catalog->counters */
-    unsigned references; /* exports that count here */
-    struct metrics metrics;
-};
 
 /* A connection whose open is under way. */
 struct opening {
@@ -59,7 +51,7 @@ struct catalog {
     pthread_mutex_t mutex; /* guards what follows and every export in the list; taken before volumes' */
     pthread_cond_t closed; /* an export left the list, or finished its recheck */
     struct entry *first;
-    struct counters *counters;
+    struct counters_table counters;
 };
 
 struct catalog *catalog_new(const struct catalog_options *options)
@@ -76,14 +68,6 @@ struct catalog *catalog_new(const struct catalog_options *options)
     pthread_cond_init(&catalog->closed, &attributes);
     pthread_condattr_destroy(&attributes);
     return catalog;
-}
-
-static void counters_free(struct counters *counters)
-{
-    free(counters->volume);
-    free(counters->block);
-    free(counters->gbid);
-    free(counters);
 }
 
 static void entry_free(struct entry *entry)
@@ -157,37 +141,6 @@ static void unlink_entry(struct entry *entry)
     pthread_cond_broadcast(&entry->catalog->closed);
 }
 
-static struct counters **counters_link(struct catalog *catalog, const char *volume, const char *block)
-{
-    struct counters **link = &catalog->counters;
-    while (*link && (!string_equal((*link)->block, block) || !string_equal((*link)->volume, volume)))
-        link = &(*link)->next;
-    return link;
-}
-
-/* Takes the counters out of the list: the block that they counted is withdrawn. */
-static void counters_drop(struct counters **link)
-{
-    struct counters *counters = *link;
-    if (!counters)
-        return;
-    *link = counters->next;
-    counters->listed = false;
-    if (counters->references == 0)
-        counters_free(counters);
-}
-
-static void counters_put(struct catalog *catalog, struct counters *counters, bool revoked)
-{
-    counters->references--;
-    if (!counters->listed) {
-        if (counters->references == 0)
-            counters_free(counters);
-    } else if (revoked && counters->references == 0) {
-        counters_drop(counters_link(catalog, counters->volume, counters->block));
-    }
-}
-
 /* On the pool, without the mutex. */
 static void close_entry(void *data)
 {
@@ -197,7 +150,7 @@ static void close_entry(void *data)
     volumes_put(catalog->volumes, entry->hosting);
     {
         scoped_lock(&catalog->mutex);
-        counters_put(catalog, entry->counters, entry->revoked);
+        counters_put(&catalog->counters, entry->counters, entry->revoked);
         unlink_entry(entry);
     }
     entry_free(entry);
@@ -250,7 +203,7 @@ static void check_one(struct catalog *catalog, const char *volume, const char *b
         struct entry *entry = find_live(catalog, volume, block);
         if (!entry) {
             if (r == -ENOENT)
-                counters_drop(counters_link(catalog, volume, block));
+                counters_drop(&catalog->counters, volume, block);
             return;
         }
         if (r == 0 && entry->state == ENTRY_OPENING)
@@ -335,11 +288,7 @@ void catalog_free(struct catalog *catalog)
             pthread_cond_wait(&catalog->closed, &catalog->mutex);
     }
     volumes_free(catalog->volumes);
-    while (catalog->counters) {
-        struct counters *counters = catalog->counters;
-        catalog->counters = counters->next;
-        counters_free(counters);
-    }
+    counters_clear(&catalog->counters);
     pthread_cond_destroy(&catalog->closed);
     pthread_mutex_destroy(&catalog->mutex);
     free(catalog->run_dir);
@@ -367,26 +316,6 @@ static void attach_user(struct entry *entry, struct catalog_user *user)
     if (entry->users)
         entry->users->previous = user;
     entry->users = user;
-}
-
-/* With the mutex held. Counters of another block that had this name are dropped. */
-static struct counters *counters_get(struct catalog *catalog, const struct entry *entry)
-{
-    struct counters **link = counters_link(catalog, entry->volume, entry->block);
-    if (*link && !string_equal((*link)->gbid, entry->grant.gbid))
-        counters_drop(link);
-    struct counters *counters = *counters_link(catalog, entry->volume, entry->block);
-    if (!counters) {
-        counters = xcalloc(1, sizeof *counters);
-        counters->volume = xstrdup(entry->volume);
-        counters->block = xstrdup(entry->block);
-        counters->gbid = xstrdup(entry->grant.gbid);
-        counters->listed = true;
-        counters->next = catalog->counters;
-        catalog->counters = counters;
-    }
-    counters->references++;
-    return counters;
 }
 
 /* Ends an opening that failed: takes the export out of the list and tells everybody who waits. */
@@ -438,7 +367,8 @@ static void finish_open(struct entry *entry)
                               entry->block);
             else if (!entry->recheck) {
                 entry->state = ENTRY_OPEN;
-                entry->counters = counters_get(catalog, entry);
+                entry->counters =
+                    counters_get(&catalog->counters, entry->volume, entry->block, entry->grant.gbid);
                 waiters = steal_ptr(&entry->waiters);
                 for (struct opening *waiter = waiters; waiter; waiter = waiter->next)
                     attach_user(entry, waiter->user);
@@ -621,11 +551,11 @@ void catalog_metrics(struct catalog *catalog, struct strbuf *text)
 {
     scoped_lock(&catalog->mutex);
     size_t count = 0;
-    for (struct counters *counters = catalog->counters; counters; counters = counters->next)
+    for (struct counters *counters = catalog->counters.first; counters; counters = counters->next)
         count++;
     autofree struct metrics_row *rows = xcalloc(count, sizeof *rows);
     size_t i = 0;
-    for (struct counters *counters = catalog->counters; counters; counters = counters->next, i++) {
+    for (struct counters *counters = catalog->counters.first; counters; counters = counters->next, i++) {
         rows[i] = (struct metrics_row){counters->volume, counters->block, &counters->metrics, 0};
         struct entry *entry = find_live(catalog, counters->volume, counters->block);
         for (struct catalog_user *user = entry ? entry->users : NULL; user; user = user->next)
