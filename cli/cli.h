@@ -25,6 +25,7 @@ struct cli {
     char *socket_path; /* once connected */
     struct http_client *client;
     bool no_answer; /* the last call failed because blockd did not answer it */
+    bool met;       /* blockd has answered before in this run */
 };
 
 /* ---- run.c ---- */

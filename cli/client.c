@@ -105,6 +105,7 @@ static int call_once(struct cli *cli, const struct http_call *call, json_t **ret
     cli->no_answer = r < 0;
     if (r < 0)
         return r;
+    cli->met = true;
     return decode_reply(cli, call->path, status, strbuf_string(&body), body.length, ret_reply, ret_error);
 }
 
@@ -138,7 +139,7 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
     int64_t deadline = deadline_after(patience);
     int pause = RETRY_PAUSE_MS;
     int r = call_once(cli, call, ret_reply, ret_error);
-    bool broken = broke(cli, r);
+    bool broken = broke(cli, r) || (cli->met && nobody_listens(cli, r));
     while (broken && (broke(cli, r) || nobody_listens(cli, r)) && clock_monotonic_ms() < deadline) {
         poll(NULL, 0, pause);
         pause = pause * 2 < RETRY_PAUSE_MAX ? pause * 2 : RETRY_PAUSE_MAX;
