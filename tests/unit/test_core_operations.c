@@ -30,6 +30,8 @@ struct file {
 static struct {
     pthread_mutex_t mutex; /* guards the files */
     struct file files[FILES_MAX];
+    max_align_t volumes[FILES_MAX]; /* connections: only their addresses count */
+    atomic_uint opened;
     atomic_bool online;
     atomic_int create_error;    /* what image_create() returns instead of making the file */
     atomic_bool create_crashes; /* makes the file, and fails once all the same */
@@ -65,13 +67,13 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
                       struct image_volume **ret_volume, struct error **ret_error)
 {
     (void)name, (void)volfile, (void)log_path, (void)ret_error;
-    *ret_volume = (struct image_volume *)xcalloc(1, 1);
+    *ret_volume = (struct image_volume *)&world.volumes[atomic_fetch_add(&world.opened, 1) % FILES_MAX];
     return 0;
 }
 
 void image_volume_close(struct image_volume *volume)
 {
-    free(volume);
+    (void)volume;
 }
 
 int image_create(struct image_volume *volume, const char *path, uint64_t size, struct error **ret_error)
