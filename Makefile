@@ -47,6 +47,7 @@ deps:
 	@tools/install-deps
 
 programs: $(PROGRAMS) $(BUILD)/bin/generate-man
+	@:
 
 $(call archive,rpc):    $(call objects,$(RPC_SOURCES))
 $(call archive,image):  $(call objects,$(IMAGE_SOURCES))

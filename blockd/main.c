@@ -235,5 +235,8 @@ int main(int argc, char **argv)
     if (r < 0)
         log_error("%s", error_message(error));
     stop(&daemon);
-    return r < 0 ? 1 : 0;
+    fflush(NULL);
+    /* Not exit(): libgfapi's threads may still be at work, and what they use would be torn down under them.
+     */
+    _exit(r < 0 ? 1 : 0);
 }

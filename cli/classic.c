@@ -99,7 +99,7 @@ int classic_fail(struct cli *cli, json_t *reply, int result, const struct error 
     int status = client_exit_status(cli, result);
     json_object_set_new(full, "RESULT", json_string("FAIL"));
     json_object_set_new(full, "errCode", json_integer(status));
-    json_object_set_new(full, "errMsg", json_string(error_message(error)));
+    json_object_set_new(full, "errMsg", json_string_lossy(error_message(error)));
     print_reply(cli, cli->err, full);
     return status;
 }
@@ -108,14 +108,18 @@ int classic_succeed(struct cli *cli, json_t *reply)
 {
     print_reply(cli, cli->out, reply);
     json_decref(reply);
+    /* Only now: a failure's reply stands on standard error itself, and must be alone there. */
+    if (cli->note)
+        fprintf(cli->err, "gluster-block: %s\n", cli->note);
     return 0;
 }
 
 int classic_usage(struct cli *cli, const char *command, const struct error *error)
 {
     if (cli->json) {
-        json_t *reply cleanup(json_decrefp) = json_pack("{s:s, s:i, s:s}", "RESULT", "FAIL", "errCode",
-                                                        STATUS_USAGE, "errMsg", error_message(error));
+        json_t *reply cleanup(json_decrefp) =
+            json_pack("{s:s, s:i, s:o}", "RESULT", "FAIL", "errCode", STATUS_USAGE, "errMsg",
+                      json_string_lossy(error_message(error)));
         print_json(cli->err, cli->json, reply);
         return STATUS_USAGE;
     }
@@ -200,28 +204,34 @@ int classic_size(struct cli *cli, const char *text, uint64_t block_size, uint64_
     if (!rounded)
         return error_set(ret_error, EINVAL, "the size \"%s\" is less than one block of %llu bytes", text,
                          (unsigned long long)block_size);
-    if (rounded != size)
-        fprintf(cli->err,
-                "gluster-block: the size %llu is rounded down to %llu, whole blocks of %llu bytes\n",
-                (unsigned long long)size, (unsigned long long)rounded, (unsigned long long)block_size);
+    if (rounded != size) {
+        free(cli->note);
+        cli->note =
+            xasprintf("the size %llu was rounded down to %llu, whole blocks of %llu bytes",
+                      (unsigned long long)size, (unsigned long long)rounded, (unsigned long long)block_size);
+    }
     *ret_size = rounded;
     return 0;
 }
 
 /* ---- Objects ---- */
 
-int classic_missing(struct cli *cli, const struct block_name *name, int result, struct error **error)
+int classic_missing_volume(struct cli *cli, const char *volume, int result, struct error **error)
 {
     if (result != -ENOENT || cli->no_answer)
         return result;
-    autofree char *path = xasprintf("/v1/volumes/%s", name->volume);
-    autoerror struct error *problem = NULL;
-    int r = client_get(cli, path, NULL, &problem);
-    if (r == 0)
-        return error_set(error, ENOENT, "block %s doesn't exist", name->joined);
-    if (r == -ENOENT && !cli->no_answer)
-        return error_set(error, ENOENT, "volume %s does not exist", name->volume);
-    return error_set(error, -r, "%s", error_message(problem));
+    autofree char *path = xasprintf("/v1/volumes/%s", volume);
+    if (client_get(cli, path, NULL, NULL) == -ENOENT && !cli->no_answer)
+        error_set(error, ENOENT, "volume %s does not exist", volume);
+    cli->no_answer = false; /* the answer that counts had come */
+    return result;
+}
+
+int classic_missing(struct cli *cli, const struct block_name *name, int result, struct error **error)
+{
+    if (result == -ENOENT && !cli->no_answer)
+        error_set(error, ENOENT, "block %s doesn't exist", name->joined);
+    return classic_missing_volume(cli, name->volume, result, error);
 }
 
 int classic_get_block(struct cli *cli, const struct block_name *name, json_t **ret_block,

@@ -139,12 +139,12 @@ static json_t *body_of(const struct request *request)
 {
     json_t *hosts = json_array();
     for (size_t i = 0; i < request->hosts.count; i++)
-        json_array_append_new(hosts, json_string(request->hosts.items[i]));
+        json_array_append_new(hosts, json_string_lossy(request->hosts.items[i]));
     json_t *body =
         json_pack("{s:s, s:s, s:I, s:o}", "volume", request->name.volume, "name", request->name.block,
                   "block_size", (json_int_t)request->block_size, "hosts", hosts);
     if (request->storage)
-        json_object_set_new(body, "storage", json_string(request->storage));
+        json_object_set_new(body, "storage", json_string_lossy(request->storage));
     else
         json_object_set_new(body, "size", json_integer((json_int_t)request->size));
     json_object_set_new(body, "prealloc",
@@ -194,7 +194,7 @@ static json_t *roll_back(struct cli *cli, const struct request *request, const c
     autofree char *path = xasprintf("%s?force=1%s", look_path, request->storage ? "&keep_storage=1" : "");
     json_t *reply = json_object(), *hosts = json_array(), *now cleanup(json_decrefp) = NULL;
     for (size_t i = 0; i < request->hosts.count; i++)
-        json_array_append_new(hosts, json_string(request->hosts.items[i]));
+        json_array_append_new(hosts, json_string_lossy(request->hosts.items[i]));
     int r = client_get(cli, look_path, &now, NULL);
     if (r == 0 && strcmp(json_text(now, "uid"), uid) == 0) {
         struct client_change request_delete = {
@@ -222,7 +222,7 @@ static int create(struct cli *cli, const struct request *request)
     json_t *block cleanup(json_decrefp) = NULL, *exports cleanup(json_decrefp) = NULL;
     int r = client_change(cli, &change, &block, &error);
     if (r < 0) {
-        r = classic_missing(cli, &request->name, r, &error);
+        r = classic_missing_volume(cli, request->name.volume, r, &error);
         return classic_fail(cli, NULL, r, error);
     }
     /* While it is allocated, the answer is the job. */

@@ -18,11 +18,14 @@ struct cli {
     const char *socket_option, *config_option; /* --socket, --config */
     enum json_style json;
     unsigned timeout;  /* seconds that a classic command waits */
+    bool hurry;        /* a shell waits for words: give up on the daemon after a second */
     bool terminal;     /* progress bars may be drawn on `err` */
+    char *note;        /* for people, beside the reply of a classic command that succeeds; NULL: none */
     FILE *out, *err;   /* what was asked for; everything else */
     char *socket_path; /* once connected */
     struct http_client *client;
     bool no_answer; /* the last call failed because blockd did not answer it */
+    bool met;       /* blockd has answered before in this run */
 };
 
 /* ---- run.c ---- */
@@ -233,7 +236,7 @@ void block_name_clear(struct block_name *name);
 int classic_boolean(const char *option, const char *text, bool *ret_value, struct error **ret_error);
 int classic_number(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret_number,
                    struct error **ret_error);
-/* Rounds down to whole blocks, and says so. -EINVAL when nothing is left. */
+/* Rounds down to whole blocks, and leaves a note of it. -EINVAL when nothing is left. */
 int classic_size(struct cli *cli, const char *text, uint64_t block_size, uint64_t *ret_size,
                  struct error **ret_error);
 
@@ -243,7 +246,8 @@ int classic_size(struct cli *cli, const char *text, uint64_t block_size, uint64_
  */
 int classic_get_block(struct cli *cli, const struct block_name *name, json_t **ret_block,
                       struct error **ret_error);
-/* Makes those messages of a -ENOENT that another call gave. Returns the result to go on with. */
+/* Makes those messages of a -ENOENT that another call gave, or the volume's only. Returns the result. */
+int classic_missing_volume(struct cli *cli, const char *volume, int result, struct error **error);
 int classic_missing(struct cli *cli, const struct block_name *name, int result, struct error **error);
 /* The exports of a block as a list of objects: a new reference. */
 int classic_exports(struct cli *cli, const struct block_name *name, json_t **ret_exports,

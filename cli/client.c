@@ -9,8 +9,9 @@
 #include "rpc/base/uuid.h"
 #include "rpc/config.h"
 
-#define WAIT_LIMIT      3600       /* of ?wait= */
-#define ANSWER_SECONDS  30         /* to answer beside the time that it was asked to wait */
+#define WAIT_LIMIT      3600 /* of ?wait= */
+#define ANSWER_SECONDS  30   /* to answer beside the time that it was asked to wait */
+#define HURRY_MS        1000
 #define READ_PATIENCE   15         /* seconds to repeat a broken call that only reads */
 #define LINE_LIMIT      (4u << 20) /* of one change in a stream */
 #define RETRY_PAUSE_MS  50
@@ -58,8 +59,10 @@ void cli_clear(struct cli *cli)
 {
     http_client_free(cli->client);
     free(cli->socket_path);
+    free(cli->note);
     cli->client = NULL;
     cli->socket_path = NULL;
+    cli->note = NULL;
 }
 
 int client_exit_status(const struct cli *cli, int result)
@@ -102,6 +105,7 @@ static int call_once(struct cli *cli, const struct http_call *call, json_t **ret
     cli->no_answer = r < 0;
     if (r < 0)
         return r;
+    cli->met = true;
     return decode_reply(cli, call->path, status, strbuf_string(&body), body.length, ret_reply, ret_error);
 }
 
@@ -135,7 +139,7 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
     int64_t deadline = deadline_after(patience);
     int pause = RETRY_PAUSE_MS;
     int r = call_once(cli, call, ret_reply, ret_error);
-    bool broken = broke(cli, r);
+    bool broken = broke(cli, r) || (cli->met && nobody_listens(cli, r));
     while (broken && (broke(cli, r) || nobody_listens(cli, r)) && clock_monotonic_ms() < deadline) {
         poll(NULL, 0, pause);
         pause = pause * 2 < RETRY_PAUSE_MAX ? pause * 2 : RETRY_PAUSE_MAX;
@@ -147,7 +151,8 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
 
 int client_get(struct cli *cli, const char *path, json_t **ret_reply, struct error **ret_error)
 {
-    struct http_call call = {.method = "GET", .path = path, .timeout_ms = ANSWER_SECONDS * 1000};
+    struct http_call call = {
+        .method = "GET", .path = path, .timeout_ms = cli->hurry ? HURRY_MS : ANSWER_SECONDS * 1000};
     unsigned patience = cli->timeout < READ_PATIENCE ? cli->timeout : READ_PATIENCE;
     return call_patiently(cli, &call, patience, ret_reply, ret_error);
 }
@@ -167,6 +172,9 @@ int client_change(struct cli *cli, const struct client_change *change, json_t **
     interrupt_says("the change goes on in blockd");
     int r = call_patiently(cli, &call, change->patience, ret_reply, ret_error);
     interrupt_says(NULL);
+    if (r == -ETIMEDOUT && cli->no_answer)
+        error_set(ret_error, ETIMEDOUT, "blockd has not answered within %u s; the change may go on there",
+                  wait + ANSWER_SECONDS);
     return r;
 }
 

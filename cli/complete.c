@@ -215,6 +215,7 @@ int complete_run(struct cli *cli, int argc, char **argv)
     if (argc < 1)
         return 0;
     const char *prefix = argv[--argc];
+    cli->hurry = true;
     int skipped = skip_globals(cli, argc, argv);
     if (skipped > argc) /* the value of --socket or timeout itself: files, numbers */
         return 0;

@@ -44,7 +44,8 @@ SCHEMA(block_delete_query, "BlockDeleteQuery", "What the deletion of a block tak
 
 static const struct field list_query_fields[] = {
     {"watch", FIELD_BOOL, OF(list_query, watch), 0, .help = "Stream changes, one JSON object a line"},
-    {"after", FIELD_UINT, OF(list_query, after), 0, .help = "With watch: changes after this revision"},
+    {"after", FIELD_UINT, OF(list_query, after), 0,
+     .help = "With watch: changes after this revision; from now on if absent"},
     {"limit", FIELD_UINT, OF(list_query, limit), 0, 0, 100000, .help = "At most so many items"},
     {"start", FIELD_STRING, OF(list_query, start), 0, .help = "With limit: items after this name"},
     END,
@@ -362,6 +363,35 @@ int api_route_find(const char *method, const char *path, struct api_match *ret_m
     if (path_known)
         return error_set(ret_error, EOPNOTSUPP, "%s is not a method of %.200s", method, path);
     return error_set(ret_error, ENOENT, "there is nothing at %.200s", path);
+}
+
+const char *api_allowed_methods(const char *path)
+{
+    static const char *const methods[] = {"GET", "POST", "PATCH", "DELETE"};
+    static const char *const lists[] = {
+        NULL,
+        "GET, HEAD",
+        "POST",
+        "GET, HEAD, POST",
+        "PATCH",
+        "GET, HEAD, PATCH",
+        "POST, PATCH",
+        "GET, HEAD, POST, PATCH",
+        "DELETE",
+        "GET, HEAD, DELETE",
+        "POST, DELETE",
+        "GET, HEAD, POST, DELETE",
+        "PATCH, DELETE",
+        "GET, HEAD, PATCH, DELETE",
+        "POST, PATCH, DELETE",
+        "GET, HEAD, POST, PATCH, DELETE",
+    };
+    unsigned found = 0; /* bit I: methods[I] */
+    for (size_t i = 0; i < API_OP_COUNT; i++)
+        for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
+            if (strcmp(api_routes[i].method, methods[k]) == 0 && shape_matches(api_routes[i].path, path))
+                found |= 1u << k;
+    return lists[found];
 }
 
 void api_match_clear(struct api_match *match)

@@ -63,11 +63,11 @@ enum api_response {
 
 struct api_route {
     enum api_op op;
-    const char *method;            /* "GET", "POST", "PATCH", "DELETE" */
-    const char *path;              /* "/v1/blocks/{volume}/{block}" */
-    const char *noun, *verb;       /* command line: "block", "info"; NULL: not offered there. Two routes may share
-                                      them: the one without a name in its path serves when none is given */
-    unsigned roles;                /* enum api_role */
+    const char *method;      /* "GET", "POST", "PATCH", "DELETE" */
+    const char *path;        /* "/v1/blocks/{volume}/{block}" */
+    const char *noun, *verb; /* command line: "block", "info"; NULL: not offered there. Two routes may share
+                                them: the one without a name in its path serves when none is given */
+    unsigned roles;          /* enum api_role */
     const struct schema *query;    /* query parameters; NULL: none */
     const struct schema *request;  /* JSON body; NULL: none */
     const struct schema *response; /* of one object */
@@ -95,6 +95,8 @@ struct api_match {
 int api_route_find(const char *method, const char *path, struct api_match *ret_match,
                    struct error **ret_error);
 void api_match_clear(struct api_match *match);
+/* The methods of a path, as an Allow header has them; NULL when there is no such path. */
+const char *api_allowed_methods(const char *path);
 
 /* The OpenAPI 3.0 document. A new reference. */
 json_t *api_openapi(void);
@@ -111,7 +113,7 @@ extern const struct schema change_query_schema;
 
 struct list_query {
     bool watch;     /* stream changes, one JSON object a line */
-    uint64_t after; /* with watch: from this revision on */
+    uint64_t after; /* with watch: changes after this revision; 0: from now on */
     uint64_t limit; /* at most so many items; 0: all */
     char *start;    /* with limit: after this name */
 };

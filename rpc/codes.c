@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api.h"
+#include "rpc/base/alloc.h"
 
 /*
  * Codes are gRPC's names (google/rpc/code.proto), so that CSI maps them one to one. The first row with a code
@@ -13,6 +14,9 @@ static const struct api_code codes[] = {
     {EINVAL, "invalid_argument", 400},
     {EBADMSG, "invalid_argument", 400},
     {ENAMETOOLONG, "invalid_argument", 400},
+    {ENOTBLK, "invalid_argument", 400},
+    {ENOTDIR, "invalid_argument", 400},
+    {EISDIR, "invalid_argument", 400},
     {ERANGE, "out_of_range", 400},
     {EFBIG, "out_of_range", 413},
     {E2BIG, "out_of_range", 413},
@@ -54,11 +58,21 @@ int api_errno_of_code(const char *code)
     return EIO;
 }
 
+/* A message may quote what a client sent: control characters, half a character, bytes that are no UTF-8. */
+static json_t *encode_message(const char *message)
+{
+    autofree char *text = xstrdup(message);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = '?';
+    return json_string_lossy(text);
+}
+
 json_t *api_error_encode(const struct error *error)
 {
     int number = error ? error->number : EIO;
-    return json_pack("{s:{s:s, s:s?, s:{s:i}}}", "error", "code", api_code_of_errno(number)->code, "message",
-                     error_message(error), "details", "errno", number);
+    return json_pack("{s:{s:s, s:o, s:{s:i}}}", "error", "code", api_code_of_errno(number)->code, "message",
+                     encode_message(error_message(error)), "details", "errno", number);
 }
 
 int api_error_decode(const json_t *body, unsigned status, struct error **ret_error)

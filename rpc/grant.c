@@ -2,6 +2,7 @@
 #include "rpc/grant.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "rpc/base/alloc.h"
@@ -10,6 +11,7 @@
 
 #define GRANT_FILE_LIMIT (64u << 10)
 #define PATH_LIMIT       4095
+#define SUFFIX           ".json"
 
 #define FIELD(word, member, kind, ...)                                                                       \
     {                                                                                                        \
@@ -41,9 +43,26 @@ const struct schema grant_schema = {
     .help = "What a data-path process may open, and how",
 };
 
+/* Behind the longest names there is no room for the suffix: they stand alone. */
+static bool has_suffix(size_t name_length)
+{
+    return name_length + strlen(SUFFIX) <= NAME_MAX;
+}
+
 char *grant_path(const char *run_dir, const char *volume, const char *block)
 {
-    return xasprintf("%s/grants/%s/%s.json", run_dir, volume, block);
+    return xasprintf("%s/grants/%s/%s%s", run_dir, volume, block, has_suffix(strlen(block)) ? SUFFIX : "");
+}
+
+char *grant_file_block(const char *file)
+{
+    size_t length = strlen(file), suffix = strlen(SUFFIX);
+    if (length > suffix && strcmp(file + length - suffix, SUFFIX) == 0)
+        length -= suffix;
+    else if (has_suffix(length))
+        return NULL;
+    autofree char *block = xstrndup(file, length);
+    return name_check("block", block, NULL) == 0 ? steal_ptr(&block) : NULL;
 }
 
 /* A name becomes part of a path: one with a slash or a dot must not get that far. */

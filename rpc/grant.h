@@ -28,8 +28,10 @@ static inline void cleanup_grant(struct grant *grant)
     schema_clear(&grant_schema, grant);
 }
 
-/* RUN_DIR/grants/V/B.json. The caller's. */
+/* RUN_DIR/grants/V/B.json; without ".json" where that would make the file's name too long. The caller's. */
 char *grant_path(const char *run_dir, const char *volume, const char *block);
+/* The block whose grant a file of the folder RUN_DIR/grants/V is; NULL for any other file. The caller's. */
+char *grant_file_block(const char *file);
 /* Reads and validates one. -ENOENT when there is none. Names are checked before a path is made of them. */
 int grant_read(const char *run_dir, const char *volume, const char *block, struct grant *ret_grant,
                struct error **ret_error);

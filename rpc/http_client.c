@@ -4,6 +4,7 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "rpc/base/alloc.h"
 
@@ -43,6 +44,14 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *data)
     return length;
 }
 
+/* Without this a program that another thread starts meanwhile would inherit the connection. */
+static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)data;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 int http_client_new(const char *socket_path, struct http_client **ret_client, struct error **ret_error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -75,6 +84,7 @@ static struct curl_slist *prepare(struct http_client *client, const struct http_
     client->problem[0] = '\0';
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->problem);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* the environment may name one for other purposes */
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");

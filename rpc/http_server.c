@@ -39,9 +39,9 @@ struct request {
     struct MHD_Connection *connection;
     char *path;
     struct strbuf body;
-    size_t discarded; /* bytes of a body that is too large */
-    bool begun;       /* the headers were seen */
-    bool counted;     /* in server->replies */
+    size_t received; /* bytes of the body so far; beyond the limit they are not kept */
+    bool begun;      /* the headers were seen */
+    bool counted;    /* in server->replies */
 };
 
 struct stream {
@@ -212,27 +212,31 @@ static enum MHD_Result refuse_large(struct request *request)
     return refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, EFBIG, message);
 }
 
+static bool is_hopeless(size_t length, const struct request *request)
+{
+    return length > request->server->options.body_limit + DISCARD_LIMIT;
+}
+
 static bool announces_too_much(const struct request *request)
 {
     const char *length =
         MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    return length && strtoull(length, NULL, 10) > request->server->options.body_limit;
+    return length && is_hopeless(strtoull(length, NULL, 10), request);
 }
 
 /*
- * libmicrohttpd takes a reply before the body or after it, not in between. So a body without a length is read
- * on past its limit, but only so far that an honest client gets its answer.
+ * libmicrohttpd takes a reply before the body or after it, not in between, and a client that still sends
+ * while the connection closes sees a broken pipe instead of the answer. So a body is read on past its limit,
+ * within reason.
  */
 static enum MHD_Result take_body(struct request *request, const char *bytes, size_t length)
 {
-    size_t limit = request->server->options.body_limit;
-    if (request->discarded == 0 && request->body.length + length <= limit) {
+    request->received += length;
+    if (request->received <= request->server->options.body_limit)
         strbuf_add(&request->body, bytes, length);
-        return MHD_YES;
-    }
-    strbuf_clear(&request->body);
-    request->discarded += length;
-    return request->discarded > limit + DISCARD_LIMIT ? MHD_NO : MHD_YES;
+    else
+        strbuf_clear(&request->body);
+    return is_hopeless(request->received, request) ? MHD_NO : MHD_YES;
 }
 
 /* C strings end at a NUL, so a parameter that holds one would be checked in part only. */
@@ -264,9 +268,19 @@ static void leave_handler(struct http_server *server)
     pthread_cond_broadcast(&server->changed);
 }
 
+/* libmicrohttpd sends the end of a chunked body also where there is none, and spoils the next reply with it.
+ */
+static void drop_stream(struct http_response *response)
+{
+    if (response->stream_free)
+        response->stream_free(response->stream_data);
+    response->stream = NULL;
+}
+
 static enum MHD_Result serve(struct request *request, const char *method)
 {
     struct http_server *server = request->server;
+    bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
     bool has_nul = false;
     MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, find_nul, &has_nul);
     if (has_nul)
@@ -275,7 +289,7 @@ static enum MHD_Result serve(struct request *request, const char *method)
         return refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, EAGAIN, "the server is stopping; try again");
 
     struct http_request seen = {
-        .method = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0 ? MHD_HTTP_METHOD_GET : method,
+        .method = head ? MHD_HTTP_METHOD_GET : method,
         .path = request->path,
         .body = strbuf_string(&request->body),
         .body_length = request->body.length,
@@ -288,6 +302,8 @@ static enum MHD_Result serve(struct request *request, const char *method)
     idle_limit(request->connection, server->options.idle_seconds);
     leave_handler(server);
     strbuf_clear(&request->body);
+    if (head && response.stream)
+        drop_stream(&response);
     return reply(request, &response, false);
 }
 
@@ -322,7 +338,8 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
         *upload_size = 0;
         return take_body(request, upload, length);
     }
-    return request->discarded ? refuse_large(request) : serve(request, method);
+    return request->received > request->server->options.body_limit ? refuse_large(request)
+                                                                   : serve(request, method);
 }
 
 /* Marks a connection beyond the limit by a socket context that is not NULL. */

@@ -96,6 +96,8 @@ static json_t *parameters(json_t *schemas, const struct api_route *route)
 
 static json_t *content(json_t *schemas, const struct api_route *route)
 {
+    if (route->op == API_OPENAPI)
+        return json_pack("{s:{s:{s:s}}}", "application/json", "schema", "type", "object");
     if (route->response_kind == RESPONSE_TEXT)
         return json_pack("{s:{s:{s:s}}}", "text/plain", "schema", "type", "string");
     describe_schema(schemas, route->response);
@@ -106,13 +108,29 @@ static json_t *content(json_t *schemas, const struct api_route *route)
                      "revision", "type", "integer");
 }
 
-static json_t *operation(json_t *schemas, const struct api_route *route)
+/* A change answers 202 with the object, or with the job that works on it, while the reconciler goes on. */
+static json_t *responses(json_t *schemas, const struct api_route *route)
 {
+    bool changes = strcmp(route->method, "GET") != 0;
+    bool makes = strcmp(route->method, "POST") == 0 && !strchr(route->path, '{');
     json_t *result = json_pack(
-        "{s:s, s:o, s:{s:{s:s, s:o}, s:{s:s, s:o}}}", "summary", route->help, "parameters",
-        parameters(schemas, route), "responses", "200", "description", "Done", "content",
+        "{s:{s:s, s:o}, s:{s:s, s:o}}", makes ? "201" : "200", "description", "Done", "content",
         content(schemas, route), "default", "description", "An error", "content",
         json_pack("{s:{s:{s:s}}}", "application/json", "schema", "$ref", "#/components/schemas/Error"));
+    if (changes) {
+        describe_schema(schemas, &job_schema);
+        json_object_set_new(result, "202",
+                            json_pack("{s:s, s:{s:{s:{s:[o,o]}}}}", "description",
+                                      "Recorded; the work goes on", "content", "application/json", "schema",
+                                      "anyOf", reference(route->response), reference(&job_schema)));
+    }
+    return result;
+}
+
+static json_t *operation(json_t *schemas, const struct api_route *route)
+{
+    json_t *result = json_pack("{s:s, s:o, s:o}", "summary", route->help, "parameters",
+                               parameters(schemas, route), "responses", responses(schemas, route));
     if (route->request) {
         describe_schema(schemas, route->request);
         json_object_set_new(result, "requestBody",

@@ -72,6 +72,17 @@ static int check_ratio(const struct field *field, double ratio, struct error **r
     return 0;
 }
 
+static int check_enum(const struct field *field, int value, struct error **ret_error)
+{
+    int count = 0;
+    while (field->words[count])
+        count++;
+    if (value < 0 || value >= count)
+        return error_set(ret_error, EINVAL, "%s has the number %d, which stands for no word", field->name,
+                         value);
+    return 0;
+}
+
 static int check_member(const struct field *field, const void *object, struct error **ret_error)
 {
     const struct string_list *strings;
@@ -108,8 +119,9 @@ static int check_member(const struct field *field, const void *object, struct er
         for (size_t i = 0; i < list->count && r == 0; i++)
             r = schema_check(field->object, (const char *)list->items + i * field->object->size, ret_error);
         return r;
-    case FIELD_BOOL:
     case FIELD_ENUM:
+        return check_enum(field, *MEMBER_CONST(int, object, field), ret_error);
+    case FIELD_BOOL:
     case FIELD_TIME:
         return 0;
     }
@@ -146,9 +158,9 @@ static int decode_size(const struct field *field, const json_t *json, uint64_t *
     const char *text = string_of(json);
     if (text) {
         int r = size_parse(text, number, ret_error);
-        if (r < 0 && ret_error)
+        if (r < 0)
             error_prefix(ret_error, "%s", field->name);
-        return r == -ERANGE ? -EINVAL : r;
+        return r;
     }
     if (!json_is_integer(json) || json_integer_value(json) < 0)
         return wrong_type(field, "a number of bytes, or a string such as \"10GiB\"", ret_error);
@@ -325,7 +337,7 @@ static size_t utf8_length(const unsigned char *c)
     return 0;
 }
 
-static json_t *encode_string(const char *text)
+json_t *json_string_lossy(const char *text)
 {
     json_t *json = json_string(text);
     if (json)
@@ -345,7 +357,7 @@ static json_t *encode_strings(const struct string_list *list)
 {
     json_t *array = json_array();
     for (size_t i = 0; i < list->count; i++)
-        json_array_append_new(array, encode_string(list->items[i]));
+        json_array_append_new(array, json_string_lossy(list->items[i]));
     return array;
 }
 
@@ -376,7 +388,7 @@ static json_t *encode_value(const struct field *field, const void *object)
     case FIELD_STRING:
     case FIELD_NAME:
         text = *MEMBER_CONST(char *, object, field);
-        return text ? encode_string(text) : NULL;
+        return text ? json_string_lossy(text) : NULL;
     case FIELD_SIZE:
     case FIELD_UINT: {
         uint64_t number = *MEMBER_CONST(uint64_t, object, field);

@@ -35,7 +35,7 @@ enum field_flags {
     FIELD_REQUIRED = 1 << 0, /* decoding fails without it */
     FIELD_OPTIONAL = 1 << 1, /* left out of the JSON when zero, NULL or empty */
     FIELD_HIDDEN = 1 << 2,   /* not offered on the command line (set by its own word there) */
-    FIELD_WORD = 1 << 3,     /* on the command line a word in its place as required fields are, though optional */
+    FIELD_WORD = 1 << 3, /* on the command line a word in its place as required fields are, though optional */
 };
 
 struct object_list {
@@ -65,10 +65,10 @@ struct schema {
 
 /*
  * Reads JSON into *object, which the caller has filled with defaults; members that are absent keep theirs. An
- * unknown member, a wrong type, a value out of its limits and a missing required member are -EINVAL, with the
- * member's path in the message. On failure the object may be partly changed, and is still valid for
- * schema_clear(). If ret_present is given, bit I is set there when the table's field I was in the JSON
- * (tables have at most 64 fields).
+ * unknown member, a wrong type, a value out of its limits and a missing required member are -EINVAL (a size
+ * beyond the largest one is -ERANGE), with the member's path in the message. On failure the object may be
+ * partly changed, and is still valid for schema_clear(). If ret_present is given, bit I is set there when the
+ * table's field I was in the JSON (tables have at most 64 fields).
  */
 int schema_decode(const struct schema *schema, const json_t *json, void *object, uint64_t *ret_present,
                   struct error **ret_error);
@@ -78,6 +78,9 @@ int schema_check(const struct schema *schema, const void *object, struct error *
 
 /* A new reference, never NULL. Strings that are not UTF-8 are written with "?" in place of each bad byte. */
 json_t *schema_encode(const struct schema *schema, const void *object);
+
+/* A JSON string of any text: bytes that are no UTF-8 become "?". A new reference, never NULL. */
+json_t *json_string_lossy(const char *text);
 
 /* Frees what the members own and zeroes the structure. */
 void schema_clear(const struct schema *schema, void *object);

@@ -39,6 +39,9 @@ static int add_parameter(void *data, const char *name, const char *value)
     if (!field || !field->name)
         return error_set(parser->error, EINVAL, "there is no query parameter \"%.64s\" here", name);
 
+    if (json_object_get(parser->json, name))
+        return error_set(parser->error, EINVAL, "query parameter %s is given twice", name);
+
     json_t *json = NULL;
     char *end;
     errno = 0;
@@ -141,8 +144,10 @@ static void handle(void *data, const struct http_request *request, struct http_r
     }
     if (r < 0)
         respond_error(response, error);
-    if (r == -EOPNOTSUPP && !match.route)
+    if (r == -EOPNOTSUPP && !match.route) {
         response->status = 405;
+        response->allow = api_allowed_methods(request->path);
+    }
     log_request(request, response->status ? response->status : 200, clock_monotonic_ms() - started, error);
 }
 

@@ -18,10 +18,21 @@ static char *name_of(const struct call *call)
     return strbuf_steal(&name);
 }
 
-/* What was asked, for the comparison of a request that comes again: method, path and body. */
+static int add_to_text(void *data, const char *name, const char *value)
+{
+    if (strcmp(name, "wait") != 0) /* how long a caller waits is no part of what it asks for */
+        strbuf_addf(data, " %s=%s", name, value);
+    return 0;
+}
+
+/* What was asked, for the comparison of a request that comes again: method, path, query and body. */
 static char *request_text(const struct http_request *request)
 {
-    return xasprintf("%s %s %s", request->method, request->path, request->body);
+    struct strbuf text = {0};
+    strbuf_addf(&text, "%s %s", request->method, request->path);
+    http_request_query(request, add_to_text, &text);
+    strbuf_addf(&text, " %s", request->body);
+    return strbuf_steal(&text);
 }
 
 static void fill_change(const struct call *call, const char *text, struct core_change *change)
@@ -41,7 +52,8 @@ static void fill_change(const struct call *call, const char *text, struct core_c
  */
 static int answer(struct call *call, struct core_result *result)
 {
-    unsigned status = strcmp(call->match->route->method, "POST") == 0 ? 201 : 200;
+    bool makes = strcmp(call->match->route->method, "POST") == 0 && !call->match->arguments[0];
+    unsigned status = makes ? 201 : 200;
     respond_json(call->response, result->settled ? status : 202,
                  result->object ? json_incref(result->object) : json_object());
     core_result_clear(result);

@@ -9,6 +9,7 @@
 #include "rpc/base/alloc.h"
 
 #define BACKLOG_MAX (4u << 20) /* bytes that wait for one reader */
+#define SENT_MAX    (1u << 20) /* bytes that are with the reader and still take room */
 
 struct stream {
     struct core_watch *watch;
@@ -67,8 +68,10 @@ static ssize_t next_bytes(void *data, char *buffer, size_t size)
     size_t length = left < size ? left : size;
     memcpy(buffer, stream->backlog.data + stream->sent, length);
     stream->sent += length;
-    if (stream->sent == stream->backlog.length) {
-        stream->backlog.length = 0;
+    /* A reader that never quite catches up must not make the backlog grow for ever. */
+    if (stream->sent == stream->backlog.length || stream->sent > SENT_MAX) {
+        stream->backlog.length -= stream->sent;
+        memmove(stream->backlog.data, stream->backlog.data + stream->sent, stream->backlog.length);
         stream->sent = 0;
     }
     return (ssize_t)length;

@@ -10,8 +10,17 @@
 #include "rpc/base/sizes.h"
 
 #define BLOCK_SIZE_MIN (UINT64_C(1) << 20)
+#define BLOCK_NAME_MAX 220 /* its grant is a file whose name is this and a few characters more */
 
 /* ---- Checks ---- */
+
+static int check_name(const char *name, struct error **ret_error)
+{
+    if (strlen(name) > BLOCK_NAME_MAX)
+        return error_set(ret_error, EINVAL, "the block name \"%.32s...\" is longer than %d characters", name,
+                         BLOCK_NAME_MAX);
+    return 0;
+}
 
 static int check_size(uint64_t size, uint64_t block_size, struct error **ret_error)
 {
@@ -100,7 +109,7 @@ static void export_init(struct export *export, const char *node, const char *blo
     export->status.phase = xstrdup("pending");
 }
 
-/* Puts one export a named host into the transaction; a host that is named twice gives one. */
+/* Puts one export a named host into the transaction. */
 static int add_exports(struct core *core, const struct string_list *hosts, const char *block_name,
                        struct txn *txn, struct string_list *keys, struct error **ret_error)
 {
@@ -114,23 +123,25 @@ static int add_exports(struct core *core, const struct string_list *hosts, const
         autofree char *key = object_key(KIND_EXPORT, export.meta.name);
         if (string_list_contains(keys, key))
             return error_set(ret_error, EINVAL, "host %s is named twice", hosts->items[i]);
+        struct export left cleanup(cleanup_export) = {0};
+        if (record_get(core, KIND_EXPORT, export.meta.name, &left, NULL) == 0)
+            return error_set(ret_error, EBUSY, "export %s of an earlier block is still being withdrawn",
+                             left.meta.name);
         string_list_add(keys, key);
         txn_put(txn, KIND_EXPORT, &export, 0);
     }
     return 0;
 }
 
-static void job_init(struct job *job, const struct block *block, const char *block_key)
+static int check_room(const struct volume *volume, uint64_t bytes, struct error **ret_error)
 {
-    autofree char *unnamed = NULL;
-    meta_init(&job->meta, "");
-    unnamed = job->meta.name;
-    job->meta.name = xstrdup(job->meta.uid);
-    job->spec.kind = JOB_PREALLOCATE;
-    job->spec.object = xstrdup(block_key);
-    job->spec.object_uid = xstrdup(block->meta.uid);
-    job->status.phase = xstrdup("pending");
-    job->status.total = block->spec.size;
+    char wanted[SIZE_TEXT_SIZE], left[SIZE_TEXT_SIZE];
+    if (bytes <= volume->status.free)
+        return 0;
+    size_format(bytes, wanted);
+    size_format(volume->status.free, left);
+    return error_set(ret_error, ENOSPC, "volume %s has %s free, which is too little to allocate %s now",
+                     volume->meta.name, left, wanted);
 }
 
 /* Everything about the block that can be known before it is written down. */
@@ -138,9 +149,13 @@ static int prepare(struct core *core, const struct block_create *request, const 
                    struct volume *volume, struct block *block, struct error **ret_error)
 {
     struct block present cleanup(cleanup_block) = {0};
-    int r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
+    int r = check_name(request->name, ret_error);
+    if (r == 0)
+        r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
     if (r < 0)
         return r;
+    if (volume->meta.deleting)
+        return error_set(ret_error, ENOENT, "volume %s does not exist: it is being deleted", request->volume);
     if (record_get(core, KIND_BLOCK, name, &present, NULL) == 0)
         return error_set(ret_error, EEXIST, "block %s %s", name,
                          present.meta.deleting ? "is being deleted" : "already exists");
@@ -161,44 +176,37 @@ static int prepare(struct core *core, const struct block_create *request, const 
         block->spec.storage = xasprintf("/block-store/%s", block->meta.uid);
     if (r == 0)
         r = check_size(block->spec.size, block->spec.block_size, ret_error);
-    if (r == 0 && request->prealloc == PREALLOC_FULL && block->spec.size > volume->status.free) {
-        char wanted[SIZE_TEXT_SIZE], left[SIZE_TEXT_SIZE];
-        size_format(block->spec.size, wanted);
-        size_format(volume->status.free, left);
-        r = error_set(ret_error, ENOSPC, "volume %s has %s free, which is too little to allocate %s now",
-                      request->volume, left, wanted);
-    }
+    if (r == 0 && request->prealloc == PREALLOC_FULL)
+        r = check_room(volume, block->spec.size, ret_error);
     return r;
 }
 
-static int commit_new(struct core *core, const struct block_create *request, struct block *block,
-                      const char *key, const struct core_change *change, struct string_list *export_keys,
+static int commit_new(struct core *core, const struct block_create *request, const struct volume *volume,
+                      struct block *block, const struct core_change *change, struct string_list *export_keys,
                       struct error **ret_error)
 {
     struct txn txn = {0};
+    autofree char *key = object_key(KIND_BLOCK, block->meta.name);
+    autofree char *volume_key = object_key(KIND_VOLUME, request->volume);
     int r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
     if (r == 0 && request->prealloc == PREALLOC_FULL) {
         struct job job cleanup(cleanup_job) = {0};
-        job_init(&job, block, key);
+        job_init(&job, block, 0);
         string_replace(&block->status.job, job.meta.name);
         txn_put(&txn, KIND_JOB, &job, 0);
     }
     if (r == 0) {
-        autoerror struct error *problem = NULL;
         txn_put(&txn, KIND_BLOCK, block, 0);
-        idempotency_record(&txn, change, key);
-        r = txn_commit(core, &txn, &problem);
-        if (r == -ESTALE) /* somebody else made one of that name in this moment */
-            r = error_set(ret_error, EEXIST, "block %s already exists", block->meta.name);
-        else if (r < 0)
-            error_set(ret_error, -r, "%s", error_message(problem));
+        txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
+        idempotency_record(&txn, change, key, block->meta.uid);
+        r = txn_commit(core, &txn, ret_error);
     }
     txn_clear(&txn);
     return r;
 }
 
-int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
-                      struct core_result *ret_result, struct error **ret_error)
+static int create(struct core *core, const struct block_create *request, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
@@ -208,6 +216,9 @@ int core_block_create(struct core *core, const struct block_create *request, con
     autofree char *name = xasprintf("%s/%s", request->volume, request->name);
     autofree char *key = object_key(KIND_BLOCK, name);
     uint64_t limit = 0;
+    /* Two requests for one file must not both find it unused. */
+    pthread_mutex_t *adopting cleanup(cleanup_unlock) =
+        request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     r = prepare(core, request, name, &volume, &block, ret_error);
     if (r == 0)
         r = limit_of(&volume, &limit, ret_error);
@@ -217,47 +228,89 @@ int core_block_create(struct core *core, const struct block_create *request, con
         return r;
 
     autostring_list struct string_list export_keys = {0};
-    r = commit_new(core, request, &block, key, change, &export_keys, ret_error);
+    r = commit_new(core, request, &volume, &block, change, &export_keys, ret_error);
     if (r < 0) {
         ledger_release(core->ledger, request->volume, block.spec.size, 1);
         return r;
     }
+    if (adopting)
+        pthread_mutex_unlock(steal_ptr(&adopting));
     fault_point("block.create.after-record");
     if (change->wait) { /* the caller's thread does the work at once; a worker would only add a hand-over */
         queue_run(core->queue, key, NULL);
         for (size_t i = 0; i < export_keys.count; i++)
             queue_run(core->queue, export_keys.items[i], NULL);
     }
-    return result_make(core, key, change, ret_result, ret_error);
+    return result_make(core, key, block.meta.uid, change, ret_result, ret_error);
+}
+
+int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
+                      struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = create(core, request, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
+}
+
+/* ---- What is at work on a block ---- */
+
+static int check_idle(struct core *core, const struct block *block, struct error **ret_error)
+{
+    struct job job cleanup(cleanup_job) = {0};
+    if (block->meta.deleting)
+        return error_set(ret_error, EBUSY, "block %s is being deleted", block->meta.name);
+    if (block->status.job && record_get(core, KIND_JOB, block->status.job, &job, NULL) == 0 &&
+        !job_has_ended(&job))
+        return error_set(ret_error, EBUSY,
+                         "block %s is being preallocated by job %s; wait for it, or cancel it",
+                         block->meta.name, block->status.job);
+    return 0;
+}
+
+/* The block's exports on this node follow it before the caller gets its answer. */
+static void run_exports(struct core *core, const char *block_name)
+{
+    autofree char *name = xasprintf("%s/%s", core->node, block_name);
+    autofree char *key = object_key(KIND_EXPORT, name);
+    queue_run(core->queue, key, NULL);
 }
 
 /* ---- Resize ---- */
 
 enum { PATCH_SIZE }; /* the field's place in block_patch_schema */
 
-static int check_resize(const struct block *block, uint64_t size, bool force, struct error **ret_error)
+static int check_resize(struct core *core, const struct block *block, uint64_t size, bool force,
+                        struct error **ret_error)
 {
-    if (block->meta.deleting)
-        return error_set(ret_error, EBUSY, "block %s is being deleted", block->meta.name);
     int r = check_size(size, block->spec.block_size, ret_error);
+    if (r == 0)
+        r = check_idle(core, block, ret_error);
     if (r < 0)
         return r;
     if (size == block->spec.size && block->status.size == size)
         return error_set(ret_error, EINVAL, "block %s has that size already", block->meta.name);
-    if (string_equal(block->status.phase, "preallocating"))
-        return error_set(ret_error, EBUSY,
-                         "block %s is being preallocated by job %s; wait for it, or cancel it",
-                         block->meta.name, block->status.job ? block->status.job : "?");
-    if (size < block->spec.size && !force)
+    /* A growth that was never done can be taken back without loss. */
+    if (size < block->spec.size && size < block->status.size && !force)
         return error_set(ret_error, EINVAL,
                          "block %s would lose what lies beyond its new end: shrinking needs force",
                          block->meta.name);
     return 0;
 }
 
-int core_block_patch(struct core *core, const char *name, const struct block_patch *patch, uint64_t present,
-                     const struct core_change *change, struct core_result *ret_result,
-                     struct error **ret_error)
+/* What a block whose space is allocated at once grows by is allocated too, by a job of its own. */
+static void add_growth_job(struct block *block, uint64_t old, struct txn *txn)
+{
+    struct job job cleanup(cleanup_job) = {0};
+    job_init(&job, block, block->status.job ? 0 : old); /* a job that is left here has failed */
+    string_replace(&block->status.job, job.meta.name);
+    txn_put(txn, KIND_JOB, &job, 0);
+}
+
+static int resize(struct core *core, const char *name, const struct block_patch *patch, uint64_t present,
+                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
@@ -268,21 +321,25 @@ int core_block_patch(struct core *core, const char *name, const struct block_pat
     autofree char *volume_name = object_name_part(name, 0);
     if (!(present >> PATCH_SIZE & 1))
         return error_set(ret_error, EINVAL, "size is missing");
-    if ((r = record_get(core, KIND_BLOCK, name, &block, ret_error)) < 0 ||
-        (r = check_resize(&block, patch->size, change->force, ret_error)) < 0 ||
+    if ((r = change_get(core, KIND_BLOCK, name, change, &block, ret_error)) < 0 ||
+        (r = check_resize(core, &block, patch->size, change->force, ret_error)) < 0 ||
         (r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error)) < 0 ||
         (r = volume_require_online(core, &volume, ret_error)) < 0)
         return r;
 
     uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
+    bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
     if ((r = limit_of(&volume, &limit, ret_error)) < 0 ||
+        (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0 ||
         (r = ledger_reserve(core->ledger, volume_name, grown, 0, limit, ret_error)) < 0)
         return r;
     block.spec.size = patch->size;
     block.meta.generation++;
     struct txn txn = {0};
-    txn_put(&txn, KIND_BLOCK, &block, change->revision ? change->revision : block.meta.revision);
-    idempotency_record(&txn, change, key);
+    if (allocate)
+        add_growth_job(&block, old, &txn);
+    txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
+    idempotency_record(&txn, change, key, block.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
     if (r < 0) {
@@ -291,9 +348,23 @@ int core_block_patch(struct core *core, const char *name, const struct block_pat
     }
     ledger_release(core->ledger, volume_name, patch->size < old ? old - patch->size : 0, 0);
     fault_point("block.resize.after-record");
-    if (change->wait)
+    if (change->wait) {
         queue_run(core->queue, key, NULL);
-    return result_make(core, key, change, ret_result, ret_error);
+        run_exports(core, name);
+    }
+    return result_make(core, key, block.meta.uid, change, ret_result, ret_error);
+}
+
+int core_block_patch(struct core *core, const char *name, const struct block_patch *patch, uint64_t present,
+                     const struct core_change *change, struct core_result *ret_result,
+                     struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = resize(core, name, patch, present, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 /* ---- Rename and delete ---- */
@@ -317,11 +388,11 @@ static int check_rename(struct core *core, const struct block *block, const char
                         struct error **ret_error)
 {
     struct block taken cleanup(cleanup_block) = {0};
-    if (block->meta.deleting)
-        return error_set(ret_error, EBUSY, "block %s is being deleted", block->meta.name);
-    if (string_equal(block->status.phase, "preallocating"))
-        return error_set(ret_error, EBUSY, "block %s is being preallocated; wait for its job, or cancel it",
-                         block->meta.name);
+    int r = check_name(strchr(new_name, '/') + 1, ret_error);
+    if (r == 0)
+        r = check_idle(core, block, ret_error);
+    if (r < 0)
+        return r;
     if (strcmp(block->meta.name, new_name) == 0)
         return error_set(ret_error, EINVAL, "block %s has that name already", new_name);
     if (record_get(core, KIND_BLOCK, new_name, &taken, NULL) == 0)
@@ -329,9 +400,9 @@ static int check_rename(struct core *core, const struct block *block, const char
     return 0;
 }
 
-int core_block_rename(struct core *core, const char *name, const struct block_rename *rename,
-                      const struct core_change *change, struct core_result *ret_result,
-                      struct error **ret_error)
+static int rename_block(struct core *core, const char *name, const struct block_rename *rename,
+                        const struct core_change *change, struct core_result *ret_result,
+                        struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
@@ -342,27 +413,75 @@ int core_block_rename(struct core *core, const char *name, const struct block_re
     autofree char *new_name = xasprintf("%s/%s", volume, rename->name);
     autofree char *old_key = object_key(KIND_BLOCK, name);
     autofree char *new_key = object_key(KIND_BLOCK, new_name);
-    if ((r = record_get(core, KIND_BLOCK, name, &block, ret_error)) < 0 ||
+    if ((r = change_get(core, KIND_BLOCK, name, change, &block, ret_error)) < 0 ||
         (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
         (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
 
     struct txn txn = {0};
-    txn_delete(&txn, old_key, change->revision ? change->revision : block.meta.revision);
+    txn_delete(&txn, old_key, block.meta.revision);
     string_replace(&block.meta.name, new_name);
     txn_put(&txn, KIND_BLOCK, &block, 0);
     rename_exports(&exports, new_name, &txn);
-    idempotency_record(&txn, change, new_key);
+    idempotency_record(&txn, change, new_key, block.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
     record_list_clear(&exports);
+    if (r < 0)
+        return r;
     fault_point("block.rename.after-record");
-    return r < 0 ? r : result_make(core, new_key, change, ret_result, ret_error);
+    if (change->wait) {
+        run_exports(core, name);
+        run_exports(core, new_name);
+    }
+    return result_make(core, new_key, block.meta.uid, change, ret_result, ret_error);
 }
 
-int core_block_delete(struct core *core, const char *name, bool keep_storage,
+int core_block_rename(struct core *core, const char *name, const struct block_rename *rename,
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = rename_block(core, name, rename, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
+}
+
+static int mark_deleting(struct core *core, struct block *block, const struct record_list *exports,
+                         bool keep_storage, const struct core_change *change, struct error **ret_error)
+{
+    struct txn txn = {0};
+    autofree char *key = object_key(KIND_BLOCK, block->meta.name);
+    /* What the first request said about the file stands: it may be gone already. */
+    if (block->meta.deleting && block->spec.keep_storage != keep_storage)
+        return error_set(ret_error, EBUSY, "block %s is being deleted already, and its storage is %s",
+                         block->meta.name, block->spec.keep_storage ? "kept" : "removed");
+    if (block->meta.deleting) {
+        txn_check(&txn, key, block->meta.revision);
+    } else {
+        block->meta.deleting = true;
+        block->meta.generation++;
+        block->spec.keep_storage = keep_storage;
+        txn_put(&txn, KIND_BLOCK, block, block->meta.revision);
+    }
+    for (size_t i = 0; i < exports->list.count; i++) {
+        struct export *export = RECORD(exports, export, i);
+        if (export->meta.deleting)
+            continue;
+        export->meta.deleting = true;
+        txn_put(&txn, KIND_EXPORT, export, export->meta.revision);
+    }
+    idempotency_record(&txn, change, key, block->meta.uid);
+    int r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r;
+}
+
+static int delete_block(struct core *core, const char *name, bool keep_storage,
+                        const struct core_change *change, struct core_result *ret_result,
+                        struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
@@ -370,34 +489,29 @@ int core_block_delete(struct core *core, const char *name, bool keep_storage,
     struct block block cleanup(cleanup_block) = {0};
     struct record_list exports = {.kind = KIND_EXPORT};
     autofree char *key = object_key(KIND_BLOCK, name);
-    if ((r = record_get(core, KIND_BLOCK, name, &block, ret_error)) < 0 ||
+    if ((r = change_get(core, KIND_BLOCK, name, change, &block, ret_error)) < 0 ||
         (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
-
-    struct txn txn = {0};
-    autostring_list struct string_list keys = {0};
-    block.meta.deleting = true;
-    block.meta.generation++;
-    block.spec.keep_storage = keep_storage;
-    txn_put(&txn, KIND_BLOCK, &block, change->revision ? change->revision : block.meta.revision);
-    for (size_t i = 0; i < exports.list.count; i++) {
-        struct export *export = RECORD(&exports, export, i);
-        string_list_add(&keys, export->meta.name);
-        export->meta.deleting = true;
-        txn_put(&txn, KIND_EXPORT, export, export->meta.revision);
-    }
-    idempotency_record(&txn, change, key);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
     record_list_clear(&exports);
     if (r < 0)
         return r;
     fault_point("block.delete.after-mark");
-    for (size_t i = 0; change->wait && i < keys.count; i++) {
-        autofree char *export_key = object_key(KIND_EXPORT, keys.items[i]);
-        queue_run(core->queue, export_key, NULL);
-    }
-    if (change->wait)
+    if (change->wait) {
+        run_exports(core, name);
         queue_run(core->queue, key, NULL);
-    return result_make(core, key, change, ret_result, ret_error);
+    }
+    return result_make(core, key, block.meta.uid, change, ret_result, ret_error);
+}
+
+int core_block_delete(struct core *core, const char *name, bool keep_storage,
+                      const struct core_change *change, struct core_result *ret_result,
+                      struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = delete_block(core, name, keep_storage, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }

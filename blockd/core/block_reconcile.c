@@ -48,14 +48,28 @@ static void wake_export(struct core *core, const char *block_name)
 
 /* ---- Deleting ---- */
 
+static bool set_deleting(void *object, void *data)
+{
+    struct meta *meta = object;
+    bool changed = !meta->deleting;
+    (void)data;
+    meta->deleting = true;
+    return changed;
+}
+
+/* Each export adds this block's key again when it goes. */
 static int exports_gone(struct core *core, const char *block_name, struct error **ret_error)
 {
     struct record_list exports = {.kind = KIND_EXPORT};
     int r = exports_of_block(core, block_name, &exports, ret_error);
-    if (r == 0 && exports.list.count)
-        r = -EAGAIN; /* each of them adds this block's key again when it goes */
+    bool any = r == 0 && exports.list.count;
+    for (size_t i = 0; r == 0 && i < exports.list.count; i++) {
+        const struct meta *meta = &RECORD(&exports, export, i)->meta;
+        r = record_update(core, KIND_EXPORT, meta->name, meta->uid, set_deleting, NULL, ret_error);
+        r = r == -ENOENT ? 0 : r;
+    }
     record_list_clear(&exports);
-    return r;
+    return r == 0 && any ? -EAGAIN : r;
 }
 
 static int forget(struct core *core, const struct block *block, const char *volume, struct error **ret_error)
@@ -67,15 +81,16 @@ static int forget(struct core *core, const struct block *block, const char *volu
     txn_clear(&txn);
     if (r == 0)
         ledger_release(core->ledger, volume, block->spec.size, 1);
-    return r;
+    return r == -ESTALE ? -EAGAIN : r;
 }
 
-static int erase(struct core *core, const struct block *block, const char *volume, struct error **ret_error)
+static int erase(struct core *core, const struct block *block, const char *volume, bool with_file,
+                 struct error **ret_error)
 {
     int r = exports_gone(core, block->meta.name, ret_error);
     if (r < 0)
         return r;
-    if (!block->spec.keep_storage) {
+    if (with_file) {
         struct image_volume *connection = NULL;
         r = hosting_get(core->hosting, volume, &connection, ret_error);
         if (r < 0)
@@ -94,13 +109,18 @@ static int erase(struct core *core, const struct block *block, const char *volum
 /* Brings the file to spec.size. */
 static int shape_file(struct image_volume *connection, const struct block *block, struct error **ret_error)
 {
+    autoerror struct error *problem = NULL;
+    int r = -EEXIST; /* with the size of an earlier spec, say when a resize came before the first status */
     if (block->status.size == 0 && !block->spec.adopted) {
-        int r = image_create(connection, block->spec.storage, block->spec.size, ret_error);
+        r = image_create(connection, block->spec.storage, block->spec.size, &problem);
         fault_point("block.create.after-file");
-        return r;
     }
+    if (r == 0)
+        return 0;
+    if (r != -EEXIST)
+        return error_set(ret_error, -r, "%s", error_message(problem));
     struct image_stat file;
-    int r = image_stat(connection, block->spec.storage, &file, ret_error);
+    r = image_stat(connection, block->spec.storage, &file, ret_error);
     if (r < 0 || file.size == block->spec.size)
         return r;
     r = image_truncate(connection, block->spec.storage, block->spec.size, ret_error);
@@ -138,18 +158,22 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     if (block.meta.deleting && block.spec.keep_storage)
-        return erase(core, &block, volume_name, ret_error);
-    bool settled = string_equal(block.status.phase, "ready") || string_equal(block.status.phase, "failed");
-    if (!block.meta.deleting && settled && block.status.observed_generation == block.meta.generation)
+        return erase(core, &block, volume_name, false, ret_error);
+    /* One that failed is tried again at each look: room may have been made. */
+    if (!block.meta.deleting && string_equal(block.status.phase, "ready") &&
+        block.status.observed_generation == block.meta.generation)
         return 0;
 
-    r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error);
-    if (r == 0)
-        r = volume_require_online(core, &volume, ret_error);
+    r = record_get(core, KIND_VOLUME, volume_name, &volume, NULL);
+    if (r == -ENOENT && block.meta.deleting) /* the file went with its volume */
+        return erase(core, &block, volume_name, false, ret_error);
+    if (r < 0)
+        return error_set(ret_error, -r, "cannot read volume %s: %s", volume_name, strerror(-r));
+    r = volume_require_online(core, &volume, ret_error);
     if (r < 0)
         return r;
     if (block.meta.deleting)
-        return erase(core, &block, volume_name, ret_error);
+        return erase(core, &block, volume_name, true, ret_error);
 
     struct image_volume *connection = NULL;
     r = hosting_get(core->hosting, volume_name, &connection, ret_error);
@@ -161,7 +185,7 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
     if (r < 0) {
         /* No room and no file are for the user to mend; all else (a brick away) is tried again. */
         struct seen seen = {.phase = "failed", .error = error_message(problem), .size = block.status.size};
-        if (r == -ENOSPC || r == -ENOENT || r == -EFBIG)
+        if (r == -ENOSPC || r == -EDQUOT || r == -ENOENT || r == -EFBIG || r == -EINVAL)
             return record_status(core, &block, seen, ret_error);
         return error_set(ret_error, -r, "%s", error_message(problem));
     }

@@ -49,9 +49,9 @@ void core_stop(struct core *core)
         return;
     store_watch_end(core->watch);
     core->watch = NULL;
+    queue_stop(core->queue); /* first: it wakes who waits, the pass among them */
     pass_stop(core);
     jobs_stop(core->jobs);
-    queue_stop(core->queue);
 }
 
 void core_free(struct core *core)

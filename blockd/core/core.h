@@ -88,7 +88,10 @@ int core_get(struct core *core, enum object_kind kind, const char *name, json_t 
 int core_list(struct core *core, enum object_kind kind, const char *prefix, const char *start, uint64_t limit,
               json_t **ret_list, struct error **ret_error);
 
-/* Calls back on a thread of the store with each change; `object` NULL: it is gone; `key` NULL: list again. */
+/*
+ * Calls back on a thread of the store with each change after the revision (0: from now on); `object` NULL: it
+ * is gone; `key` NULL: list again.
+ */
 typedef void (*core_watch_callback)(void *data, const char *key, const json_t *object, uint64_t revision);
 struct core_watch;
 int core_watch(struct core *core, enum object_kind kind, const char *prefix, uint64_t after,

@@ -30,9 +30,10 @@ struct core {
     struct store_watch *watch;
     pthread_t pass_thread;
     bool pass_running;          /* main thread only */
-    pthread_mutex_t pass_mutex; /* guards the next three */
+    pthread_mutex_t pass_mutex; /* guards the next four */
     pthread_cond_t pass_wake;
     bool engine_changed;
+    bool missed; /* changes in the store were missed */
     bool stopping;
     atomic_bool ready;
     int64_t started; /* real time in milliseconds */
@@ -69,9 +70,16 @@ struct record_list {
     enum object_kind kind;
     struct object_list list;
     uint64_t revision;
+    struct string_list damaged; /* messages, each with its key */
 };
 int record_list(struct core *core, enum object_kind kind, const char *prefix, struct record_list *ret_records,
                 struct error **ret_error);
+/*
+ * As record_list(), but a record that cannot be read is left out, and named in `damaged`: for what must go on
+ * with all others. What decides by the absence of a record wants record_list(), which fails.
+ */
+int record_list_readable(struct core *core, enum object_kind kind, const char *prefix,
+                         struct record_list *ret_records, struct error **ret_error);
 void record_list_clear(struct record_list *records);
 #define RECORD(records, type, index) (&((struct type *)(records)->list.items)[index])
 
@@ -104,12 +112,12 @@ bool string_replace(char **member, const char *text);
 
 /* ---- idempotency.c ---- */
 
-/* 1: the request was done before; `key` of its object is in *ret_key. 0: it is new. -EINVAL: the key belongs
- * to another request. */
-int idempotency_find(struct core *core, const struct core_change *change, char **ret_key,
+/* 1: the request was done before; the key and the uid of its object are the caller's. 0: it is new. -EINVAL:
+ * the key belongs to another request. */
+int idempotency_find(struct core *core, const struct core_change *change, char **ret_key, char **ret_uid,
                      struct error **ret_error);
 /* Makes the request's mark part of its transaction. */
-void idempotency_record(struct txn *txn, const struct core_change *change, const char *key);
+void idempotency_record(struct txn *txn, const struct core_change *change, const char *key, const char *uid);
 /* Forgets marks that are older than a day. */
 void idempotency_sweep(struct core *core);
 
@@ -153,7 +161,7 @@ void hosting_free(struct hosting *hosting);
 int hosting_get(struct hosting *hosting, const char *volume, struct image_volume **ret_volume,
                 struct error **ret_error);
 void hosting_put(struct hosting *hosting, struct image_volume *volume);
-/* Forgets the connection; it is closed when its last user hands it back. */
+/* Forgets the connection; when its last user has handed it back it is closed, on a thread of its own. */
 void hosting_drop(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
@@ -174,6 +182,9 @@ void jobs_free(struct jobs *jobs);
 void jobs_wake(struct jobs *jobs);
 /* Progress that is newer than the store's. */
 void jobs_overlay(struct jobs *jobs, struct job *job);
+bool job_has_ended(const struct job *job);
+/* A job that allocates the block's file from `done` on. */
+void job_init(struct job *job, const struct block *block, uint64_t done);
 
 /* ---- One reconciler a noun: makes the node look like the record, which may be gone ---- */
 
@@ -207,12 +218,23 @@ int volume_require_online(struct core *core, struct volume *volume, struct error
 
 /* result.c: waiting for the reconciler, and the answer */
 
-/* The object's JSON with live status; NULL when it is gone. */
-int result_make(struct core *core, const char *key, const struct core_change *change,
+/* The object's JSON with live status; NULL when it is gone, or when another one has its name by now. */
+int result_make(struct core *core, const char *key, const char *uid, const struct core_change *change,
                 struct core_result *ret_result, struct error **ret_error);
 /* If the request was done before, answers it: 1. Otherwise 0. */
 int result_replay(struct core *core, const struct core_change *change, struct core_result *ret_result,
                   struct error **ret_error);
+
+/* ---- change.c: what all operations that change an object have in common ---- */
+
+/* record_get(), and -ESTALE when the caller wants a revision that is not the object's. */
+int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
+               void *ret_object, struct error **ret_error);
+/*
+ * Shall an operation that ended with `r` be done again? Yes when somebody else (the reconciler, most often)
+ * wrote between its reading and its writing and the caller did not insist on a revision. Forgets the error.
+ */
+bool change_again(const struct core_change *change, int r, unsigned *tries, struct error **ret_error);
 /* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
 void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
 

@@ -2,6 +2,7 @@
 /* Devices: adding, removing, and keeping them formatted and mounted. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
@@ -20,6 +21,19 @@ static int check_path(const char *path, struct error **ret_error)
     return 0;
 }
 
+/* Two paths, such as /dev/sdb and a link below /dev/disk, that lead to one disk or file. */
+static bool same_disk(const char *a, const char *b)
+{
+    struct stat x, y;
+    if (strcmp(a, b) == 0)
+        return true;
+    if (stat(a, &x) < 0 || stat(b, &y) < 0)
+        return false;
+    if (S_ISBLK(x.st_mode) && S_ISBLK(y.st_mode))
+        return x.st_rdev == y.st_rdev;
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 /* The same disk under two names would be two bricks that share one fate. */
 static int check_unused(struct core *core, const char *node, const char *path, struct error **ret_error)
 {
@@ -27,7 +41,7 @@ static int check_unused(struct core *core, const char *node, const char *path, s
     int r = record_list(core, KIND_DEVICE, node, &devices, ret_error);
     for (size_t i = 0; r == 0 && i < devices.list.count; i++) {
         const struct device *device = RECORD(&devices, device, i);
-        if (strcmp(device->spec.path, path) == 0)
+        if (same_disk(device->spec.path, path))
             r = error_set(ret_error, EEXIST, "%s is device %s already", path, device->meta.name);
     }
     record_list_clear(&devices);
@@ -63,27 +77,48 @@ static int prepare_create(struct core *core, const struct device_create *request
     return r == -EEXIST && request->destroy_existing_data ? 0 : r;
 }
 
-int core_device_create(struct core *core, const struct device_create *request,
-                       const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int commit_new(struct core *core, const struct device_create *request, struct device *device,
+                      const struct core_change *change, struct error **ret_error)
+{
+    scoped_lock(&core->placement_mutex); /* the same disk is not added twice at once */
+    autoerror struct error *problem = NULL;
+    int r = prepare_create(core, request, device, &problem);
+    if (r < 0)
+        return error_set(ret_error, -r, "%s", error_message(problem));
+    autofree char *key = object_key(KIND_DEVICE, device->meta.name);
+    struct txn txn = {0};
+    txn_put(&txn, KIND_DEVICE, device, 0);
+    idempotency_record(&txn, change, key, device->meta.uid);
+    r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r;
+}
+
+static int create(struct core *core, const struct device_create *request, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
     struct device device cleanup(cleanup_device) = {0};
-    autoerror struct error *problem = NULL;
-    r = prepare_create(core, request, &device, &problem);
+    r = commit_new(core, request, &device, change, ret_error);
     if (r < 0)
-        return error_set(ret_error, -r, "%s", error_message(problem));
-
-    autofree char *key = object_key(KIND_DEVICE, device.meta.name);
-    struct txn txn = {0};
-    txn_put(&txn, KIND_DEVICE, &device, 0);
-    idempotency_record(&txn, change, key);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+        return r;
     fault_point("device.create.after-record");
-    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+    autofree char *key = object_key(KIND_DEVICE, device.meta.name);
+    return result_make(core, key, device.meta.uid, change, ret_result, ret_error);
+}
+
+int core_device_create(struct core *core, const struct device_create *request,
+                       const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = create(core, request, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 /* The volumes that have a brick on the device, by name. */
@@ -106,11 +141,11 @@ static int users_of(struct core *core, const char *device_name, struct strbuf *u
 }
 
 static int mark_deleting(struct core *core, const char *name, const struct core_change *change,
-                         const char *key, struct error **ret_error)
+                         char **ret_uid, struct error **ret_error)
 {
     scoped_lock(&core->placement_mutex); /* no volume is placed on it meanwhile */
     struct device device cleanup(cleanup_device) = {0};
-    int r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    int r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
     if (r < 0)
         return r;
     autostrbuf struct strbuf users = {0};
@@ -121,26 +156,40 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
         return error_set(ret_error, EBUSY, "device %s holds bricks of volume %s: delete the volume first",
                          name, strbuf_string(&users));
 
-    uint64_t revision = change->revision ? change->revision : device.meta.revision;
+    autofree char *key = object_key(KIND_DEVICE, name);
     device.meta.deleting = true;
     device.meta.generation++;
     struct txn txn = {0};
-    txn_put(&txn, KIND_DEVICE, &device, revision);
-    idempotency_record(&txn, change, key);
+    txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
+    idempotency_record(&txn, change, key, device.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
+    if (r == 0)
+        *ret_uid = xstrdup(device.meta.uid);
     return r;
 }
 
-int core_device_delete(struct core *core, const char *name, const struct core_change *change,
-                       struct core_result *ret_result, struct error **ret_error)
+static int delete_device(struct core *core, const char *name, const struct core_change *change,
+                         struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
     autofree char *key = object_key(KIND_DEVICE, name);
-    r = mark_deleting(core, name, change, key, ret_error);
-    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+    autofree char *uid = NULL;
+    r = mark_deleting(core, name, change, &uid, ret_error);
+    return r < 0 ? r : result_make(core, key, uid, change, ret_result, ret_error);
+}
+
+int core_device_delete(struct core *core, const char *name, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = delete_device(core, name, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 /* ---- Reconcile ---- */
@@ -199,7 +248,7 @@ static int erase(struct core *core, const struct device *device, struct error **
     txn_delete(&txn, key, device->meta.revision);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
-    return r;
+    return r == -ESTALE ? -EAGAIN : r;
 }
 
 int device_reconcile(struct core *core, const char *name, struct error **ret_error)
@@ -220,8 +269,14 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
     } else {
         r = engine_device_down(core->engine, &device, &problem);
-        if (r == -EBUSY)
-            return -EAGAIN; /* its bricks are still going down */
+        if (r ==
+            -EBUSY) { /* its bricks are still going down, or somebody's shell is in it: the status says so */
+            seen = (struct device_status){.phase = xstrdup(device.status.phase),
+                                          .error = xstrdup(error_message(problem))};
+            r = record_status(core, &device, &seen, ret_error);
+            clear_status(&seen);
+            return r < 0 ? r : -EAGAIN;
+        }
         if (r == 0)
             seen.phase = xstrdup("stopped");
     }
@@ -230,10 +285,13 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         clear_status(&seen);
         seen = (struct device_status){.phase = xstrdup("failed"), .error = xstrdup(error_message(problem))};
     }
-    bool became_ready = failure == 0 && !string_equal(device.status.phase, seen.phase);
+    bool changed = failure == 0 && !string_equal(device.status.phase, seen.phase);
     r = record_status(core, &device, &seen, ret_error);
     clear_status(&seen);
-    if (r == 0 && became_ready)
-        core_engine_changed(core); /* volumes may wait for it */
+    if (r == 0 && changed) { /* volumes may wait for it to be ready, the node's stop for its end */
+        core_engine_changed(core);
+        autofree char *node_key = object_key(KIND_NODE, core->node);
+        queue_add(core->queue, node_key);
+    }
     return failure < 0 ? error_set(ret_error, -failure, "%s", error_message(problem)) : r;
 }

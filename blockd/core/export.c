@@ -60,9 +60,8 @@ static int prepare(struct core *core, const struct export_create *request, struc
     return 0;
 }
 
-int core_export_create(struct core *core, const struct export_create *request,
-                       const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int create(struct core *core, const struct export_create *request, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
@@ -73,11 +72,12 @@ int core_export_create(struct core *core, const struct export_create *request,
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, export.meta.name);
-    autofree char *block_key = object_key(KIND_BLOCK, block.meta.name);
     struct txn txn = {0};
     txn_put(&txn, KIND_EXPORT, &export, 0);
-    txn_check(&txn, block_key, block.meta.revision); /* it is not deleted meanwhile */
-    idempotency_record(&txn, change, key);
+    /* A new revision of the block, so that a delete or rename that looked at its exports before looks again.
+     */
+    txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
+    idempotency_record(&txn, change, key, export.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
     if (r < 0)
@@ -85,31 +85,54 @@ int core_export_create(struct core *core, const struct export_create *request,
     fault_point("export.create.after-record");
     if (change->wait)
         queue_run(core->queue, key, NULL);
-    return result_make(core, key, change, ret_result, ret_error);
+    return result_make(core, key, export.meta.uid, change, ret_result, ret_error);
 }
 
-int core_export_delete(struct core *core, const char *name, const struct core_change *change,
-                       struct core_result *ret_result, struct error **ret_error)
+int core_export_create(struct core *core, const struct export_create *request,
+                       const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = create(core, request, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
+}
+
+static int delete_export(struct core *core, const char *name, const struct core_change *change,
+                         struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
     struct export export cleanup(cleanup_export) = {0};
-    r = record_get(core, KIND_EXPORT, name, &export, ret_error);
+    r = change_get(core, KIND_EXPORT, name, change, &export, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, name);
     struct txn txn = {0};
     export.meta.deleting = true;
-    txn_put(&txn, KIND_EXPORT, &export, change->revision ? change->revision : export.meta.revision);
-    idempotency_record(&txn, change, key);
+    txn_put(&txn, KIND_EXPORT, &export, export.meta.revision);
+    idempotency_record(&txn, change, key, export.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
     if (r < 0)
         return r;
     if (change->wait)
         queue_run(core->queue, key, NULL);
-    return result_make(core, key, change, ret_result, ret_error);
+    return result_make(core, key, export.meta.uid, change, ret_result, ret_error);
+}
+
+int core_export_delete(struct core *core, const char *name, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = delete_export(core, name, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 /* ---- Reconcile ---- */
@@ -191,7 +214,7 @@ static int erase(struct core *core, const struct export *export, struct error **
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
     queue_add(core->queue, block); /* its deletion may wait for this */
-    return r;
+    return r == -ESTALE ? -EAGAIN : r;
 }
 
 int export_reconcile(struct core *core, const char *name, struct error **ret_error)
@@ -211,9 +234,11 @@ int export_reconcile(struct core *core, const char *name, struct error **ret_err
     if (export.meta.deleting)
         return erase(core, &export, ret_error);
 
-    r = record_get(core, KIND_BLOCK, strchr(name, '/') + 1, &block, ret_error);
+    r = record_get(core, KIND_BLOCK, strchr(name, '/') + 1, &block, NULL);
+    if (r == -ENOENT) /* an export never outlives its block */
+        return erase(core, &export, ret_error);
     if (r < 0)
-        return r;
+        return error_set(ret_error, -r, "cannot read the block of export %s: %s", name, strerror(-r));
     if (!node_is_enabled(core)) {
         r = withdraw(core, &export, ret_error);
         return r < 0 ? r : record_status(core, &export, (struct seen){.phase = "offline"}, ret_error);

@@ -92,6 +92,27 @@ int hosting_get(struct hosting *hosting, const char *name, struct image_volume *
     return r;
 }
 
+static void *close_volume(void *data)
+{
+    image_volume_close(data);
+    return NULL;
+}
+
+/*
+ * libgfapi ends a connection only when a timer of ten seconds of its own has fired, so nobody waits for it.
+ * NULL is allowed.
+ */
+static void close_aside(struct image_volume *volume)
+{
+    pthread_t thread;
+    if (!volume)
+        return;
+    if (pthread_create(&thread, NULL, close_volume, volume) == 0)
+        pthread_detach(thread);
+    else
+        image_volume_close(volume);
+}
+
 void hosting_put(struct hosting *hosting, struct image_volume *volume)
 {
     if (!volume)
@@ -105,7 +126,7 @@ void hosting_put(struct hosting *hosting, struct image_volume *volume)
         if (--connection->users == 0 && connection->dropped)
             last = remove_entry(hosting, connection);
     }
-    image_volume_close(last);
+    close_aside(last);
 }
 
 void hosting_drop(struct hosting *hosting, const char *name)
@@ -122,15 +143,15 @@ void hosting_drop(struct hosting *hosting, const char *name)
         if (!connection->users)
             idle = remove_entry(hosting, connection);
     }
-    image_volume_close(idle);
+    close_aside(idle);
 }
 
 void hosting_free(struct hosting *hosting)
 {
     if (!hosting)
         return;
-    while (hosting->connections)
-        image_volume_close(remove_entry(hosting, hosting->connections));
+    while (hosting->connections) /* left to the end of the process, see close_aside() */
+        remove_entry(hosting, hosting->connections);
     pthread_cond_destroy(&hosting->changed);
     pthread_mutex_destroy(&hosting->mutex);
     free(hosting);

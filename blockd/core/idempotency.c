@@ -21,7 +21,7 @@ static char *mark_key(const char *idempotency_key)
     return xasprintf(PREFIX "%s", idempotency_key);
 }
 
-int idempotency_find(struct core *core, const struct core_change *change, char **ret_key,
+int idempotency_find(struct core *core, const struct core_change *change, char **ret_key, char **ret_uid,
                      struct error **ret_error)
 {
     if (!change->idempotency_key)
@@ -42,8 +42,10 @@ int idempotency_find(struct core *core, const struct core_change *change, char *
     store_entry_clear(&entry);
     const char *request = json_string_value(json_object_get(mark, "request"));
     const char *object = json_string_value(json_object_get(mark, "object"));
-    if (request && object && strcmp(request, change->request) == 0) {
+    const char *uid = json_string_value(json_object_get(mark, "uid"));
+    if (request && object && uid && strcmp(request, change->request) == 0) {
         *ret_key = xstrdup(object);
+        *ret_uid = xstrdup(uid);
         r = 1;
     } else {
         r = error_set(ret_error, EINVAL, "the Idempotency-Key \"%s\" was used for another request",
@@ -53,13 +55,13 @@ int idempotency_find(struct core *core, const struct core_change *change, char *
     return r;
 }
 
-void idempotency_record(struct txn *txn, const struct core_change *change, const char *key)
+void idempotency_record(struct txn *txn, const struct core_change *change, const char *key, const char *uid)
 {
     if (!change->idempotency_key)
         return;
     autofree char *name = mark_key(change->idempotency_key);
-    json_t *mark = json_pack("{s:s, s:s, s:I}", "request", change->request, "object", key, "created",
-                             (json_int_t)clock_real_ms());
+    json_t *mark = json_pack("{s:s, s:s, s:s, s:I}", "request", change->request, "object", key, "uid", uid,
+                             "created", (json_int_t)clock_real_ms());
     autofree char *value = json_dumps(mark, JSON_COMPACT);
     json_decref(mark);
     txn_put_text(txn, name, value, 0);

@@ -28,36 +28,64 @@ struct jobs {
 
 /* ---- Operations ---- */
 
-static bool has_ended(const struct job *job)
+bool job_has_ended(const struct job *job)
 {
     static const char *const ends[] = {"succeeded", "failed", "canceled", NULL};
     return job->status.phase && enum_parse(ends, job->status.phase) >= 0;
 }
 
-int core_job_delete(struct core *core, const char *name, const struct core_change *change,
-                    struct core_result *ret_result, struct error **ret_error)
+void job_init(struct job *job, const struct block *block, uint64_t done)
+{
+    autofree char *unnamed = NULL;
+    meta_init(&job->meta, "");
+    unnamed = job->meta.name;
+    job->meta.name = xstrdup(job->meta.uid);
+    job->spec.kind = JOB_PREALLOCATE;
+    job->spec.object = object_key(KIND_BLOCK, block->meta.name);
+    job->spec.object_uid = xstrdup(block->meta.uid);
+    job->status.phase = xstrdup("pending");
+    job->status.done = done;
+    job->status.total = block->spec.size;
+}
+
+static int cancel(struct core *core, const char *name, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
     struct job job cleanup(cleanup_job) = {0};
-    r = record_get(core, KIND_JOB, name, &job, ret_error);
+    r = change_get(core, KIND_JOB, name, change, &job, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_JOB, name);
     struct txn txn = {0};
-    uint64_t revision = change->revision ? change->revision : job.meta.revision;
-    if (has_ended(&job)) {
-        txn_delete(&txn, key, revision);
+    if (job_has_ended(&job)) {
+        txn_delete(&txn, key, job.meta.revision);
     } else {
         job.meta.deleting = true; /* the job's thread sees it between two steps */
-        txn_put(&txn, KIND_JOB, &job, revision);
+        txn_put(&txn, KIND_JOB, &job, job.meta.revision);
     }
-    idempotency_record(&txn, change, key);
+    idempotency_record(&txn, change, key, job.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
+    if (r < 0)
+        return r;
     jobs_wake(core->jobs);
-    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+    if (job_has_ended(&job))
+        queue_add(core->queue, job.spec.object); /* a block that failed with it is served as it is */
+    return result_make(core, key, job.meta.uid, change, ret_result, ret_error);
+}
+
+int core_job_delete(struct core *core, const char *name, const struct core_change *change,
+                    struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = cancel(core, name, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 void jobs_overlay(struct jobs *jobs, struct job *job)
@@ -104,14 +132,26 @@ static bool must_stop(struct jobs *jobs)
 static bool is_canceled(struct core *core, const struct job *job)
 {
     struct job now cleanup(cleanup_job) = {0};
-    return record_get(core, KIND_JOB, job->meta.name, &now, NULL) < 0 || now.meta.deleting;
+    int r = record_get(core, KIND_JOB, job->meta.name, &now, NULL);
+    return r == -ENOENT || (r == 0 && now.meta.deleting); /* a store that does not answer cancels nothing */
 }
 
-static bool block_is_there(struct core *core, const struct job *job, struct block *block)
+/* 0: the block is there and wants the job's work. -ECANCELED: it does not, or no more. */
+static int find_block(struct core *core, const struct job *job, struct block *block)
 {
     const char *name = strchr(job->spec.object, '/') + 1;
-    return record_get(core, KIND_BLOCK, name, block, NULL) == 0 && !block->meta.deleting &&
-           string_equal(block->meta.uid, job->spec.object_uid);
+    int r = record_get(core, KIND_BLOCK, name, block, NULL);
+    if (r == -ENOENT)
+        return -ECANCELED;
+    bool wanted = r < 0 || (!block->meta.deleting && string_equal(block->meta.uid, job->spec.object_uid) &&
+                            string_equal(block->status.job, job->meta.name));
+    return wanted ? r : -ECANCELED;
+}
+
+/* What trying again does not mend. */
+static bool is_final(int r)
+{
+    return r == -ENOSPC || r == -EDQUOT || r == -EFBIG || r == -EOPNOTSUPP || r == -EINVAL || r == -ENOENT;
 }
 
 /* Allocates step by step. 0: all is done. -ECANCELED: stopped between two steps. */
@@ -152,7 +192,10 @@ static bool run(struct jobs *jobs, const struct job *job)
 {
     struct core *core = jobs->core;
     struct block block cleanup(cleanup_block) = {0};
-    if (job->meta.deleting || !block_is_there(core, job, &block)) {
+    int r = find_block(core, job, &block);
+    if (r < 0 && r != -ECANCELED)
+        return true; /* the store did not answer */
+    if (job->meta.deleting || r == -ECANCELED) {
         record_progress(core, job, "canceled", job->status.done, NULL);
         queue_add(core->queue, job->spec.object);
         return false;
@@ -163,14 +206,14 @@ static bool run(struct jobs *jobs, const struct job *job)
     autoerror struct error *problem = NULL;
     uint64_t done = job->status.done;
     record_progress(core, job, "running", done, NULL);
-    int r = allocate(jobs, job, &block, &done, &problem);
+    r = allocate(jobs, job, &block, &done, &problem);
     if (r == -ECANCELED && must_stop(jobs))
         return false;
     if (r == 0)
         record_progress(core, job, "succeeded", done, NULL);
     else if (r == -ECANCELED)
         record_progress(core, job, "canceled", done, NULL);
-    else if (r == -ENOSPC)
+    else if (is_final(r))
         record_progress(core, job, "failed", done, error_message(problem));
     else
         return true; /* a brick is away, say: the work goes on when it can */
@@ -187,7 +230,7 @@ static bool run_all(struct jobs *jobs)
         return true;
     for (size_t i = 0; i < records.list.count && !must_stop(jobs); i++) {
         struct job *job = RECORD(&records, job, i);
-        if (has_ended(job))
+        if (job_has_ended(job))
             continue;
         {
             scoped_lock(&jobs->mutex);
@@ -284,11 +327,15 @@ int job_reconcile(struct core *core, const char *name, struct error **ret_error)
     int r = record_get(core, KIND_JOB, name, &job, ret_error);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    if (!has_ended(&job)) {
+    if (!job_has_ended(&job)) {
         jobs_wake(core->jobs);
         return 0;
     }
-    if (!job.meta.deleting && clock_real_ms() - job.status.finished < FORGET_AFTER_MS)
+    /* A failed one is why its block is not served: only an administrator forgets it, or the block's end. */
+    struct block block cleanup(cleanup_block) = {0};
+    bool needed = string_equal(job.status.phase, "failed") && find_block(core, &job, &block) != -ECANCELED;
+    bool old = clock_real_ms() - job.status.finished >= FORGET_AFTER_MS;
+    if (!job.meta.deleting && (needed || !old))
         return 0;
     struct txn txn = {0};
     autofree char *key = object_key(KIND_JOB, name);

@@ -96,7 +96,7 @@ void ledger_read(struct ledger *ledger, const char *volume, uint64_t *ret_bytes,
 int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
-    int r = record_list(core, KIND_BLOCK, NULL, &blocks, ret_error);
+    int r = record_list_readable(core, KIND_BLOCK, NULL, &blocks, ret_error);
     if (r < 0)
         return r;
     struct ledger *ledger = xcalloc(1, sizeof *ledger);

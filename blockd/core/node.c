@@ -105,7 +105,8 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
 
 enum { PATCH_STATE, PATCH_ADDRESSES, PATCH_ZONE }; /* the fields' places in node_patch_schema */
 
-static int check_addresses(const struct string_list *addresses, struct error **ret_error)
+/* Where bricks listen is the node's own configuration; the API adds what else it is known by. */
+static int check_addresses(struct core *core, const struct string_list *addresses, struct error **ret_error)
 {
     unsigned char parsed[sizeof(struct in6_addr)];
     if (!addresses->count)
@@ -114,24 +115,27 @@ static int check_addresses(const struct string_list *addresses, struct error **r
         if (inet_pton(AF_INET, addresses->items[i], parsed) != 1 &&
             inet_pton(AF_INET6, addresses->items[i], parsed) != 1)
             return error_set(ret_error, EINVAL, "\"%s\" is no IPv4 or IPv6 address", addresses->items[i]);
+    if (!same_address(addresses->items[0], core->config->address))
+        return error_set(ret_error, EINVAL,
+                         "the first address is %s, which the node's configuration sets ([node] address); "
+                         "others may follow it",
+                         core->config->address);
     return 0;
 }
 
-int core_node_patch(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
-                    const struct core_change *change, struct core_result *ret_result,
-                    struct error **ret_error)
+static int change_spec(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
+                       const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
-    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(&patch->addresses, ret_error)) < 0)
-        return r;
-
     struct node node cleanup(cleanup_node) = {0};
-    r = record_get(core, KIND_NODE, name, &node, ret_error);
+    r = change_get(core, KIND_NODE, name, change, &node, ret_error);
     if (r < 0)
         return r;
-    uint64_t revision = change->revision ? change->revision : node.meta.revision;
+    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(core, &patch->addresses, ret_error)) < 0)
+        return r;
     if (present >> PATCH_STATE & 1)
         node.spec.state = patch->state;
     if (present >> PATCH_ADDRESSES & 1) {
@@ -144,18 +148,37 @@ int core_node_patch(struct core *core, const char *name, const struct node_patch
 
     autofree char *key = object_key(KIND_NODE, name);
     struct txn txn = {0};
-    txn_put(&txn, KIND_NODE, &node, revision);
-    idempotency_record(&txn, change, key);
+    txn_put(&txn, KIND_NODE, &node, node.meta.revision);
+    idempotency_record(&txn, change, key, node.meta.uid);
     r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
-    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+    return r < 0 ? r : result_make(core, key, node.meta.uid, change, ret_result, ret_error);
+}
+
+int core_node_patch(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
+                    const struct core_change *change, struct core_result *ret_result,
+                    struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 /* ---- Reconcile ---- */
 
 static bool set_phase(void *object, void *data)
 {
-    return string_replace(&((struct node *)object)->status.phase, data);
+    struct node_status *status = &((struct node *)object)->status;
+    bool changed = string_replace(&status->phase, data);
+    return string_replace(&status->error, NULL) || changed;
+}
+
+static bool set_error(void *object, void *data)
+{
+    return string_replace(&((struct node *)object)->status.error, data);
 }
 
 /* Have all of this node's devices been brought down? */
@@ -177,7 +200,7 @@ static int devices_stopped(struct core *core, bool *ret_stopped, struct error **
 static void wake_dependents(struct core *core, enum object_kind kind)
 {
     struct record_list records = {.kind = kind};
-    if (record_list(core, kind, NULL, &records, NULL) < 0)
+    if (record_list_readable(core, kind, NULL, &records, NULL) < 0)
         return;
     for (size_t i = 0; i < records.list.count; i++) {
         const struct meta *meta =
@@ -209,6 +232,21 @@ static int bring_down(struct core *core, const char *phase, struct error **ret_e
     return record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"stopped", ret_error);
 }
 
+static int bring_up(struct core *core, const struct node *node, struct error **ret_error)
+{
+    int r = engine_nbd_up(core->engine, ret_error);
+    if (r < 0 || (string_equal(node->status.phase, "online") && !node->status.error))
+        return r;
+    bool was_online = string_equal(node->status.phase, "online");
+    r = record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"online", ret_error);
+    if (!was_online) {
+        wake_dependents(core, KIND_DEVICE);
+        wake_dependents(core, KIND_VOLUME);
+        wake_dependents(core, KIND_EXPORT);
+    }
+    return r;
+}
+
 int node_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     if (strcmp(name, core->node) != 0)
@@ -217,17 +255,11 @@ int node_reconcile(struct core *core, const char *name, struct error **ret_error
     int r = record_get(core, KIND_NODE, name, &node, ret_error);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    if (node.spec.state == NODE_STOPPED)
-        return bring_down(core, node.status.phase, ret_error);
-
-    r = engine_nbd_up(core->engine, ret_error);
-    if (r < 0)
+    autoerror struct error *problem = NULL;
+    r = node.spec.state == NODE_STOPPED ? bring_down(core, node.status.phase, &problem)
+                                        : bring_up(core, &node, &problem);
+    if (r == 0 || r == -EAGAIN)
         return r;
-    if (!string_equal(node.status.phase, "online")) {
-        r = record_update(core, KIND_NODE, name, NULL, set_phase, (void *)"online", ret_error);
-        wake_dependents(core, KIND_DEVICE);
-        wake_dependents(core, KIND_VOLUME);
-        wake_dependents(core, KIND_EXPORT);
-    }
-    return r;
+    record_update(core, KIND_NODE, core->node, NULL, set_error, problem ? problem->message : NULL, NULL);
+    return error_set(ret_error, -r, "%s", error_message(problem));
 }

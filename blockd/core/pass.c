@@ -7,9 +7,11 @@
 
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
 #include "rpc/base/log.h"
 
 #define FULL_PASS_SECONDS 30
+#define SWEEP_PASSES      20 /* full passes between two looks for old idempotency marks */
 
 int reconcile_key(struct core *core, const char *key, struct error **ret_error)
 {
@@ -31,7 +33,9 @@ static void on_change(void *data, const struct store_event *event)
     enum object_kind kind;
     const char *name;
     if (!event) {
-        core_engine_changed(core); /* changes were missed: look at everything */
+        scoped_lock(&core->pass_mutex);
+        core->missed = true;
+        pthread_cond_signal(&core->pass_wake);
         return;
     }
     if (object_key_parse(event->key, &kind, &name) == 0)
@@ -47,16 +51,24 @@ static bool needs_look(enum object_kind kind, const void *object)
            block->status.observed_generation != block->meta.generation;
 }
 
+static bool is_stopping(struct core *core)
+{
+    scoped_lock(&core->pass_mutex);
+    return core->stopping;
+}
+
 /* `now`: on this thread and in order, as the first pass wants it; otherwise the workers do it. */
 static void visit(struct core *core, enum object_kind kind, const char *prefix, bool now)
 {
     struct record_list records = {.kind = kind};
     autoerror struct error *problem = NULL;
-    if (record_list(core, kind, prefix, &records, &problem) < 0) {
+    if (record_list_readable(core, kind, prefix, &records, &problem) < 0) {
         log_error("cannot list the %s: %s", object_types[kind].plural, error_message(problem));
         return;
     }
-    for (size_t i = 0; i < records.list.count; i++) {
+    for (size_t i = 0; !atomic_load(&core->ready) && i < records.damaged.count; i++)
+        log_error("%s", records.damaged.items[i]); /* once a start; the status names it all the time */
+    for (size_t i = 0; i < records.list.count && !is_stopping(core); i++) {
         const void *object = (const char *)records.list.items + i * object_types[kind].schema->size;
         if (!needs_look(kind, object))
             continue;
@@ -101,23 +113,30 @@ static void *run(void *data)
         log_warning("cannot remove stale grants: %s", error_message(problem));
     atomic_store(&core->ready, true);
 
+    unsigned passes = 0;
+    struct timespec when;
+    clock_gettime(CLOCK_MONOTONIC, &when);
+    when.tv_sec += FULL_PASS_SECONDS;
     pthread_mutex_lock(&core->pass_mutex);
     while (!core->stopping) {
-        struct timespec when;
-        clock_gettime(CLOCK_MONOTONIC, &when);
-        when.tv_sec += FULL_PASS_SECONDS;
-        bool timed_out = false;
-        while (!core->stopping && !core->engine_changed && !timed_out)
-            timed_out =
-                pthread_cond_clockwait(&core->pass_wake, &core->pass_mutex, CLOCK_MONOTONIC, &when) != 0;
-        bool engine_only = core->engine_changed;
-        core->engine_changed = false;
+        /* A brick that comes and goes all the time must not keep the full pass from its turn. */
+        bool due =
+            clock_monotonic_ms() >= (int64_t)when.tv_sec * 1000 + when.tv_nsec / 1000000 || core->missed;
+        bool processes = core->engine_changed;
+        if (!due && !processes) {
+            pthread_cond_clockwait(&core->pass_wake, &core->pass_mutex, CLOCK_MONOTONIC, &when);
+            continue;
+        }
+        core->engine_changed = core->missed = false;
         pthread_mutex_unlock(&core->pass_mutex);
-        if (engine_only) {
-            visit(core, KIND_VOLUME, NULL, false);
-        } else if (timed_out) {
+        if (due) {
             full_pass(core, false);
-            idempotency_sweep(core);
+            if (++passes % SWEEP_PASSES == 0)
+                idempotency_sweep(core);
+            clock_gettime(CLOCK_MONOTONIC, &when);
+            when.tv_sec += FULL_PASS_SECONDS;
+        } else {
+            visit(core, KIND_VOLUME, NULL, false);
         }
         pthread_mutex_lock(&core->pass_mutex);
     }

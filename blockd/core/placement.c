@@ -5,6 +5,7 @@
 
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/sizes.h"
 
 static size_t bricks_of_template(int template_name)
 {
@@ -41,16 +42,21 @@ static bool uses_device(const struct volume *volume, const char *node, const cha
 static int place_named(struct core *core, const char *word, bool allow_same_node, struct volume *volume,
                        struct error **ret_error)
 {
-    autofree char *name = strchr(word, '/') ? xstrdup(word) : xasprintf("%s/%s", core->node, word);
+    const char *slash = strchr(word, '/');
+    autofree char *node = slash ? xstrndup(word, (size_t)(slash - word)) : xstrdup(core->node);
+    autofree char *part = xstrdup(slash ? slash + 1 : word);
+    autofree char *name = xasprintf("%s/%s", node, part);
     struct device device cleanup(cleanup_device) = {0};
-    int r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    int r = name_check("node", node, ret_error);
+    if (r == 0)
+        r = name_check("device", part, ret_error);
+    if (r == 0)
+        r = record_get(core, KIND_DEVICE, name, &device, ret_error);
     if (r < 0)
         return r;
     if (device.meta.deleting || !string_equal(device.status.phase, "ready"))
         return error_set(ret_error, EBUSY, "device %s is %s, not ready", name,
                          device.meta.deleting ? "being removed" : device.status.phase);
-    autofree char *node = object_name_part(name, 0);
-    autofree char *part = object_name_part(name, 1);
     if (uses_device(volume, node, part))
         return error_set(ret_error, EINVAL, "device %s is named twice", name);
     if (uses_node(volume, node) && !allow_same_node)

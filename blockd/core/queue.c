@@ -18,9 +18,10 @@
 
 struct item {
     char *key;
-    int64_t due_ms; /* monotonic; meaningful while waiting */
-    unsigned failures;
-    bool waiting; /* linked in queue->waiting */
+    int64_t due_ms;    /* monotonic; meaningful while waiting */
+    unsigned failures; /* in a row, "not yet" counts */
+    unsigned errors;   /* in a row, "not yet" does not count */
+    bool waiting;      /* linked in queue->waiting */
     bool running;
     bool again; /* added while it was running */
     struct item *next, *previous;
@@ -129,7 +130,7 @@ static int run_item(struct queue *queue, struct item *item, struct error **ret_e
     pthread_mutex_unlock(&queue->mutex);
     int r = queue->work(queue->core, item->key, &error);
     /* Said once when it begins to fail, and again when the repeats become rare, not at every try. */
-    if (r < 0 && r != -EAGAIN && (item->failures == 0 || item->failures == 8))
+    if (r < 0 && r != -EAGAIN && (item->errors == 0 || item->errors == 8))
         log_warning("%s: %s", item->key, error_message(error));
     pthread_mutex_lock(&queue->mutex);
 
@@ -138,10 +139,12 @@ static int run_item(struct queue *queue, struct item *item, struct error **ret_e
     item->running = false;
     if (r < 0)
         item->failures++;
-    else
-        item->failures = 0;
-    if (r < 0 && r != -EAGAIN)
+    if (r < 0 && r != -EAGAIN) {
+        item->errors++;
         queue->counters.failures++;
+    }
+    if (r == 0)
+        item->failures = item->errors = 0;
 
     if (item->again || r < 0) {
         link_item(queue, item, clock_monotonic_ms() + (item->again ? 0 : backoff_ms(item->failures)));

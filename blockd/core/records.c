@@ -32,8 +32,11 @@ int record_decode(enum object_kind kind, const struct store_entry *entry, void *
     json_decref(json);
     if (r < 0) {
         schema_clear(schema, &object);
-        error_prefix(ret_error, "the record %s in the store is damaged", entry->key);
-        return r;
+        if (ret_error) {
+            (*ret_error)->number = EUCLEAN; /* not the caller's fault, whatever is wrong with it */
+            error_prefix(ret_error, "the record %s in the store is damaged", entry->key);
+        }
+        return -EUCLEAN;
     }
     object.meta.revision = entry->revision;
     memcpy(ret_object, &object, schema->size);
@@ -55,8 +58,8 @@ int record_get(struct core *core, enum object_kind kind, const char *name, void 
     return r;
 }
 
-int record_list(struct core *core, enum object_kind kind, const char *prefix, struct record_list *ret_records,
-                struct error **ret_error)
+static int list_records(struct core *core, enum object_kind kind, const char *prefix, bool tolerant,
+                        struct record_list *ret_records, struct error **ret_error)
 {
     const struct schema *schema = object_types[kind].schema;
     autofree char *key_prefix =
@@ -69,10 +72,17 @@ int record_list(struct core *core, enum object_kind kind, const char *prefix, st
     struct record_list records = {.kind = kind, .revision = entries.revision};
     records.list.items = xcalloc(entries.count, schema->size);
     for (size_t i = 0; i < entries.count && r == 0; i++) {
-        r = record_decode(kind, &entries.entries[i], (char *)records.list.items + i * schema->size,
-                          ret_error);
-        if (r == 0)
+        autoerror struct error *problem = NULL;
+        r = record_decode(kind, &entries.entries[i],
+                          (char *)records.list.items + records.list.count * schema->size, &problem);
+        if (r == 0) {
             records.list.count++;
+        } else if (tolerant) {
+            string_list_add(&records.damaged, error_message(problem));
+            r = 0;
+        } else {
+            error_set(ret_error, -r, "%s", error_message(problem));
+        }
     }
     store_list_clear(&entries);
     if (r < 0) {
@@ -83,12 +93,25 @@ int record_list(struct core *core, enum object_kind kind, const char *prefix, st
     return 0;
 }
 
+int record_list(struct core *core, enum object_kind kind, const char *prefix, struct record_list *ret_records,
+                struct error **ret_error)
+{
+    return list_records(core, kind, prefix, false, ret_records, ret_error);
+}
+
+int record_list_readable(struct core *core, enum object_kind kind, const char *prefix,
+                         struct record_list *ret_records, struct error **ret_error)
+{
+    return list_records(core, kind, prefix, true, ret_records, ret_error);
+}
+
 void record_list_clear(struct record_list *records)
 {
     const struct schema *schema = object_types[records->kind].schema;
     for (size_t i = 0; i < records->list.count; i++)
         schema_clear(schema, (char *)records->list.items + i * schema->size);
     free(records->list.items);
+    string_list_clear(&records->damaged);
     *records = (struct record_list){0};
 }
 

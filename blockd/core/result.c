@@ -93,6 +93,16 @@ static bool phase_is(const char *phase, const char *const words[])
     return phase && enum_parse(words, phase) >= 0;
 }
 
+/* A volume that serves while a brick still comes up is about to be more than degraded. */
+static bool has_starting_brick(const struct volume *volume)
+{
+    const struct brick_status *bricks = volume->status.bricks.items;
+    for (size_t i = 0; i < volume->status.bricks.count; i++)
+        if (string_equal(bricks[i].state, "starting"))
+            return true;
+    return false;
+}
+
 static bool is_settled(enum object_kind kind, const union any_object *object)
 {
     static const char *const ends[] = {"ready", "failed", "stopped", NULL};
@@ -113,7 +123,7 @@ static bool is_settled(enum object_kind kind, const union any_object *object)
                phase_is(object->device.status.phase, ends);
     case KIND_VOLUME:
         return object->volume.status.observed_generation >= generation &&
-               phase_is(object->volume.status.phase, volume_ends);
+               phase_is(object->volume.status.phase, volume_ends) && !has_starting_brick(&object->volume);
     case KIND_BLOCK:
         return object->block.status.observed_generation >= generation &&
                phase_is(object->block.status.phase, ends);
@@ -136,7 +146,7 @@ static bool answer_with_job(struct core *core, const union any_object *object, s
     return core_get(core, KIND_JOB, object->block.status.job, &ret_result->object, NULL) == 0;
 }
 
-int result_make(struct core *core, const char *key, const struct core_change *change,
+int result_make(struct core *core, const char *key, const char *uid, const struct core_change *change,
                 struct core_result *ret_result, struct error **ret_error)
 {
     enum object_kind kind;
@@ -150,15 +160,21 @@ int result_make(struct core *core, const char *key, const struct core_change *ch
     for (;;) {
         union any_object object = {0};
         r = record_get(core, kind, name, &object, NULL);
-        if (r == -ENOENT) {
+        bool gone = r == -ENOENT || (r == 0 && !string_equal(object.meta.uid, uid));
+        if (gone) {
+            any_object_clear(kind, &object);
             *ret_result = (struct core_result){.settled = true};
             return 0;
         }
         if (r < 0)
             return error_set(ret_error, -r, "cannot read %s back: %s", key, strerror(-r));
 
+        if (kind == KIND_VOLUME) /* its bricks are in no record */
+            volume_live_status(core, &object.volume, NULL);
         bool settled = is_settled(kind, &object);
-        r = settled ? -ETIMEDOUT : queue_wait(core->queue, &seen, deadline);
+        /* On a busy node something is worked on all the time: the deadline counts all the same. */
+        bool late = clock_monotonic_ms() >= deadline;
+        r = settled || late ? -ETIMEDOUT : queue_wait(core->queue, &seen, deadline);
         if (r == -ETIMEDOUT) {
             *ret_result = (struct core_result){.settled = settled};
             if (settled || kind != KIND_BLOCK || !answer_with_job(core, &object, ret_result)) {
@@ -178,11 +194,11 @@ int result_make(struct core *core, const char *key, const struct core_change *ch
 int result_replay(struct core *core, const struct core_change *change, struct core_result *ret_result,
                   struct error **ret_error)
 {
-    autofree char *key = NULL;
-    int r = idempotency_find(core, change, &key, ret_error);
+    autofree char *key = NULL, *uid = NULL;
+    int r = idempotency_find(core, change, &key, &uid, ret_error);
     if (r <= 0)
         return r;
-    r = result_make(core, key, change, ret_result, ret_error);
+    r = result_make(core, key, uid, change, ret_result, ret_error);
     return r < 0 ? r : 1;
 }
 
@@ -213,11 +229,10 @@ int core_list(struct core *core, enum object_kind kind, const char *prefix, cons
         return r;
 
     json_t *items = json_array();
-    for (size_t i = 0; i < entries.count && r == 0; i++) {
+    for (size_t i = 0; i < entries.count; i++) {
         union any_object object = {0};
-        r = record_decode(kind, &entries.entries[i], &object, ret_error);
-        if (r < 0)
-            break;
+        if (record_decode(kind, &entries.entries[i], &object, NULL) < 0)
+            continue; /* the status names it; all others are listed */
         overlay_status(core, kind, &object, false);
         json_array_append_new(items, schema_encode(type->schema, &object));
         any_object_clear(kind, &object);
@@ -252,15 +267,30 @@ static void on_event(void *data, const struct store_event *event)
     json_decref(object);
 }
 
+/* The revision that the store has now. */
+static int revision_now(struct core *core, const char *prefix, uint64_t *ret_revision,
+                        struct error **ret_error)
+{
+    struct store_list one = {0};
+    int r = store_list(core->store, prefix, NULL, 1, &one, ret_error);
+    if (r == 0)
+        *ret_revision = one.revision;
+    store_list_clear(&one);
+    return r;
+}
+
 int core_watch(struct core *core, enum object_kind kind, const char *prefix, uint64_t after,
                core_watch_callback callback, void *data, struct core_watch **ret_watch,
                struct error **ret_error)
 {
     autofree char *key_prefix =
         xasprintf("%s/%s%s", object_types[kind].plural, prefix ? prefix : "", prefix ? "/" : "");
+    int r = after ? 0 : revision_now(core, key_prefix, &after, ret_error);
+    if (r < 0)
+        return r;
     struct core_watch *watch = xcalloc(1, sizeof *watch);
     *watch = (struct core_watch){.kind = kind, .callback = callback, .data = data};
-    int r = store_watch(core->store, key_prefix, after, on_event, watch, &watch->watch, ret_error);
+    r = store_watch(core->store, key_prefix, after, on_event, watch, &watch->watch, ret_error);
     if (r < 0) {
         free(watch);
         return r;

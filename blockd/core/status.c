@@ -23,6 +23,8 @@ static void add_problem(struct survey *survey, char *text)
 
 static void survey_node(struct survey *survey, const struct node *node)
 {
+    if (node->status.error)
+        add_problem(survey, xasprintf("node %s: %s", node->meta.name, node->status.error));
     if (!string_equal(node->status.phase, "online"))
         add_problem(survey, xasprintf("node %s is %s; to serve from it: gluster-block node start %s",
                                       node->meta.name, node->status.phase, node->meta.name));
@@ -79,7 +81,9 @@ static int survey_kind(struct survey *survey, enum object_kind kind, uint64_t *c
                        struct error **ret_error)
 {
     struct record_list records = {.kind = kind};
-    int r = record_list(survey->core, kind, NULL, &records, ret_error);
+    int r = record_list_readable(survey->core, kind, NULL, &records, ret_error);
+    for (size_t i = 0; r == 0 && i < records.damaged.count; i++)
+        add_problem(survey, xstrdup(records.damaged.items[i]));
     for (size_t i = 0; r == 0 && i < records.list.count; i++) {
         void *object = (char *)records.list.items + i * object_types[kind].schema->size;
         if (kind != KIND_EXPORT) /* the server is asked once, not once an export */

@@ -17,9 +17,11 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
         return r;
     struct volume_status *status = &volume->status;
     live.observed_generation = status->observed_generation;
-    live.error = steal_ptr(&status->error);
     /* Until the first reconciliation there is nothing to see, and after a failed one the failure counts. */
-    if (string_equal(status->phase, "pending") || (string_equal(status->phase, "failed") && live.error))
+    bool failed = string_equal(status->phase, "failed") && status->error;
+    if (failed)
+        string_replace(&live.error, status->error);
+    if (failed || string_equal(status->phase, "pending"))
         string_replace(&live.phase, status->phase);
     ledger_read(core->ledger, volume->meta.name, &live.provisioned, &live.blocks);
 
@@ -60,12 +62,16 @@ static int allocate_ports(struct core *core, struct volume *volume, struct txn *
 }
 
 static int commit_new(struct core *core, const struct volume_create *request,
-                      const struct core_change *change, struct error **ret_error)
+                      const struct core_change *change, char **ret_uid, struct error **ret_error)
 {
     scoped_lock(&core->placement_mutex);
     struct volume volume cleanup(cleanup_volume) = {0};
     if (record_get(core, KIND_VOLUME, request->name, &volume, NULL) == 0)
-        return error_set(ret_error, EEXIST, "volume %s exists already", request->name);
+        return error_set(ret_error, EEXIST, "volume %s %s", request->name,
+                         volume.meta.deleting ? "is being deleted" : "exists already");
+    if (strlen(request->name) > ENGINE_NAME_MAX)
+        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters",
+                         request->name, ENGINE_NAME_MAX);
 
     meta_init(&volume.meta, request->name);
     volume.spec.template_name = request->template_name;
@@ -80,28 +86,42 @@ static int commit_new(struct core *core, const struct volume_create *request,
     r = allocate_ports(core, &volume, &txn, ret_error);
     if (r == 0) {
         txn_put(&txn, KIND_VOLUME, &volume, 0);
-        idempotency_record(&txn, change, key);
+        idempotency_record(&txn, change, key, volume.meta.uid);
         r = txn_commit(core, &txn, ret_error);
     }
     txn_clear(&txn);
-    if (r == 0)
-        ledger_open(core->ledger, request->name);
-    return r;
+    if (r < 0)
+        return r;
+    ledger_open(core->ledger, request->name);
+    *ret_uid = xstrdup(volume.meta.uid);
+    return 0;
+}
+
+static int create(struct core *core, const struct volume_create *request, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    autofree char *uid = NULL;
+    r = commit_new(core, request, change, &uid, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("volume.create.after-record");
+    autofree char *key = object_key(KIND_VOLUME, request->name);
+    return result_make(core, key, uid, change, ret_result, ret_error);
 }
 
 int core_volume_create(struct core *core, const struct volume_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
-    r = commit_new(core, request, change, ret_error);
-    if (r < 0)
-        return r;
-    fault_point("volume.create.after-record");
-    autofree char *key = object_key(KIND_VOLUME, request->name);
-    return result_make(core, key, change, ret_result, ret_error);
+    unsigned tries = 0;
+    int r;
+    do
+        r = create(core, request, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
 }
 
 /* ---- Change and delete ---- */
@@ -109,27 +129,27 @@ int core_volume_create(struct core *core, const struct volume_create *request,
 enum { PATCH_STATE, PATCH_OVERCOMMIT }; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
-                         struct core_result *ret_result, struct error **ret_error)
+                         struct error **ret_error)
 {
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
     struct txn txn = {0};
     volume->meta.generation++;
-    txn_put(&txn, KIND_VOLUME, volume, change->revision ? change->revision : volume->meta.revision);
-    idempotency_record(&txn, change, key);
+    txn_put(&txn, KIND_VOLUME, volume, volume->meta.revision);
+    idempotency_record(&txn, change, key, volume->meta.uid);
     int r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
-    return r < 0 ? r : result_make(core, key, change, ret_result, ret_error);
+    return r;
 }
 
-int core_volume_patch(struct core *core, const char *name, const struct volume_patch *patch, uint64_t present,
-                      const struct core_change *change, struct core_result *ret_result,
-                      struct error **ret_error)
+static int change_spec(struct core *core, const char *name, const struct volume_patch *patch,
+                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = record_get(core, KIND_VOLUME, name, &volume, ret_error);
+    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
     if (volume.meta.deleting)
@@ -138,26 +158,71 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
         volume.spec.state = patch->state;
     if (present >> PATCH_OVERCOMMIT & 1)
         volume.spec.overcommit = patch->overcommit;
-    return commit_edited(core, &volume, change, ret_result, ret_error);
+    autofree char *key = object_key(KIND_VOLUME, name);
+    r = commit_edited(core, &volume, change, ret_error);
+    return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
 }
 
-int core_volume_delete(struct core *core, const char *name, const struct core_change *change,
-                       struct core_result *ret_result, struct error **ret_error)
+int core_volume_patch(struct core *core, const char *name, const struct volume_patch *patch, uint64_t present,
+                      const struct core_change *change, struct core_result *ret_result,
+                      struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
+    return r;
+}
+
+/* The ledger's count is quick and closes the door; the records are what counts, one that is damaged too. */
+static int check_empty(struct core *core, const char *name, struct error **ret_error)
+{
+    struct record_list blocks = {.kind = KIND_BLOCK};
+    int r = record_list(core, KIND_BLOCK, name, &blocks, ret_error);
+    if (r == 0 && blocks.list.count)
+        r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
+                      RECORD(&blocks, block, 0)->meta.name);
+    record_list_clear(&blocks);
+    if (r < 0)
+        ledger_open(core->ledger, name);
+    return r;
+}
+
+static int delete_volume(struct core *core, const char *name, const struct core_change *change,
+                         struct core_result *ret_result, struct error **ret_error)
 {
     int r = result_replay(core, change, ret_result, ret_error);
     if (r)
         return r < 0 ? r : 0;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = record_get(core, KIND_VOLUME, name, &volume, ret_error);
+    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
     r = ledger_close(core->ledger, name, ret_error);
     if (r < 0)
         return r;
+    r = check_empty(core, name, ret_error);
+    if (r < 0)
+        return r;
+    /* A block's create checks the volume's record too, so that an open ledger alone lets nothing in. */
+    bool first = !volume.meta.deleting;
     volume.meta.deleting = true;
-    r = commit_edited(core, &volume, change, ret_result, ret_error);
-    if (r == -ESTALE)
+    r = commit_edited(core, &volume, change, ret_error);
+    if (r < 0 && first)
         ledger_open(core->ledger, name);
+    autofree char *key = object_key(KIND_VOLUME, name);
+    return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
+}
+
+int core_volume_delete(struct core *core, const char *name, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = delete_volume(core, name, change, ret_result, ret_error);
+    while (change_again(change, r, &tries, ret_error));
     return r;
 }
 
@@ -192,7 +257,7 @@ static int apply_heal(struct core *core, struct error **ret_error)
 {
     scoped_lock(&core->heal_mutex);
     struct record_list volumes = {.kind = KIND_VOLUME}, nodes = {.kind = KIND_NODE};
-    int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
+    int r = record_list_readable(core, KIND_VOLUME, NULL, &volumes, ret_error);
     if (r == 0)
         r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
     struct object_list up = {0};
@@ -238,15 +303,19 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     for (size_t i = 0; i < volume->spec.bricks.count && r == 0; i++) {
         autofree char *port = xasprintf("ports/%s/%llu", bricks[i].node, (unsigned long long)bricks[i].port);
         struct store_entry entry = {0};
-        r = store_get(core->store, port, &entry, ret_error);
+        r = store_get(core->store, port, &entry, NULL);
         if (r == 0)
             txn_delete(&txn, port, entry.revision);
+        else if (r == -ENOENT)
+            r = 0;
+        else
+            error_set(ret_error, -r, "cannot read %s: %s", port, strerror(-r));
         store_entry_clear(&entry);
     }
     if (r == 0)
         r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
-    return r;
+    return r == -ESTALE ? -EAGAIN : r;
 }
 
 static int bring_down(struct core *core, const struct volume *volume, struct error **ret_error)
@@ -260,7 +329,7 @@ static int bring_down(struct core *core, const struct volume *volume, struct err
 static void wake_blocks(struct core *core, const char *volume)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
-    if (record_list(core, KIND_BLOCK, volume, &blocks, NULL) < 0)
+    if (record_list_readable(core, KIND_BLOCK, volume, &blocks, NULL) < 0)
         return;
     for (size_t i = 0; i < blocks.list.count; i++) {
         const struct block *block = RECORD(&blocks, block, i);

@@ -17,13 +17,12 @@
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
 
-#define VOLUME_ID_XATTR  "trusted.glusterfs.volume-id"
-#define INDEX_FOLDER     ".glusterfs/indices"
-#define PENDING_FOLDER   INDEX_FOLDER "/xattrop"
-#define PENDING_BASE     "xattrop-" /* the file to which each entry of the index is a link */
-#define CONNECT_MS       200
-#define CHECK_ANSWER_MS  5000 /* a port that answered for this process is believed that long */
-#define CHECK_SILENCE_MS 100
+#define VOLUME_ID_XATTR "trusted.glusterfs.volume-id"
+#define INDEX_FOLDER    ".glusterfs/indices"
+#define PENDING_FOLDER  INDEX_FOLDER "/xattrop"
+#define PENDING_BASE    "xattrop-" /* the file to which each entry of the index is a link */
+#define CONNECT_MS      200
+#define CHECK_AGAIN_MS  100
 /* In a row, before a brick is called failed and no longer on its way. */
 #define FAILURES_UNTIL_FAILED 3
 
@@ -270,8 +269,10 @@ static bool port_answers(struct engine *engine, const char *id, pid_t pid, uint6
         check->next = engine->ports;
         engine->ports = check;
     }
-    int64_t valid_ms = check->answers ? CHECK_ANSWER_MS : CHECK_SILENCE_MS;
-    if (check->pid != pid || check->checked_ms + valid_ms <= now) {
+    /* A listener lives as long as its process, and each connection that says nothing is a warning in the
+     * brick's log. */
+    bool known = check->pid == pid && (check->answers || now < check->checked_ms + CHECK_AGAIN_MS);
+    if (!known) {
         check->pid = pid;
         check->checked_ms = now;
         check->answers = connects(engine->address, port);

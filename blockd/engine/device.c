@@ -354,8 +354,10 @@ static int mark(const struct disk *disk, struct error **ret_error)
     autofree char *path = xasprintf("%s/" DEVICE_MARKER, disk->folder);
     autofree char *present = NULL;
     int r = file_read(path, 64, &present, NULL, NULL);
-    if (r == -ENOENT)
-        return file_write_atomic(path, disk->device->meta.uid, 0600, ret_error);
+    if (r == -ENOENT) {
+        r = engine_sweep(disk->folder, ret_error);
+        return r < 0 ? r : file_write_atomic(path, disk->device->meta.uid, 0600, ret_error);
+    }
     if (r < 0)
         return error_set(ret_error, -r, "device %s: cannot read %s: %s", disk->device->meta.name, path,
                          strerror(-r));

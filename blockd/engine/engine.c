@@ -58,6 +58,40 @@ void engine_claim_release(struct engine_claim *claim)
 
 /* ---- Life ---- */
 
+int engine_sweep(const char *folder, struct error **ret_error)
+{
+    autostring_list struct string_list names = {0};
+    int r = folder_list(folder, &names, ret_error);
+    for (size_t i = 0; r == 0 && i < names.count; i++) {
+        const char *dot = strrchr(names.items[i], '.');
+        autofree char *path = xasprintf("%s/%s", folder, names.items[i]);
+        if (dot && strcmp(dot, ".tmp") == 0)
+            r = file_remove(path, ret_error);
+    }
+    return r;
+}
+
+/* Volfiles and pid files whose writing a crash cut short. */
+static int sweep_all(const struct config *config, struct error **ret_error)
+{
+    autofree char *bricks = xasprintf("%s/bricks", config->state_dir);
+    autofree char *processes = xasprintf("%s/processes", config->run_dir);
+    autofree char *volfiles = xasprintf("%s/volfiles", config->state_dir);
+    autostring_list struct string_list volumes = {0};
+    int r = engine_sweep(config->state_dir, ret_error);
+    if (r == 0)
+        r = engine_sweep(bricks, ret_error);
+    if (r == 0)
+        r = engine_sweep(processes, ret_error);
+    if (r == 0)
+        r = folder_list(volfiles, &volumes, ret_error);
+    for (size_t i = 0; r == 0 && i < volumes.count; i++) {
+        autofree char *folder = xasprintf("%s/%s", volfiles, volumes.items[i]);
+        r = engine_sweep(folder, ret_error);
+    }
+    return r;
+}
+
 static int make_folders(const struct config *config, struct error **ret_error)
 {
     const char *const below[] = {"devices", "bricks", "volfiles"};
@@ -73,14 +107,30 @@ static int make_folders(const struct config *config, struct error **ret_error)
     return r;
 }
 
+/* blockd-nbd is started in another folder, now or by systemd. */
+static int absolute_path(const char *path, char **ret_path, struct error **ret_error)
+{
+    autofree char *absolute = path[0] == '/' ? xstrdup(path) : realpath(path, NULL);
+    if (!absolute)
+        return error_set(ret_error, errno, "cannot find %s: %s", path, strerror(errno));
+    int r = volfile_path_check("the configuration's path", absolute, ret_error);
+    if (r == 0)
+        *ret_path = steal_ptr(&absolute);
+    return r;
+}
+
 int engine_new_with(const struct engine_options *options, const struct engine_roots *roots,
                     struct engine **ret_engine, struct error **ret_error)
 {
     int r = engine_name_check("node", options->node, ret_error);
     if (r == 0)
         r = make_folders(options->config, ret_error);
-    if (r == 0 && options->config_path)
-        r = volfile_path_check("the configuration's path", options->config_path, ret_error);
+    if (r == 0)
+        r = sweep_all(options->config, ret_error);
+    autofree char *config_path = NULL;
+    if (r == 0)
+        r = absolute_path(options->config_path ? options->config_path : CONFIG_DEFAULT_PATH, &config_path,
+                          ret_error);
     if (r < 0)
         return r;
     cleanup(cleanup_engine) struct engine *engine = xcalloc(1, sizeof *engine);
@@ -90,7 +140,7 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
-    engine->config_path = xstrdup(options->config_path ? options->config_path : CONFIG_DEFAULT_PATH);
+    engine->config_path = steal_ptr(&config_path);
     engine->address = xstrdup(options->config->address);
     engine->roots = *roots;
     const struct supervisor_options supervision = {

@@ -17,6 +17,12 @@
 
 struct engine;
 
+/*
+ * Names of nodes, volumes and devices become parts of file names, unit names and xattr keys of 255 bytes, two
+ * of them in one: longer ones are -ENAMETOOLONG in every call.
+ */
+#define ENGINE_NAME_MAX 100
+
 /* Something that the engine watches changed (a process came up or went down): the owner should refresh
  * status. */
 typedef void (*engine_changed)(void *data);
@@ -66,14 +72,17 @@ int engine_device_status(struct engine *engine, const struct device *device, str
 /*
  * Writes the volfiles of a volume that is to run, prepares the local brick folders (with volume id and
  * indices) and tells the supervisor to keep the local bricks running. Returns once they were asked to start,
- * not once they serve. `nodes` gives the address of every node that has a brick.
+ * not once they serve. `nodes` are all nodes of the cluster: they have the bricks' addresses, and bricks
+ * admit connections from these nodes only, and of root only. A brick that cannot come up keeps no other one
+ * down. -ENODEV when a device is not mounted, -ESTALE when a brick folder belongs to another volume or has
+ * vanished. A running brick keeps the volfile that it started with.
  */
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
                      size_t node_count, struct error **ret_error);
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
- * Blocks. */
+ * -ENODEV while a device that has a brick is not mounted. Blocks. */
 int engine_volume_erase(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* Live state of the local bricks (process, port, heal index, space) and the phase that follows from it.
  * Cheap. */

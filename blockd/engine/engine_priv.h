@@ -18,12 +18,6 @@ struct engine_roots {
 };
 extern const struct engine_roots engine_default_roots;
 
-/*
- * Names of volumes and devices become parts of file names, unit names and xattr keys that have 255 bytes; two
- * of them must fit with room for what is put around them.
- */
-#define ENGINE_NAME_MAX 100
-
 struct engine {
     const struct config *config;
     char *node;
@@ -59,6 +53,10 @@ void engine_claim_release(struct engine_claim *claim);
 
 /* name_check() and ENGINE_NAME_MAX. */
 int engine_name_check(const char *what, const char *name, struct error **ret_error);
+
+/* Removes what file_write_atomic() left in a folder when the process died in it. Nobody may be writing there.
+ */
+int engine_sweep(const char *folder, struct error **ret_error);
 
 /* ---- volfile.c: pure functions of the objects ---- */
 

@@ -9,7 +9,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 
-#define TAIL_LIMIT    8192
+#define TAIL_LIMIT    65536
 #define MESSAGE_LIMIT 400
 
 /* The writer has the file open for appending, so that cutting it to nothing moves the writer to the start. */
@@ -54,32 +54,34 @@ static void make_printable(char *line)
         line[MESSAGE_LIMIT] = '\0';
 }
 
-char *log_last_line(const char *path, off_t offset)
+static bool is_error(const char *line)
+{
+    return strstr(line, "] E [") != NULL;
+}
+
+char *log_telling_line(const char *path, off_t offset, bool first)
 {
     autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0)
         return xstrdup("");
     if (status.st_size < offset)
-        offset = 0;
+        offset = 0; /* it was cut meanwhile */
     bool cut = status.st_size - offset > TAIL_LIMIT;
     if (cut)
         offset = status.st_size - TAIL_LIMIT;
     autofree char *text = xcalloc(1, TAIL_LIMIT + 1);
-    ssize_t got = pread(fd, text, TAIL_LIMIT, offset);
-    if (got <= 0)
+    if (pread(fd, text, TAIL_LIMIT, offset) <= 0)
         return xstrdup("");
 
-    /* glusterfs marks errors with " E "; its very last line is only that it goes. */
     autostring_list struct string_list lines = {0};
     string_list_split(&lines, text, '\n');
     const char *last = "", *telling = NULL;
     for (size_t i = cut ? 1 : 0; i < lines.count; i++) {
-        if (!*lines.items[i])
-            continue;
-        last = lines.items[i];
-        if (strstr(last, "] E ["))
-            telling = last;
+        const char *line = lines.items[i];
+        last = *line ? line : last;
+        if (is_error(line) && !(first && telling))
+            telling = line;
     }
     char *line = xstrdup(telling ? telling : last);
     make_printable(line);

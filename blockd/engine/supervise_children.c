@@ -25,8 +25,11 @@
 #include "rpc/base/log.h"
 #include "rpc/base/spawn.h"
 
-#define SETTLE_MS     1000  /* a process that lived that long is called running */
-#define RAN_WELL_MS   3000  /* and after this one, its end is no failure to start */
+#define SETTLE_MS                                                                                            \
+    1000 /* a process that lived that long is called running, and one that is killed ran well                \
+          */
+#define RAN_WELL_MS                                                                                          \
+    10000 /* for one that gave up by itself: bricks take seconds to find that they cannot serve */
 #define KILL_AFTER_MS 15000 /* from SIGTERM to SIGKILL: blockd-nbd drains its clients */
 #define GIVE_UP_MS    10000 /* after SIGKILL: what stays hangs in the kernel */
 
@@ -117,11 +120,14 @@ static void record(struct child *child)
     autoerror struct error *error = NULL;
     autofree char *path = pidfile_path(child);
     struct process_identity identity = {0};
-    if (process_identify(child->pid, &identity, &error) == 0) {
+    int r = process_identify(child->pid, &identity, &error);
+    if (r == -ESRCH)
+        return; /* it ended already, which its descriptor tells next */
+    if (r == 0) {
         identity.version = child->version;
-        pidfile_write(path, &identity, &error);
+        r = pidfile_write(path, &identity, &error);
     }
-    if (error)
+    if (r < 0)
         log_warning("%s: %s", child->plan.name, error_message(error));
 }
 
@@ -242,6 +248,13 @@ static void turn_locked(struct child *child)
     }
 }
 
+/* Called when a callback is done; nothing is told when nothing changed, for those who are told look again. */
+static void tell(struct supervisor *base, bool changed)
+{
+    if (changed)
+        supervisor_changed(base);
+}
+
 static void on_timer(void *data);
 
 static void forget(struct child *child)
@@ -258,8 +271,10 @@ static void child_turn(void *data)
 {
     struct child *child = data;
     struct supervisor *base = &child->owner->base;
+    bool changed;
     {
         scoped_lock(&base->mutex);
+        enum process_state before = child->state;
         child->pins--;
         if (!child->wanted && child->state == PROCESS_STOPPED && child->looked) {
             if (child->pins == 0)
@@ -272,24 +287,28 @@ static void child_turn(void *data)
             return;
         }
         turn_locked(child);
+        changed = child->state != before;
     }
-    supervisor_changed(base);
+    tell(base, changed);
 }
 
 static void on_timer(void *data)
 {
     struct child *child = data;
     struct supervisor *base = &child->owner->base;
+    bool changed;
     {
         scoped_lock(&base->mutex);
+        enum process_state before = child->state;
         if (child->state == PROCESS_STARTING)
             set_state(child, PROCESS_RUNNING);
         else if (child->state == PROCESS_STOPPING)
             syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
         else if (child->state == PROCESS_BACKOFF && child->wanted)
             spawn(child);
+        changed = child->state != before;
     }
-    supervisor_changed(base);
+    tell(base, changed);
 }
 
 /* "ended with status 1: ...". Only the parent learns the status, so of an adopted process there is none. */
@@ -299,7 +318,8 @@ static char *describe_end(const struct child *child, int status, bool known)
         return xstrdup("ended");
     if (WIFSIGNALED(status))
         return xasprintf("was ended by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    autofree char *line = log_last_line(child->plan.log_path, child->log_offset);
+    bool at_start = clock_monotonic_ms() - child->started_ms < RAN_WELL_MS;
+    autofree char *line = log_telling_line(child->plan.log_path, child->log_offset, at_start);
     return xasprintf("ended with status %d%s%s", WEXITSTATUS(status), *line ? ": " : "", line);
 }
 
@@ -308,7 +328,8 @@ static void ended_locked(struct child *child)
     int status = 0;
     bool known = waitpid(child->pid, &status, WNOHANG) == child->pid;
     pid_t pid = child->pid;
-    int64_t ran_ms = clock_monotonic_ms() - child->started_ms;
+    bool gave_up = known && WIFEXITED(status) && WEXITSTATUS(status) != 0;
+    bool ran_well = clock_monotonic_ms() - child->started_ms >= (gave_up ? RAN_WELL_MS : SETTLE_MS);
     unwatch(child);
     loop_timer_arm(child->timer, -1);
     autofree char *path = pidfile_path(child);
@@ -325,7 +346,7 @@ static void ended_locked(struct child *child)
     log_warning("%s (pid %d) %s", child->plan.name, (int)pid, end);
     free(child->error);
     child->error = steal_ptr(&end);
-    child->failures = ran_ms >= RAN_WELL_MS ? 0 : child->failures + 1;
+    child->failures = ran_well ? 0 : child->failures + 1;
     child->restarts++;
     backoff(child);
 }
@@ -443,6 +464,8 @@ static void children_list(struct supervisor *supervisor, struct string_list *ret
 {
     scoped_lock(&supervisor->mutex);
     for (const struct child *child = ((struct children *)supervisor)->list; child; child = child->next) {
+        if (!child->wanted && child->state == PROCESS_STOPPED)
+            continue; /* about to be forgotten */
         string_list_add(ret_ids, child->plan.id);
         string_list_add(ret_names, child->plan.name);
     }

@@ -56,7 +56,7 @@ struct supervisor_ops {
     int (*down)(struct supervisor *supervisor, const struct process_plan *plan, struct error **ret_error);
     /* False when the process was never asked for. *ret_view is the caller's to clear. */
     bool (*look)(struct supervisor *supervisor, const char *id, struct process_view *ret_view);
-    /* Ids of all that were asked for. */
+    /* All that are wanted or still end. */
     void (*list)(struct supervisor *supervisor, struct string_list *ret_ids, struct string_list *ret_names);
     /* Called after the thread ended; frees what the backend holds, and the supervisor. Nothing is stopped. */
     void (*destroy)(struct supervisor *supervisor);
@@ -119,7 +119,11 @@ pid_t process_find(const struct string_list *argv);
 /* Moves the content of each log that is larger than `limit` to NAME.1; programs append to the same file on.
  */
 void logs_trim(const char *folder, off_t limit);
-/* The line after `offset` that tells most about a failure, for a message. The caller's, never NULL. */
-char *log_last_line(const char *path, off_t offset);
+/*
+ * The line after `offset` that tells most about a failure, for a message: an error of glusterfs, the first
+ * one when it failed at its start (the others follow from it), else the last; without any, the last line. The
+ * caller's, never NULL.
+ */
+char *log_telling_line(const char *path, off_t offset, bool first);
 
 #endif

@@ -26,6 +26,7 @@ struct unit {
     struct unit *next;
     struct process_plan plan;
     bool wanted;
+    bool asked;    /* the manager told of it before */
     unsigned pins; /* calls to systemctl that name it */
     enum process_state state;
     pid_t pid;
@@ -126,6 +127,16 @@ static void watch(struct unit *unit, pid_t pid)
                     NULL);
 }
 
+static void note_end(struct unit *unit, const struct answer *answer, bool news)
+{
+    autofree char *line = log_telling_line(unit->plan.log_path, 0, false);
+    free(unit->error);
+    unit->error =
+        xasprintf("ended (%s)%s%s", answer->result ? answer->result : "unknown", *line ? ": " : "", line);
+    if (news)
+        log_warning("%s %s", unit->plan.name, unit->error);
+}
+
 /* Returns whether something changed. */
 static bool apply(struct units *units, const struct answer *answer)
 {
@@ -136,13 +147,10 @@ static bool apply(struct units *units, const struct answer *answer)
         if (state == PROCESS_BACKOFF && !unit->wanted)
             state = PROCESS_STOPPED; /* it failed, and nobody will start it again */
         bool changed = state != unit->state || (pid_t)answer->pid != unit->pid;
-        if (answer->restarts > unit->restarts || state == PROCESS_BACKOFF) {
-            free(unit->error);
-            autofree char *line = log_last_line(unit->plan.log_path, 0);
-            unit->error = xasprintf("ended (%s): %s", answer->result ? answer->result : "unknown", line);
-            if (changed)
-                log_warning("%s %s", unit->plan.name, unit->error);
-        }
+        /* The first answer counts restarts of before. */
+        if (state == PROCESS_BACKOFF || (unit->asked && answer->restarts > unit->restarts))
+            note_end(unit, answer, changed);
+        unit->asked = true;
         unit->state = state;
         unit->restarts = answer->restarts;
         watch(unit, (pid_t)answer->pid);
@@ -342,6 +350,8 @@ static void units_list(struct supervisor *supervisor, struct string_list *ret_id
 {
     scoped_lock(&supervisor->mutex);
     for (const struct unit *unit = ((struct units *)supervisor)->list; unit; unit = unit->next) {
+        if (!unit->wanted && unit->state == PROCESS_STOPPED)
+            continue; /* about to be forgotten */
         string_list_add(ret_ids, unit->plan.id);
         string_list_add(ret_names, unit->plan.name);
     }

@@ -128,13 +128,16 @@ int engine_volume_down(struct engine *engine, const struct volume *volume, struc
 static int brick_forget(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                         struct error **ret_error)
 {
+    autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
+    /* Erased before, and its device may have been taken away since. */
+    if (access(path, F_OK) < 0 && device_check_mounted(engine, brick->device, NULL) < 0)
+        return 0;
     int r = brick_erase(engine, brick->device, volume, ret_error);
     if (r < 0)
         return r;
     cleanup(process_plan_clear) struct process_plan plan;
     brick_plan(engine, volume, brick, &plan);
     autofree char *older = xasprintf("%s.1", plan.log_path);
-    autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
     r = file_remove(plan.log_path, ret_error);
     if (r == 0)
         r = file_remove(older, ret_error);

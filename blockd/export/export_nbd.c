@@ -17,8 +17,7 @@
 
 #define ANSWER_MS  2000 /* what export_down() may block */
 #define HEALTH_MS  1000
-#define FRESH_MS   1000 /* a list of a thousand exports asks the server once */
-#define GRANT_END  ".json"
+#define FRESH_MS   1000   /* a list of a thousand exports asks the server once */
 #define UNFINISHED ".tmp" /* what file_write_atomic() leaves when it is killed */
 
 struct nbd {
@@ -208,10 +207,8 @@ static int sweep_file(const char *folder, const char *volume, const char *file, 
     autofree char *path = xasprintf("%s/%s", folder, file);
     if (ends_with(file, UNFINISHED))
         return file_remove(path, ret_error);
-    if (!ends_with(file, GRANT_END))
-        return 0;
-    autofree char *block = xstrndup(file, strlen(file) - strlen(GRANT_END));
-    if (name_check("block", block, NULL) < 0 || wanted(data, volume, block))
+    autofree char *block = grant_file_block(file);
+    if (!block || wanted(data, volume, block))
         return 0;
     *ret_withdrawn = true;
     return file_remove(path, ret_error);

@@ -139,12 +139,9 @@ int exports_list(struct exports *exports, struct string_list *ret_names, struct 
         if (name_check("volume", volumes.items[v], NULL) < 0 || folder_list(path, &files, NULL) < 0)
             continue;
         for (size_t f = 0; f < files.count; f++) {
-            char *suffix = strstr(files.items[f], ".json");
-            if (!suffix || suffix[5] != '\0')
-                continue;
-            *suffix = '\0';
-            if (name_check("block", files.items[f], NULL) == 0)
-                string_list_addf(ret_names, "%s/%s", volumes.items[v], files.items[f]);
+            autofree char *block = grant_file_block(files.items[f]);
+            if (block)
+                string_list_addf(ret_names, "%s/%s", volumes.items[v], block);
         }
     }
     return 0;

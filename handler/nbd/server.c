@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -128,23 +129,6 @@ static char *tcp_peer(int fd)
     return xasprintf(address.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u", host, port);
 }
 
-/* In the clear only to ourselves: the address that the client reached decides, as one listener may have many.
- */
-static bool needs_tls(const struct server *server, int fd)
-{
-    if (server->config->nbd_tls == TLS_REQUIRE)
-        return true;
-    if (server->config->nbd_plain_anywhere)
-        return false;
-    struct sockaddr_storage address = {0};
-    socklen_t size = sizeof address;
-    char host[INET6_ADDRSTRLEN] = "";
-    unsigned port;
-    if (getsockname(fd, (struct sockaddr *)&address, &size) == 0)
-        address_text(&address, host, sizeof host, &port);
-    return !config_address_is_loopback(host);
-}
-
 static struct worker *least_loaded(const struct server *server)
 {
     struct worker *best = server->workers[0];
@@ -170,7 +154,7 @@ static void take_client(struct listener *listener, int fd)
                     .pool = server->pool,
                     .request_limit = (unsigned)server->config->nbd_requests,
                     .memory_limit = server->config->nbd_memory,
-                    .tls_required = !listener->local && needs_tls(server, fd),
+                    .tls_required = !listener->local && server->config->nbd_tls == TLS_REQUIRE,
                     .peer = peer},
         .tls = listener->local ? NULL : server->tls,
         .gone = connection_gone,
@@ -237,18 +221,6 @@ static int load_tls(const struct config *config, struct tls **ret_tls, struct er
     return r;
 }
 
-static int check_policy(const struct server *server, struct error **ret_error)
-{
-    const struct config *config = server->config;
-    if (server->tls || config->nbd_plain_anywhere || config_address_is_loopback(config->nbd_listen))
-        return 0;
-    return error_set(
-        ret_error, EINVAL,
-        "[nbd] listen = %s is not loopback and there is no TLS: set tls = require with certificates in %s "
-        "or a psk-file, or plain-anywhere = yes if the network is trusted",
-        config->nbd_listen, config->nbd_tls_dir);
-}
-
 static int listen_tcp(struct server *server, struct error **ret_error)
 {
     const struct config *config = server->config;
@@ -307,8 +279,6 @@ static int start(struct server *server, struct loop *loop, struct error **ret_er
 {
     int r = load_tls(server->config, &server->tls, ret_error);
     bool tcp = server->config->nbd_listen && *server->config->nbd_listen;
-    if (r == 0 && tcp)
-        r = check_policy(server, ret_error);
     if (r == 0)
         r = start_workers(server, ret_error);
     if (r == 0)

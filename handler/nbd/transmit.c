@@ -156,6 +156,7 @@ static void start(struct request *request)
     struct image *image = request->session->image;
     bool fua = request->flags & NBD_CMD_FLAG_FUA;
     int r = 0;
+    metrics_start(request->session->metrics);
     switch (request->type) {
     case NBD_CMD_READ:
         r = image_read(image, request->buffer, request->length, request->offset, image_ended, request);
@@ -183,6 +184,14 @@ static void start(struct request *request)
     }
     if (r < 0)
         complete(request, r);
+}
+
+/* A request that is not even begun. */
+static void refuse(struct request *request, int result)
+{
+    if (request->type <= NBD_CMD_BLOCK_STATUS)
+        metrics_start(request->session->metrics);
+    complete(request, result);
 }
 
 /* ---- Checking ---- */
@@ -278,8 +287,6 @@ bool transmit_request(struct session *session, const uint8_t *header)
     request->flags = flags;
     request->offset = offset;
     request->length = length;
-    if (type <= NBD_CMD_BLOCK_STATUS)
-        metrics_start(session->metrics);
     if (r == 0 && request->capacity < request->charged)
         r = -ENOMEM;
 
@@ -290,9 +297,9 @@ bool transmit_request(struct session *session, const uint8_t *header)
     } else if (type == NBD_CMD_WRITE) {
         session->skip = length;
         session->state = SESSION_PAYLOAD_SKIP;
-        complete(request, r);
+        refuse(request, r);
     } else if (r < 0) {
-        complete(request, r);
+        refuse(request, r);
     } else {
         start(request);
     }

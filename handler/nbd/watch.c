@@ -10,6 +10,7 @@
 #include "rpc/base/files.h"
 #include "rpc/base/log.h"
 #include "rpc/base/sizes.h"
+#include "rpc/grant.h"
 
 #define ROOT_EVENTS   (IN_CREATE | IN_MOVED_TO | IN_ONLYDIR)
 #define FOLDER_EVENTS (IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE | IN_ONLYDIR)
@@ -128,11 +129,8 @@ static void handle_event(struct watch *watch, const struct inotify_event *event)
         forget_folder(watch, i);
         return;
     }
-    char *suffix = event->len ? strstr(event->name, ".json") : NULL;
-    if (!suffix || suffix[5] != '\0')
-        return;
-    autofree char *block = xstrndup(event->name, (size_t)(suffix - event->name));
-    if (name_check("block", block, NULL) == 0)
+    autofree char *block = event->len ? grant_file_block(event->name) : NULL;
+    if (block)
         submit_check(watch, watch->folders[i].volume, block);
 }
 

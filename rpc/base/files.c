@@ -60,10 +60,14 @@ static char *folder_of(const char *path)
 
 int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error)
 {
-    /* Two threads may write the same path: each takes a temporary name of its own. */
+    /*
+     * Two threads may write the same path: each takes a temporary name of its own. It has no part of the
+     * file's name, which may be as long as a name can be.
+     */
     static atomic_uint serial;
-    autofree char *temporary = xasprintf("%s.%d.%u.tmp", path, (int)getpid(), atomic_fetch_add(&serial, 1));
     autofree char *folder = folder_of(path);
+    autofree char *temporary =
+        xasprintf("%s/.%d.%u.tmp", folder, (int)getpid(), atomic_fetch_add(&serial, 1));
     autoclose int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return error_set(ret_error, errno, "cannot create %s: %s", temporary, strerror(errno));
@@ -106,6 +110,8 @@ int file_remove(const char *path, struct error **ret_error)
 
 int folder_make(const char *path, mode_t mode, struct error **ret_error)
 {
+    if (!*path)
+        return error_set(ret_error, EINVAL, "the path of a folder is empty");
     autofree char *partial = xstrdup(path);
     for (char *slash = partial + 1;; slash++) {
         slash += strcspn(slash, "/");

@@ -54,8 +54,9 @@ void log_write(enum log_level level, const char *format, ...)
     va_start(arguments, format);
     autofree char *text = xvasprintf(format, arguments);
     va_end(arguments);
+    /* A line quotes what clients and programs said: it stays one line, and does nothing to a terminal. */
     for (char *c = text; *c; c++)
-        if (*c == '\n')
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = ' ';
 
     autofree char *line = NULL;

@@ -79,7 +79,8 @@ void size_format(uint64_t bytes, char text[SIZE_TEXT_SIZE])
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     size_t unit = 0;
     double value = (double)bytes;
-    while (value >= 1024 && unit + 1 < sizeof units / sizeof *units) {
+    /* What would be shown as 1024.0 is one of the next unit. */
+    while (value >= 1023.95 && unit + 1 < sizeof units / sizeof *units) {
         value /= 1024;
         unit++;
     }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 
 #include "alloc.h"
@@ -16,10 +17,14 @@
 
 extern char **environ;
 
-/* Children start with no blocked and no ignored signals, whatever this process has arranged for itself. */
+/*
+ * Children start with no blocked and no ignored signals, whatever this process has arranged for itself, and
+ * with nothing open but the three standard descriptors: not every library marks its own to be closed.
+ */
 static int spawn(const char *const argv[], posix_spawn_file_actions_t *actions, bool session, pid_t *ret_pid,
                  struct error **ret_error)
 {
+    posix_spawn_file_actions_addclosefrom_np(actions, STDERR_FILENO + 1);
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
     sigset_t none, all;
@@ -47,39 +52,43 @@ static const char *last_line(struct strbuf *output)
     return newline ? newline + 1 : text;
 }
 
-/* Collects output until the pipe closes or the deadline passes; false when it passed. */
-static bool collect(int fd, int64_t deadline, struct strbuf *output)
+/* Adds what can be read now; false at the end of the stream. */
+static bool take(int fd, struct strbuf *output)
 {
     char chunk[4096];
+    ssize_t got = read(fd, chunk, sizeof chunk);
+    if (got > 0 && output->length < OUTPUT_LIMIT)
+        strbuf_add(output, chunk, (size_t)got);
+    return got > 0 || (got < 0 && errno == EINTR);
+}
+
+/*
+ * Collects output until the program ends; false when the deadline passed. A child that it leaves behind may
+ * hold the pipe open and go on writing to it: what the program itself wrote is in the pipe when it ends.
+ */
+static bool collect(int fd, int program, int64_t deadline, struct strbuf *output)
+{
+    struct pollfd ready[] = {{.fd = fd, .events = POLLIN}, {.fd = program, .events = POLLIN}};
+    size_t rest = OUTPUT_LIMIT / 4096;
     for (;;) {
         int64_t left = deadline - clock_monotonic_ms();
         if (left <= 0)
             return false;
-        struct pollfd ready = {.fd = fd, .events = POLLIN};
-        if (poll(&ready, 1, (int)left) <= 0)
+        if (poll(ready, 2, (int)left) <= 0)
             continue;
-        ssize_t got = read(fd, chunk, sizeof chunk);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
+        if (ready[0].revents && !take(fd, output))
+            ready[0].fd = -1; /* poll(2) passes it over */
+        if (ready[1].revents && (!ready[0].revents || rest-- == 0))
             return true;
-        if (output->length < OUTPUT_LIMIT)
-            strbuf_add(output, chunk, (size_t)got);
     }
 }
 
-static int await(pid_t pid, int64_t deadline, int *ret_status)
+static int watch_program(pid_t pid, int fd, int64_t deadline, struct strbuf *output)
 {
-    for (;;) {
-        pid_t done = waitpid(pid, ret_status, WNOHANG);
-        if (done == pid)
-            return 0;
-        if (done < 0 && errno != EINTR)
-            return -errno;
-        if (clock_monotonic_ms() >= deadline)
-            return -ETIMEDOUT;
-        poll(NULL, 0, 2); /* the pipe is closed: the program is in its last moments */
-    }
+    autoclose int program = pidfd_open(pid, 0);
+    if (program < 0)
+        return -errno;
+    return collect(fd, program, deadline, output) ? 0 : -ETIMEDOUT;
 }
 
 int program_run(const char *const argv[], int timeout_ms, struct strbuf *ret_output, int *ret_status,
@@ -106,12 +115,18 @@ int program_run(const char *const argv[], int timeout_ms, struct strbuf *ret_out
     autostrbuf struct strbuf output = {0};
     int64_t deadline = clock_monotonic_ms() + timeout_ms;
     int status = 0;
-    r = collect(read_end, deadline, &output) ? await(pid, deadline, &status) : -ETIMEDOUT;
-    if (r < 0) {
+    r = watch_program(pid, read_end, deadline, &output);
+    if (r < 0)
         kill(pid, SIGKILL);
-        waitpid(pid, &status, 0);
-        return error_set(ret_error, -r, "%s did not end within %d ms", argv[0], timeout_ms);
-    }
+    pid_t reaped;
+    while ((reaped = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
+        continue;
+    if (r == 0 && reaped < 0)
+        r = -errno; /* how it ended is not known, so it did not succeed */
+    if (r == -ETIMEDOUT)
+        return error_set(ret_error, ETIMEDOUT, "%s did not end within %d ms", argv[0], timeout_ms);
+    if (r < 0)
+        return error_set(ret_error, -r, "cannot watch %s: %s", argv[0], strerror(-r));
 
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (ret_status)

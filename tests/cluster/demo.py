@@ -4,6 +4,7 @@
 # alone
 """`make demo` from nothing, again, interrupted, after a kill of blockd, beside a foreign state; `make demo-stop` leaves nothing."""
 
+import json
 import os
 import pathlib
 import random
@@ -75,8 +76,8 @@ def whole_life():
     require("no demo" in stop(), "a second make demo-stop does not say that there is none")
 
 
-def interrupted(after):
-    """Ctrl-C goes to the whole foreground process group."""
+def interrupted(after, again=False):
+    """Ctrl-C goes to the whole foreground process group. `again`: make demo must be able to go on from there."""
     demo = subprocess.Popen([cluster.TOP / "tools" / "demo", "start"], stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         demo.wait(timeout=after)
@@ -85,6 +86,9 @@ def interrupted(after):
     status = demo.wait(timeout=60)
     print(f"interrupted after {after:.1f} s: exit status {status}", flush=True)
     require(status in (0, 130), f"an interrupted demo ended with {status}")
+    if again:
+        status, text = make("demo")
+        require(status == 0 and uri_of(text), "make demo did not go on after an interruption")
     stop()
     require_nothing_left(f"make demo-stop after an interruption at {after:.1f} s")
 
@@ -104,6 +108,25 @@ def beside_foreign_state():
         STATE.rmdir()
 
 
+def with_foreign_device():
+    """A device that the demo did not make keeps demo-stop from removing anything."""
+    status, _ = make("demo")
+    require(status == 0, "make demo failed")
+    image = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / f"demo-{MARK}.img"
+    client = cluster.BUILD / "bin" / "gluster-block"
+    try:
+        subprocess.run([client, "device", "add", "mine", image, "--image-size", "512MiB"], check=True)
+        status, text = make("demo-stop")
+        require(status != 0 and "mine" in text, "make demo-stop does not refuse beside a device that is not the demo's")
+        require(os.path.exists(f"/proc/{daemon_pid()}"), "make demo-stop stopped what it should leave alone")
+        status = subprocess.run([client, "status", "--json"], check=True, capture_output=True, text=True).stdout
+        subprocess.run([client, "device", "remove", f"{json.loads(status)['node']}/mine"], check=True)
+    finally:
+        stop()
+        image.unlink(missing_ok=True)
+    require_nothing_left("make demo-stop")
+
+
 def main():
     cluster.require_root()
     cluster.require_programs("nbdinfo", "nbdcopy", "mkfs.ext4")
@@ -115,8 +138,10 @@ def main():
     try:
         beside_foreign_state()
         whole_life()
-        for _ in range(3):
+        interrupted(random.uniform(0.2, 8), again=True)
+        for _ in range(2):
             interrupted(random.uniform(0.2, 12))
+        with_foreign_device()
     finally:
         subprocess.run([cluster.TOP / "tools" / "demo", "stop"], stdin=subprocess.DEVNULL, check=False)
 

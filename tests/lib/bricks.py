@@ -199,7 +199,7 @@ class Bricks:
         with open(volfile, "w", encoding="ascii") as file:
             file.write(self.clients())
             file.write(self._replicate("    option iam-self-heal-daemon yes\n    option self-heal-daemon on\n"
-                                       "    option heal-timeout 2\n")
+                                       "    option heal-timeout 5\n")
                        .replace("-self-heal off", "-self-heal on"))
             file.write(TOP.format(name="glustershd", below=f"{self.name}-replicate-0"))
         self.healer = subprocess.Popen(
@@ -233,6 +233,20 @@ class Bricks:
         except FileNotFoundError:
             return 0
         return len([name for name in names if not name.startswith("xattrop-")])
+
+    def blamed(self, file):
+        """The bricks whose copy of a file is behind, as the others have noted it."""
+        assert self.healer is None or self.healer.poll() is None, f"self-heal died: see {self.folder}/heal.log"
+        found = set()
+        for index in range(self.count):
+            for other in range(self.count):
+                try:
+                    value = os.getxattr(self.root(index) + file, f"trusted.afr.{self.name}-client-{other}")
+                except OSError:
+                    continue
+                if any(value):
+                    found.add(other)
+        return found
 
     def stop(self):
         for process in [self.healer] + self.processes:

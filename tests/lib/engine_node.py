@@ -41,7 +41,6 @@ class EngineNode:
                                f"state-dir = {self.folder}/state\nrun-dir = {self.folder}/run\n"
                                f"log-dir = {self.folder}/log\n")
         self.ports = traces.Ports()
-        self.free_ports = iter(self.ports.range)
         self.nbd_program = None
         self.driver = None
         self.nodes = [{"name": NODE, "uid": self.uid, "spec": {"addresses": ["127.0.0.1"]}}]
@@ -85,7 +84,6 @@ class EngineNode:
 
     def kill(self):
         self.driver.kill()
-        self.driver.wait()
         self.stop()
 
     def call(self, call, **arguments):
@@ -123,10 +121,11 @@ class EngineNode:
                 "spec": {"path": str(path or self.folder / f"{name}.img"), "image_size": size}}
 
     def volume(self, name, devices, template="replica3"):
+        """Each volume has the same ports, so only one can be up at a time."""
         return {"name": name, "uid": str(uuid.uuid4()),
                 "spec": {"template": template, "state": "started", "overcommit": 1.0,
                          "bricks": [{"node": NODE, "device": device["name"].split("/")[1], "port": port}
-                                    for device, port in zip(devices, self.free_ports)]}}
+                                    for device, port in zip(devices, self.ports.range)]}}
 
     def devices_up(self, count):
         devices = [self.device(f"d{i + 1}") for i in range(count)]

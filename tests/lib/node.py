@@ -128,7 +128,7 @@ class Node:
         return self
 
     def wait_ready(self):
-        wait_until("blockd is ready", self.ready)
+        wait_until("blockd is ready", self.ready, pause=0.01)
 
     def ready(self):
         if self.process.poll() is not None:

@@ -130,11 +130,16 @@ class Ports:
         self.locks = []
 
 
+TCP_LISTEN = "0A"
+
+
 def listening(ports):
-    """Those of the ports that something on this machine has bound, TCP over IPv4 or IPv6."""
-    bound = set()
+    """Those of the ports on which something on this machine listens, TCP over IPv4 or IPv6."""
+    found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
             for line in pathlib.Path(table).read_text().splitlines()[1:]:
-                bound.add(int(line.split()[1].rsplit(":", 1)[1], 16))
-    return bound & set(ports)
+                words = line.split()
+                if words[3] == TCP_LISTEN:
+                    found.add(int(words[1].rsplit(":", 1)[1], 16))
+    return found & set(ports)

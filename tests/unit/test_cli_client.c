@@ -4,6 +4,7 @@
  * to: raw sockets take the place of the server here, so that a connection can break at any byte.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,6 +69,7 @@ static void breaker_start(struct breaker *breaker, const char *const *answers)
 {
     *breaker = (struct breaker){.answers = answers};
     assert_int_equal(unix_listen(fake.socket, 0600, &breaker->listener, NULL), 0);
+    assert_int_equal(fcntl(breaker->listener, F_SETFL, 0), 0); /* its thread waits in accept(2) */
     assert_int_equal(pthread_create(&breaker->thread, NULL, breaker_run, breaker), 0);
 }
 

@@ -263,7 +263,7 @@ static void sweep(void **state)
     assert_int_equal(offer("vol", "keep"), 0);
     assert_int_equal(offer("vol", "disk"), 0);
     assert_int_equal(offer("old", "disk"), 0);
-    autofree char *unfinished = xasprintf("%s/grants/vol/keep.json.77.1.tmp", run_dir);
+    autofree char *unfinished = xasprintf("%s/grants/vol/.77.1.tmp", run_dir);
     autofree char *foreign = xasprintf("%s/grants/vol/README", run_dir);
     autofree char *strange = xasprintf("%s/grants/not a name", run_dir);
     autofree char *damaged = xasprintf("%s/grants/vol/damaged.json", run_dir);

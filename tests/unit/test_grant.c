@@ -182,6 +182,37 @@ static void damaged_files_are_refused(void **state)
     assert_int_equal(grant_remove(run_dir, "vol", "disk", &error), 0);
 }
 
+static void the_longest_names_have_grants(void **state)
+{
+    (void)state;
+    for (size_t length = 249; length <= 254; length++) {
+        autofree char *name = xasprintf("%0*d", (int)length, 0);
+        struct grant grant = sample, read = {0};
+        grant.block = name;
+        autoerror struct error *error = NULL;
+        if (grant_write(run_dir, &grant, NULL, &error) < 0)
+            fail_msg("%zu characters: %s", length, error_message(error));
+        assert_int_equal(grant_read(run_dir, "vol", name, &read, &error), 0);
+        cleanup_grant(&read);
+        autofree char *path = grant_path(run_dir, "vol", name);
+        autofree char *found = grant_file_block(strrchr(path, '/') + 1);
+        assert_string_equal(found, name);
+        assert_int_equal(grant_remove(run_dir, "vol", name, &error), 0);
+        assert_int_equal(access(path, F_OK), -1);
+    }
+}
+
+static void files_that_are_no_grants(void **state)
+{
+    (void)state;
+    static const char *const files[] = {"",         ".json",   "a",        "a.jso",   "a.json.tmp",
+                                        ".1.2.tmp", "-a.json", "a b.json", "a.b.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        assert_null(grant_file_block(files[i]));
+    autofree char *block = grant_file_block("a.json");
+    assert_string_equal(block, "a");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +220,8 @@ int main(void)
         cmocka_unit_test(hostile_names_make_no_path),
         cmocka_unit_test(bad_values_are_not_written),
         cmocka_unit_test(damaged_files_are_refused),
+        cmocka_unit_test(the_longest_names_have_grants),
+        cmocka_unit_test(files_that_are_no_grants),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -3,6 +3,7 @@
  * server. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -17,6 +18,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
+#include "rpc/base/strings.h"
 #include "rpc/http_client.h"
 #include "rpc/http_server.h"
 
@@ -287,8 +289,16 @@ static void bodies_up_to_the_limit(void **state)
 {
     (void)state;
     cleanup(cleanup_http_client) struct http_client *client = client_new();
-    autofree char *body = xcalloc(BODY_LIMIT + 2, 1);
-    static const size_t sizes[] = {1, 1000, BODY_LIMIT - 1, BODY_LIMIT, BODY_LIMIT + 1, 2};
+    autofree char *body = xcalloc(BODY_LIMIT + (4u << 20) + 1, 1);
+    static const size_t sizes[] = {1,
+                                   1000,
+                                   BODY_LIMIT - 1,
+                                   BODY_LIMIT,
+                                   BODY_LIMIT + 1,
+                                   2,
+                                   BODY_LIMIT + (1u << 20),
+                                   BODY_LIMIT + (4u << 20),
+                                   3};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         memset(body, 'x', sizes[i]);
         body[sizes[i]] = '\0';
@@ -302,6 +312,35 @@ static void bodies_up_to_the_limit(void **state)
             assert_string_equal(text_of(json_object_get(echo, "error"), "code"), "out_of_range");
         json_decref(echo);
     }
+}
+
+#define FDS 256
+
+static bool is_of_the_server(int fd)
+{
+    struct sockaddr_un name = {0}, peer = {0};
+    socklen_t length = sizeof name - 1;
+    if (getsockname(fd, (struct sockaddr *)&name, &length) < 0)
+        return false;
+    length = sizeof peer - 1;
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) < 0)
+        peer.sun_path[0] = '\0';
+    return string_starts_with(name.sun_path, path) || string_starts_with(peer.sun_path, path);
+}
+
+static void sockets_close_on_exec(void **state)
+{
+    (void)state;
+    cleanup(cleanup_http_client) struct http_client *client = client_new();
+    json_decref(call(client, &(struct http_call){.method = "GET", .path = "/", .timeout_ms = 20000}, 200));
+    int found = 0;
+    for (int fd = 0; fd < FDS; fd++) {
+        if (!is_of_the_server(fd))
+            continue;
+        found++;
+        assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    }
+    assert_int_equal(found, 3); /* the listener, and both ends of the connection */
 }
 
 /* ---- Raw bytes ---- */
@@ -375,6 +414,19 @@ static void chunked_bodies(void **state)
     }
 }
 
+static void a_head_reply_has_no_body(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/x", "/endless", "/empty"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        autofree char *text = xasprintf("HEAD %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", paths[i]);
+        autofree char *reply = raw_exchange(text);
+        const char *end = strstr(reply, "\r\n\r\n");
+        assert_non_null(end);
+        assert_string_equal(end, "\r\n\r\n");
+    }
+}
+
 static void malformed_requests(void **state)
 {
     (void)state;
@@ -403,12 +455,18 @@ static void malformed_requests(void **state)
 static void idle_and_half_requests_are_closed(void **state)
 {
     (void)state;
-    autofree char *nothing = raw_exchange("");
-    assert_string_equal(nothing, "");
-    autofree char *half = raw_exchange("GET / HTT");
-    assert_null(strstr(half, " 200 "));
-    autofree char *half_body = raw_exchange("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
-    assert_null(strstr(half_body, " 200 "));
+    static const char *const texts[] = {"", "GET / HTT",
+                                        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"};
+    int fds[3];
+    for (size_t i = 0; i < 3; i++) {
+        fds[i] = raw_connect();
+        raw_send(fds[i], texts[i], strlen(texts[i]));
+    }
+    for (size_t i = 0; i < 3; i++) {
+        autofree char *answer = raw_receive(fds[i]);
+        assert_null(strstr(answer, " 200 "));
+        close(fds[i]);
+    }
 }
 
 /* ---- Streams ---- */
@@ -451,7 +509,7 @@ static void streaming(void **state)
     assert_string_equal(strbuf_string(&text), "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
 
     /* The client ends it; longer than the idle time, which the stream's own pauses must not trip. */
-    int left = 200;
+    int left = 120;
     struct http_call endless_call = {
         .method = "GET", .path = "/endless", .chunk = count_lines, .chunk_data = &left};
     assert_int_equal(http_client_call(client, &endless_call, &status, NULL, NULL), 0);
@@ -473,7 +531,7 @@ static void slow_handlers_outlive_the_idle_time(void **state)
     json_decref(
         call(client, &(struct http_call){.method = "GET", .path = "/slow", .timeout_ms = 20000}, 200));
     /* The connection is kept, or made again when the server closed it as idle. */
-    struct timespec pause = {.tv_sec = 2, .tv_nsec = 200000000};
+    struct timespec pause = {.tv_sec = 1, .tv_nsec = 500000000};
     nanosleep(&pause, NULL);
     json_decref(call(client, &(struct http_call){.method = "GET", .path = "/", .timeout_ms = 20000}, 200));
 }
@@ -605,8 +663,10 @@ int main(void)
         TEST(methods_paths_and_queries),
         TEST(bad_calls_are_refused_before_they_are_sent),
         TEST(peer_credentials),
+        TEST(sockets_close_on_exec),
         TEST(bodies_up_to_the_limit),
         TEST(chunked_bodies),
+        TEST(a_head_reply_has_no_body),
         TEST(malformed_requests),
         TEST(idle_and_half_requests_are_closed),
         TEST(streaming),

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* What all operations that change an object have in common. */
+#include "core_priv.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TRIES_MAX 20 /* a revision that is never right is a fault, not a race */
+
+int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
+               void *ret_object, struct error **ret_error)
+{
+    union any_object object = {0};
+    int r = record_get(core, kind, name, &object, ret_error);
+    if (r < 0)
+        return r;
+    if (change->revision && change->revision != object.meta.revision) {
+        r = error_set(ret_error, ESTALE, "%s %s has revision %llu, not %llu: read it again",
+                      object_types[kind].word, name, (unsigned long long)object.meta.revision,
+                      (unsigned long long)change->revision);
+        any_object_clear(kind, &object);
+        return r;
+    }
+    memcpy(ret_object, &object, object_types[kind].schema->size);
+    return 0;
+}
+
+bool change_again(const struct core_change *change, int r, unsigned *tries, struct error **ret_error)
+{
+    if (r != -ESTALE || change->revision || ++*tries >= TRIES_MAX)
+        return false;
+    if (ret_error) {
+        error_free(*ret_error);
+        *ret_error = NULL;
+    }
+    return true;
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * Volfiles as text, beside the files tests/golden/NAME.vol. After a change that is meant, GOLDEN_UPDATE=1
+ * writes those anew, for the difference to be read before it is committed.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "blockd/engine/engine_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
+
+#define VOLUME_ID "0f3b1c9e-5d2a-4e6f-8a7b-9c0d1e2f3a4b"
+#define NODE_ID   "6c1d2e3f-4a5b-4c6d-9e8f-0a1b2c3d4e5f"
+
+struct scene {
+    struct volume volume;
+    struct node nodes[3];
+    struct volfile_sources sources;
+};
+
+static void make_scene(struct scene *scene, const char *name, int template_name,
+                       const char *const addresses[3])
+{
+    *scene = (struct scene){0};
+    scene->volume.meta.name = xstrdup(name);
+    scene->volume.meta.uid = xstrdup(VOLUME_ID);
+    scene->volume.spec.template_name = template_name;
+    size_t count = template_name == TEMPLATE_SINGLE ? 1 : 3;
+    for (size_t i = 0; i < 3; i++) {
+        scene->nodes[i].meta.name = xasprintf("node%zu", i + 1);
+        string_list_add(&scene->nodes[i].spec.addresses, addresses[i]);
+        if (i >= count)
+            continue;
+        struct brick_spec *brick = object_list_add(&scene->volume.spec.bricks, sizeof *brick);
+        brick->node = xasprintf("node%zu", i + 1);
+        brick->device = xasprintf("disk-%zu", i + 1);
+        brick->port = 49152 + i;
+    }
+    scene->sources = (struct volfile_sources){
+        .volume = &scene->volume,
+        .nodes = scene->nodes,
+        .node_count = 3,
+        .ping_timeout = 5,
+    };
+}
+
+static void clear_scene(struct scene *scene)
+{
+    cleanup_volume(&scene->volume);
+    for (size_t i = 0; i < 3; i++)
+        cleanup_node(&scene->nodes[i]);
+}
+
+#define MADE_SCENE(name, ...)                                                                                \
+    cleanup(clear_scene) struct scene name;                                                                  \
+    make_scene(&name, __VA_ARGS__)
+
+static const char *const v4[] = {"192.0.2.1", "192.0.2.2", "192.0.2.3"};
+static const char *const v6[] = {"2001:DB8::0:1", "2001:db8::2", "2001:db8::3"};
+
+static void check_golden(const char *name, const struct strbuf *text)
+{
+    autofree char *path = xasprintf("tests/golden/%s.vol", name);
+    if (getenv("GOLDEN_UPDATE"))
+        assert_int_equal(file_write_atomic(path, strbuf_string(text), 0644, NULL), 0);
+    autofree char *wanted = NULL;
+    assert_int_equal(file_read(path, 1u << 20, &wanted, NULL, NULL), 0);
+    assert_string_equal(strbuf_string(text), wanted);
+}
+
+static void check_client(const char *name, const struct scene *scene)
+{
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_client(&scene->sources, &text, NULL), 0);
+    check_golden(name, &text);
+}
+
+static void check_brick(const char *name, const struct scene *scene, size_t index)
+{
+    autostrbuf struct strbuf text = {0};
+    autofree char *folder =
+        xasprintf("/var/lib/blockd/devices/disk-%zu/bricks/%s", index + 1, scene->volume.meta.name);
+    assert_int_equal(volfile_brick(&scene->sources, index, folder, &text, NULL), 0);
+    check_golden(name, &text);
+}
+
+static void single(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "alone", TEMPLATE_SINGLE, v4);
+    check_client("single-client", &scene);
+    check_brick("single-brick", &scene, 0);
+}
+
+static void replica3(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    check_client("replica3-client", &scene);
+    check_brick("replica3-brick", &scene, 1);
+}
+
+static void arbiter(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "witnessed", TEMPLATE_ARBITER, v4);
+    check_client("arbiter-client", &scene);
+    check_brick("arbiter-brick-data", &scene, 0);
+    check_brick("arbiter-brick-witness", &scene, 2);
+}
+
+static void ipv6(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "six", TEMPLATE_REPLICA3, v6);
+    check_client("ipv6-client", &scene);
+    check_brick("ipv6-brick", &scene, 0);
+}
+
+static void heal(void **state)
+{
+    (void)state;
+    MADE_SCENE(first, "demo", TEMPLATE_REPLICA3, v4);
+    MADE_SCENE(second, "witnessed", TEMPLATE_ARBITER, v4);
+    const struct volfile_sources both[] = {first.sources, second.sources};
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_heal(both, 2, NODE_ID, &text, NULL), 0);
+    check_golden("heal", &text);
+}
+
+/* ---- What is refused ---- */
+
+static void refuses(const struct scene *scene, int number)
+{
+    autostrbuf struct strbuf text = {0};
+    autoerror struct error *error = NULL;
+    assert_int_equal(volfile_client(&scene->sources, &text, &error), -number);
+    assert_non_null(error);
+}
+
+static void refuses_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"", "-x", "a b", "a\nb", "a`b`", "a\"b", "a.b", "a/b", "ü"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        MADE_SCENE(scene, names[i], TEMPLATE_REPLICA3, v4);
+        refuses(&scene, EINVAL);
+    }
+    autofree char *longest = xcalloc(ENGINE_NAME_MAX + 2, 1);
+    memset(longest, 'x', ENGINE_NAME_MAX + 1);
+    MADE_SCENE(scene, longest, TEMPLATE_REPLICA3, v4);
+    refuses(&scene, ENAMETOOLONG);
+    scene.volume.meta.name[ENGINE_NAME_MAX] = '\0';
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_client(&scene.sources, &text, NULL), 0);
+}
+
+static void refuses_addresses(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "", "*", "192.0.2.1,*", "192.0.2.1\n", "host`id`", "host.example", "::1 ", "[::1]"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const char *const addresses[] = {bad[i], v4[1], v4[2]};
+        MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, addresses);
+        refuses(&scene, EINVAL);
+    }
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    scene.sources.node_count = 2;
+    refuses(&scene, EINVAL);
+}
+
+static void refuses_paths(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"relative", "", "/a\nb", "/a`id`", "/a\"b", "/a\\b", "/a\tb", "/$HOME"};
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        autostrbuf struct strbuf text = {0};
+        assert_int_equal(volfile_brick(&scene.sources, 0, bad[i], &text, NULL), -EINVAL);
+    }
+}
+
+static void refuses_shapes(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_SINGLE, v4);
+    scene.volume.spec.template_name = TEMPLATE_REPLICA3;
+    refuses(&scene, EINVAL);
+    MADE_SCENE(no_port, "demo", TEMPLATE_REPLICA3, v4);
+    ((struct brick_spec *)no_port.volume.spec.bricks.items)[2].port = 0;
+    refuses(&no_port, EINVAL);
+    MADE_SCENE(no_id, "demo", TEMPLATE_REPLICA3, v4);
+    no_id.volume.meta.uid[3] = '"';
+    refuses(&no_id, EINVAL);
+    MADE_SCENE(alone, "demo", TEMPLATE_SINGLE, v4);
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_heal(&alone.sources, 1, NODE_ID, &text, NULL), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(single),
+        cmocka_unit_test(replica3),
+        cmocka_unit_test(arbiter),
+        cmocka_unit_test(ipv6),
+        cmocka_unit_test(heal),
+        cmocka_unit_test(refuses_names),
+        cmocka_unit_test(refuses_addresses),
+        cmocka_unit_test(refuses_paths),
+        cmocka_unit_test(refuses_shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
