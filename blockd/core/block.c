@@ -124,9 +124,13 @@ static int add_exports(struct core *core, const struct string_list *hosts, const
         if (string_list_contains(keys, key))
             return error_set(ret_error, EINVAL, "host %s is named twice", hosts->items[i]);
         struct export left cleanup(cleanup_export) = {0};
-        if (record_get(core, KIND_EXPORT, export.meta.name, &left, NULL) == 0)
-            return error_set(ret_error, EBUSY, "export %s of an earlier block is still being withdrawn",
-                             left.meta.name);
+        if (record_get(core, KIND_EXPORT, export.meta.name, &left, NULL) == 0) {
+            if (left.meta.deleting)
+                return error_set(ret_error, EBUSY, "export %s of an earlier block is still being withdrawn",
+                                 left.meta.name);
+            /* It belongs to a block of that name that somebody else made in this moment: look again. */
+            return error_set(ret_error, ESTALE, "export %s was made meanwhile", left.meta.name);
+        }
         string_list_add(keys, key);
         txn_put(txn, KIND_EXPORT, &export, 0);
     }
@@ -251,7 +255,7 @@ int core_block_create(struct core *core, const struct block_create *request, con
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -363,7 +367,7 @@ int core_block_patch(struct core *core, const char *name, const struct block_pat
     int r;
     do
         r = resize(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -445,7 +449,7 @@ int core_block_rename(struct core *core, const char *name, const struct block_re
     int r;
     do
         r = rename_block(core, name, rename, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -512,6 +516,6 @@ int core_block_delete(struct core *core, const char *name, bool keep_storage,
     int r;
     do
         r = delete_block(core, name, keep_storage, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }

@@ -232,9 +232,11 @@ int change_get(struct core *core, enum object_kind kind, const char *name, const
                void *ret_object, struct error **ret_error);
 /*
  * Shall an operation that ended with `r` be done again? Yes when somebody else (the reconciler, most often)
- * wrote between its reading and its writing and the caller did not insist on a revision. Forgets the error.
+ * wrote between its reading and its writing and the caller did not insist on a revision, and once when the
+ * same request was done meanwhile. Forgets the error.
  */
-bool change_again(const struct core_change *change, int r, unsigned *tries, struct error **ret_error);
+bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
+                  struct error **ret_error);
 /* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
 void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
 

@@ -117,7 +117,7 @@ int core_device_create(struct core *core, const struct device_create *request,
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -188,7 +188,7 @@ int core_device_delete(struct core *core, const char *name, const struct core_ch
     int r;
     do
         r = delete_device(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 

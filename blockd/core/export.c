@@ -96,7 +96,7 @@ int core_export_create(struct core *core, const struct export_create *request,
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -131,7 +131,7 @@ int core_export_delete(struct core *core, const char *name, const struct core_ch
     int r;
     do
         r = delete_export(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 

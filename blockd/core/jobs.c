@@ -84,7 +84,7 @@ int core_job_delete(struct core *core, const char *name, const struct core_chang
     int r;
     do
         r = cancel(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 

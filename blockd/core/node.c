@@ -163,7 +163,7 @@ int core_node_patch(struct core *core, const char *name, const struct node_patch
     int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 

@@ -120,7 +120,7 @@ int core_volume_create(struct core *core, const struct volume_create *request,
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -171,7 +171,7 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
     int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -222,7 +222,7 @@ int core_volume_delete(struct core *core, const char *name, const struct core_ch
     int r;
     do
         r = delete_volume(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
