@@ -15,7 +15,7 @@
 #define SYNC_TIMEOUT_MS  10000
 
 struct control {
-    struct exports *exports;
+    struct catalog *catalog;
     struct server *server;
     struct http_server *http;
 };
@@ -39,14 +39,14 @@ static void get_metrics(struct control *control, struct http_response *response)
 {
     autostrbuf struct strbuf text = {0};
     server_metrics(control->server, &text);
-    exports_metrics(control->exports, &text);
+    catalog_metrics(control->catalog, &text);
     answer_text(response, strbuf_steal(&text), "text/plain; version=0.0.4");
 }
 
 static void post_sync(struct control *control, struct http_response *response)
 {
     autoerror struct error *error = NULL;
-    if (exports_sync(control->exports, SYNC_TIMEOUT_MS, &error) < 0)
+    if (catalog_sync(control->catalog, SYNC_TIMEOUT_MS, &error) < 0)
         answer_error(response, error);
     else
         answer_text(response, xstrdup("{}"), "application/json");
@@ -54,7 +54,7 @@ static void post_sync(struct control *control, struct http_response *response)
 
 static void get_exports(struct control *control, struct http_response *response)
 {
-    answer_text(response, exports_report(control->exports), "application/json");
+    answer_text(response, catalog_report(control->catalog), "application/json");
 }
 
 static const struct {
@@ -94,11 +94,11 @@ static void handle(void *data, const struct http_request *request, struct http_r
         routes[index].run(data, response);
 }
 
-int control_start(const struct config *config, struct exports *exports, struct server *server,
+int control_start(const struct config *config, struct catalog *catalog, struct server *server,
                   struct control **ret_control, struct error **ret_error)
 {
     cleanup(cleanup_control) struct control *control = xcalloc(1, sizeof *control);
-    control->exports = exports;
+    control->catalog = catalog;
     control->server = server;
     autofree char *path = config_nbd_control_path(config);
     autoclose int fd = -1;

@@ -7,7 +7,7 @@
 
 struct control;
 
-int control_start(const struct config *config, struct exports *exports, struct server *server,
+int control_start(const struct config *config, struct catalog *catalog, struct server *server,
                   struct control **ret_control, struct error **ret_error);
 /* Waits for calls that run. NULL is allowed. */
 void control_stop(struct control *control);

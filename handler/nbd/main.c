@@ -26,7 +26,7 @@ struct program {
     struct loop *loop;
     struct pool *open_pool; /* opening and closing; apart from the other, so that slow bricks delay no open */
     struct pool *query_pool; /* lists and block status */
-    struct exports *exports;
+    struct catalog *catalog;
     struct server *server;
     struct control *control;
     struct watch *watch;
@@ -62,7 +62,7 @@ static void on_signal(void *data, int signal)
 static void on_tick(void *data)
 {
     struct program *program = data;
-    exports_tick(program->exports);
+    catalog_tick(program->catalog);
     loop_timer_arm(program->tick, TICK_MS);
 }
 
@@ -99,25 +99,25 @@ static int start(struct program *program, const sigset_t *signals, struct error 
         return r;
     program->open_pool = pool_new(POOL_THREADS);
     program->query_pool = pool_new(POOL_THREADS);
-    struct exports_options options = {
+    struct catalog_options options = {
         .run_dir = config->run_dir,
         .log_dir = config->log_dir,
         .pool = program->open_pool,
         .image_linger_ms = IMAGE_LINGER_MS,
         .volume_linger_ms = VOLUME_LINGER_MS,
     };
-    program->exports = exports_new(&options);
+    program->catalog = catalog_new(&options);
     r = loop_add_signals(program->loop, signals, on_signal, program, &program->signals, ret_error);
     if (r == 0)
         r = loop_add_timer(program->loop, on_tick, program, &program->tick, ret_error);
     if (r == 0)
-        r = watch_start(program->loop, config->run_dir, program->exports, program->open_pool, &program->watch,
+        r = watch_start(program->loop, config->run_dir, program->catalog, program->open_pool, &program->watch,
                         ret_error);
     if (r == 0)
-        r = server_start(program->loop, config, program->exports, program->query_pool, &program->server,
+        r = server_start(program->loop, config, program->catalog, program->query_pool, &program->server,
                          ret_error);
     if (r == 0)
-        r = control_start(config, program->exports, program->server, &program->control, ret_error);
+        r = control_start(config, program->catalog, program->server, &program->control, ret_error);
     if (r == 0)
         loop_timer_arm(program->tick, TICK_MS);
     return r;
@@ -135,7 +135,7 @@ static void stop(struct program *program)
     server_free(program->server);
     watch_stop(program->watch);
     pool_free(program->query_pool);
-    exports_free(program->exports);
+    catalog_free(program->catalog);
     pool_free(program->open_pool);
     loop_free(program->loop);
     config_clear(&program->config);

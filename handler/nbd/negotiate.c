@@ -177,7 +177,7 @@ static void run_info(void *data)
     struct negotiation *negotiation = data;
     autoerror struct error *error = NULL;
     int r =
-        exports_info(negotiation->session->options.exports, negotiation->name, &negotiation->info, &error);
+        catalog_info(negotiation->session->options.catalog, negotiation->name, &negotiation->info, &error);
     answer(negotiation, r, error);
 }
 
@@ -185,7 +185,7 @@ static void run_list(void *data)
 {
     struct negotiation *negotiation = data;
     autoerror struct error *error = NULL;
-    int r = exports_list(negotiation->session->options.exports, &negotiation->names, &error);
+    int r = catalog_list(negotiation->session->options.catalog, &negotiation->names, &error);
     answer(negotiation, r, error);
 }
 
@@ -196,7 +196,7 @@ static void ask(struct negotiation *negotiation)
     switch (negotiation->option) {
     case NBD_OPT_GO:
     case NBD_OPT_EXPORT_NAME:
-        exports_open(session->options.exports, negotiation->name, &session->user, opened, negotiation);
+        catalog_open(session->options.catalog, negotiation->name, &session->user, opened, negotiation);
         break;
     case NBD_OPT_LIST:
         pool_submit(session->options.pool, run_list, negotiation);
@@ -346,7 +346,7 @@ void negotiate_option(struct session *session, uint32_t option, const uint8_t *d
 
 /* ---- Answers ---- */
 
-static uint16_t transmission_flags(const struct session *session, const struct export_info *info)
+static uint16_t transmission_flags(const struct session *session, const struct catalog_info *info)
 {
     unsigned flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_CAN_MULTI_CONN |
                      NBD_FLAG_SEND_CACHE;
@@ -361,8 +361,8 @@ static uint16_t transmission_flags(const struct session *session, const struct e
 
 static void enter_transmission(struct session *session, const struct negotiation *negotiation)
 {
-    session->image = export_image(session->user.export);
-    session->metrics = export_metrics(session->user.export);
+    session->image = entry_image(session->user.entry);
+    session->metrics = entry_metrics(session->user.entry);
     session->aligned = negotiation->wants_block_size;
     session->status = session->structured && string_equal(session->meta_export, negotiation->name);
     session->state = SESSION_REQUEST;
@@ -383,7 +383,7 @@ static void answer_export_name(struct session *session, struct negotiation *nego
 static void answer_info(struct session *session, struct negotiation *negotiation)
 {
     bool go = negotiation->option == NBD_OPT_GO;
-    const struct export_info *info = go ? &session->user.info : &negotiation->info;
+    const struct catalog_info *info = go ? &session->user.info : &negotiation->info;
     autostrbuf struct strbuf message = {0};
     add_reply(&message, negotiation->option, NBD_REP_INFO, 12);
     add16(&message, NBD_INFO_EXPORT);

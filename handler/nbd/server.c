@@ -39,7 +39,7 @@ struct listener {
 
 struct server {
     const struct config *config;
-    struct exports *exports;
+    struct catalog *catalog;
     struct pool *pool;
     struct tls *tls; /* the main loop's thread; NULL: not offered */
     struct listener local, tcp;
@@ -150,7 +150,7 @@ static void take_client(struct listener *listener, int fd)
         tune_tcp(fd);
     autofree char *peer = listener->local ? local_peer(fd) : tcp_peer(fd);
     struct connection_options options = {
-        .session = {.exports = server->exports,
+        .session = {.catalog = server->catalog,
                     .pool = server->pool,
                     .request_limit = (unsigned)server->config->nbd_requests,
                     .memory_limit = server->config->nbd_memory,
@@ -294,12 +294,12 @@ static int start(struct server *server, struct loop *loop, struct error **ret_er
     return r;
 }
 
-int server_start(struct loop *loop, const struct config *config, struct exports *exports, struct pool *pool,
+int server_start(struct loop *loop, const struct config *config, struct catalog *catalog, struct pool *pool,
                  struct server **ret_server, struct error **ret_error)
 {
     struct server *server = xcalloc(1, sizeof *server);
     server->config = config;
-    server->exports = exports;
+    server->catalog = catalog;
     server->pool = pool;
     server->local = (struct listener){.server = server, .fd = -1, .local = true};
     server->tcp = (struct listener){.server = server, .fd = -1};

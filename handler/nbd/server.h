@@ -4,7 +4,7 @@
 #ifndef BLOCKD_NBD_SERVER_H
 #define BLOCKD_NBD_SERVER_H
 
-#include "handler/nbd/exports.h"
+#include "handler/nbd/catalog.h"
 #include "rpc/base/loop.h"
 #include "rpc/config.h"
 
@@ -12,7 +12,7 @@ struct server;
 
 /* Listens on the unix socket and, where configured, on TCP; accepts on `loop`. The configuration is the
  * caller's. */
-int server_start(struct loop *loop, const struct config *config, struct exports *exports, struct pool *pool,
+int server_start(struct loop *loop, const struct config *config, struct catalog *catalog, struct pool *pool,
                  struct server **ret_server, struct error **ret_error);
 /* Reads the TLS material again, for connections to come. On failure the old one stays. */
 int server_reload(struct server *server, struct error **ret_error);

@@ -10,7 +10,7 @@
 
 /* ---- Life ---- */
 
-static void user_cut(struct export_user *user)
+static void user_cut(struct catalog_user *user)
 {
     struct session *session = (struct session *)((char *)user - offsetof(struct session, user));
     atomic_store(&session->cut, true);
@@ -57,7 +57,7 @@ void session_unref(struct session *session)
 {
     if (!session || atomic_fetch_sub(&session->references, 1) != 1)
         return;
-    exports_leave(session->options.exports, &session->user);
+    catalog_leave(session->options.catalog, &session->user);
     free_requests(session->output);
     free_requests(session->free);
     negotiation_free(session->answer);

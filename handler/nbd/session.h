@@ -14,12 +14,12 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "handler/nbd/exports.h"
+#include "handler/nbd/catalog.h"
 
 struct session;
 
 struct session_options {
-    struct exports *exports;
+    struct catalog *catalog;
     struct pool *pool;      /* for listing and for block status; NULL: on the session's thread */
     unsigned request_limit; /* in flight or with an unsent reply */
     size_t memory_limit;    /* bytes of payload of those; one request may exceed it alone */

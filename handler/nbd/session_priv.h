@@ -61,7 +61,7 @@ struct negotiation {
     int result;
     char *message;
     struct string_list names; /* of LIST */
-    struct export_info info;
+    struct catalog_info info;
 };
 
 struct session {
@@ -81,8 +81,8 @@ struct session {
     struct request *writing; /* a write whose payload comes */
     size_t written;
     bool stalled; /* by a limit; until session_resume() */
-    struct export_user user;
-    struct image *image;     /* of user.export */
+    struct catalog_user user;
+    struct image *image;     /* of user.entry */
     struct metrics *metrics; /* likewise */
 
     pthread_mutex_t mutex;

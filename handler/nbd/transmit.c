@@ -212,7 +212,7 @@ static uint16_t allowed_flags(const struct session *session, uint16_t type)
 
 static int check_range(const struct session *session, uint16_t type, uint64_t offset, uint32_t length)
 {
-    const struct export_info *info = &session->user.info;
+    const struct catalog_info *info = &session->user.info;
     if (length == 0)
         return -EINVAL;
     if (offset > info->size || length > info->size - offset)

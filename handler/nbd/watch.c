@@ -23,7 +23,7 @@ struct folder {
 struct watch {
     int fd, root;
     char *path; /* RUN_DIR/grants */
-    struct exports *exports;
+    struct catalog *catalog;
     struct pool *pool;
     struct loop_source *source;
     struct folder *folders;
@@ -31,14 +31,14 @@ struct watch {
 };
 
 struct check {
-    struct exports *exports;
+    struct catalog *catalog;
     char *volume, *block; /* NULL: all */
 };
 
 static void run_check(void *data)
 {
     struct check *check = data;
-    exports_check(check->exports, check->volume, check->block);
+    catalog_check(check->catalog, check->volume, check->block);
     free(check->volume);
     free(check->block);
     free(check);
@@ -47,7 +47,7 @@ static void run_check(void *data)
 static void submit_check(struct watch *watch, const char *volume, const char *block)
 {
     struct check *check = xcalloc(1, sizeof *check);
-    check->exports = watch->exports;
+    check->catalog = watch->catalog;
     check->volume = xstrdup(volume);
     check->block = xstrdup(block);
     pool_submit(watch->pool, run_check, check);
@@ -147,11 +147,11 @@ static void on_events(void *data, uint32_t events)
     }
 }
 
-int watch_start(struct loop *loop, const char *run_dir, struct exports *exports, struct pool *pool,
+int watch_start(struct loop *loop, const char *run_dir, struct catalog *catalog, struct pool *pool,
                 struct watch **ret_watch, struct error **ret_error)
 {
     cleanup(cleanup_watch) struct watch *watch = xcalloc(1, sizeof *watch);
-    watch->exports = exports;
+    watch->catalog = catalog;
     watch->pool = pool;
     watch->path = xasprintf("%s/grants", run_dir);
     watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
