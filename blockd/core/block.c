@@ -202,8 +202,7 @@ static int commit_new(struct core *core, const struct block_create *request, con
     if (r == 0) {
         txn_put(&txn, KIND_BLOCK, block, 0);
         txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
-        idempotency_record(&txn, change, key, block->meta.uid);
-        r = txn_commit(core, &txn, ret_error);
+        r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
     }
     txn_clear(&txn);
     return r;
@@ -343,9 +342,7 @@ static int resize(struct core *core, const char *name, const struct block_patch 
     if (allocate)
         add_growth_job(&block, old, &txn);
     txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
-    idempotency_record(&txn, change, key, block.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, block.meta.uid, ret_error);
     if (r < 0) {
         ledger_release(core->ledger, volume_name, grown, 0);
         return r;
@@ -427,9 +424,7 @@ static int rename_block(struct core *core, const char *name, const struct block_
     string_replace(&block.meta.name, new_name);
     txn_put(&txn, KIND_BLOCK, &block, 0);
     rename_exports(&exports, new_name, &txn);
-    idempotency_record(&txn, change, new_key, block.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, new_key, block.meta.uid, ret_error);
     record_list_clear(&exports);
     if (r < 0)
         return r;
@@ -477,9 +472,7 @@ static int mark_deleting(struct core *core, struct block *block, const struct re
         export->meta.deleting = true;
         txn_put(&txn, KIND_EXPORT, export, export->meta.revision);
     }
-    idempotency_record(&txn, change, key, block->meta.uid);
-    int r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    int r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
     return r;
 }
 

@@ -27,6 +27,15 @@ int change_get(struct core *core, enum object_kind kind, const char *name, const
     return 0;
 }
 
+int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
+                  const char *uid, struct error **ret_error)
+{
+    idempotency_record(txn, change, key, uid);
+    int r = txn_commit(core, txn, ret_error);
+    txn_clear(txn);
+    return r;
+}
+
 bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
                   struct error **ret_error)
 {
