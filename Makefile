@@ -14,7 +14,7 @@ SANITIZE ?=
 V ?=
 Q = $(if $(V),,@echo "  $(1) $@";)
 
-PACKAGES := jansson libcurl libmicrohttpd gnutls sqlite3 inih glusterfs-api libsystemd blkid uuid
+PACKAGES := jansson libcurl libmicrohttpd gnutls sqlite3 inih glusterfs-api libsystemd blkid
 
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DBLOCKD_VERSION='"$(VERSION)"' -I.
 CFLAGS   ?= -O2 -g

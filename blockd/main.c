@@ -236,6 +236,7 @@ int main(int argc, char **argv)
         log_error("%s", error_message(error));
     stop(&daemon);
     fflush(NULL);
-    /* Not exit(): libgfapi's threads may still be at work, and what they use would be torn down under them. */
+    /* Not exit(): libgfapi's threads may still be at work, and what they use would be torn down under them.
+     */
     _exit(r < 0 ? 1 : 0);
 }

@@ -124,9 +124,13 @@ static int add_exports(struct core *core, const struct string_list *hosts, const
         if (string_list_contains(keys, key))
             return error_set(ret_error, EINVAL, "host %s is named twice", hosts->items[i]);
         struct export left cleanup(cleanup_export) = {0};
-        if (record_get(core, KIND_EXPORT, export.meta.name, &left, NULL) == 0)
-            return error_set(ret_error, EBUSY, "export %s of an earlier block is still being withdrawn",
-                             left.meta.name);
+        if (record_get(core, KIND_EXPORT, export.meta.name, &left, NULL) == 0) {
+            if (left.meta.deleting)
+                return error_set(ret_error, EBUSY, "export %s of an earlier block is still being withdrawn",
+                                 left.meta.name);
+            /* It belongs to a block of that name that somebody else made in this moment: look again. */
+            return error_set(ret_error, ESTALE, "export %s was made meanwhile", left.meta.name);
+        }
         string_list_add(keys, key);
         txn_put(txn, KIND_EXPORT, &export, 0);
     }
@@ -198,8 +202,7 @@ static int commit_new(struct core *core, const struct block_create *request, con
     if (r == 0) {
         txn_put(&txn, KIND_BLOCK, block, 0);
         txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
-        idempotency_record(&txn, change, key, block->meta.uid);
-        r = txn_commit(core, &txn, ret_error);
+        r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
     }
     txn_clear(&txn);
     return r;
@@ -251,7 +254,7 @@ int core_block_create(struct core *core, const struct block_create *request, con
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -339,9 +342,7 @@ static int resize(struct core *core, const char *name, const struct block_patch 
     if (allocate)
         add_growth_job(&block, old, &txn);
     txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
-    idempotency_record(&txn, change, key, block.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, block.meta.uid, ret_error);
     if (r < 0) {
         ledger_release(core->ledger, volume_name, grown, 0);
         return r;
@@ -363,7 +364,7 @@ int core_block_patch(struct core *core, const char *name, const struct block_pat
     int r;
     do
         r = resize(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -423,9 +424,7 @@ static int rename_block(struct core *core, const char *name, const struct block_
     string_replace(&block.meta.name, new_name);
     txn_put(&txn, KIND_BLOCK, &block, 0);
     rename_exports(&exports, new_name, &txn);
-    idempotency_record(&txn, change, new_key, block.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, new_key, block.meta.uid, ret_error);
     record_list_clear(&exports);
     if (r < 0)
         return r;
@@ -445,7 +444,7 @@ int core_block_rename(struct core *core, const char *name, const struct block_re
     int r;
     do
         r = rename_block(core, name, rename, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -473,9 +472,7 @@ static int mark_deleting(struct core *core, struct block *block, const struct re
         export->meta.deleting = true;
         txn_put(&txn, KIND_EXPORT, export, export->meta.revision);
     }
-    idempotency_record(&txn, change, key, block->meta.uid);
-    int r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    int r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
     return r;
 }
 
@@ -512,6 +509,6 @@ int core_block_delete(struct core *core, const char *name, bool keep_storage,
     int r;
     do
         r = delete_block(core, name, keep_storage, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }

@@ -74,14 +74,10 @@ static int exports_gone(struct core *core, const char *block_name, struct error 
 
 static int forget(struct core *core, const struct block *block, const char *volume, struct error **ret_error)
 {
-    struct txn txn = {0};
-    autofree char *key = object_key(KIND_BLOCK, block->meta.name);
-    txn_delete(&txn, key, block->meta.revision);
-    int r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    int r = record_delete(core, KIND_BLOCK, &block->meta, ret_error);
     if (r == 0)
         ledger_release(core->ledger, volume, block->spec.size, 1);
-    return r == -ESTALE ? -EAGAIN : r;
+    return r;
 }
 
 static int erase(struct core *core, const struct block *block, const char *volume, bool with_file,

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "rpc/base/alloc.h"
+
 #define TRIES_MAX 20 /* a revision that is never right is a fault, not a race */
 
 int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
@@ -25,10 +27,29 @@ int change_get(struct core *core, enum object_kind kind, const char *name, const
     return 0;
 }
 
-bool change_again(const struct core_change *change, int r, unsigned *tries, struct error **ret_error)
+int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
+                  const char *uid, struct error **ret_error)
 {
-    if (r != -ESTALE || change->revision || ++*tries >= TRIES_MAX)
+    idempotency_record(txn, change, key, uid);
+    int r = txn_commit(core, txn, ret_error);
+    txn_clear(txn);
+    return r;
+}
+
+bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
+                  struct error **ret_error)
+{
+    if (r == 0 || *tries >= TRIES_MAX)
         return false;
+    autofree char *key = NULL, *uid = NULL;
+    if (r == -ESTALE && !change->revision) {
+        ++*tries;
+    } else if (idempotency_find(core, change, &key, &uid, NULL) == 1) {
+        /* The same request, sent twice at once: the other one came between, and its answer is this one's. */
+        *tries = TRIES_MAX;
+    } else {
+        return false;
+    }
     if (ret_error) {
         error_free(*ret_error);
         *ret_error = NULL;

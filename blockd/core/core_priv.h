@@ -105,6 +105,11 @@ typedef bool (*record_edit)(void *object, void *data);
 int record_update(struct core *core, enum object_kind kind, const char *name, const char *uid,
                   record_edit edit, void *data, struct error **ret_error);
 
+/* Removes a record that its reconciler is done with; -EAGAIN when somebody wrote it meanwhile: look at it
+ * again. */
+int record_delete(struct core *core, enum object_kind kind, const struct meta *meta,
+                  struct error **ret_error);
+
 /* A new object's meta. */
 void meta_init(struct meta *meta, const char *name);
 /* Replaces an owned string; NULL empties it. Returns whether it differs. */
@@ -230,11 +235,17 @@ int result_replay(struct core *core, const struct core_change *change, struct co
 /* record_get(), and -ESTALE when the caller wants a revision that is not the object's. */
 int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
                void *ret_object, struct error **ret_error);
+/* Commits the operation's transaction with the request's mark, and empties it. `key` and `uid` are the
+ * object's. */
+int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
+                  const char *uid, struct error **ret_error);
 /*
  * Shall an operation that ended with `r` be done again? Yes when somebody else (the reconciler, most often)
- * wrote between its reading and its writing and the caller did not insist on a revision. Forgets the error.
+ * wrote between its reading and its writing and the caller did not insist on a revision, and once when the
+ * same request was done meanwhile. Forgets the error.
  */
-bool change_again(const struct core_change *change, int r, unsigned *tries, struct error **ret_error);
+bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
+                  struct error **ret_error);
 /* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
 void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
 

@@ -88,9 +88,7 @@ static int commit_new(struct core *core, const struct device_create *request, st
     autofree char *key = object_key(KIND_DEVICE, device->meta.name);
     struct txn txn = {0};
     txn_put(&txn, KIND_DEVICE, device, 0);
-    idempotency_record(&txn, change, key, device->meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, device->meta.uid, ret_error);
     return r;
 }
 
@@ -117,7 +115,7 @@ int core_device_create(struct core *core, const struct device_create *request,
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -161,9 +159,7 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     device.meta.generation++;
     struct txn txn = {0};
     txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
-    idempotency_record(&txn, change, key, device.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, device.meta.uid, ret_error);
     if (r == 0)
         *ret_uid = xstrdup(device.meta.uid);
     return r;
@@ -188,7 +184,7 @@ int core_device_delete(struct core *core, const char *name, const struct core_ch
     int r;
     do
         r = delete_device(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -243,12 +239,7 @@ static int erase(struct core *core, const struct device *device, struct error **
     if (r < 0)
         return r;
     fault_point("device.delete.after-erase");
-    autofree char *key = object_key(KIND_DEVICE, device->meta.name);
-    struct txn txn = {0};
-    txn_delete(&txn, key, device->meta.revision);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
-    return r == -ESTALE ? -EAGAIN : r;
+    return record_delete(core, KIND_DEVICE, &device->meta, ret_error);
 }
 
 int device_reconcile(struct core *core, const char *name, struct error **ret_error)

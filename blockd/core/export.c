@@ -77,9 +77,7 @@ static int create(struct core *core, const struct export_create *request, const 
     /* A new revision of the block, so that a delete or rename that looked at its exports before looks again.
      */
     txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
-    idempotency_record(&txn, change, key, export.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, export.meta.uid, ret_error);
     if (r < 0)
         return r;
     fault_point("export.create.after-record");
@@ -96,7 +94,7 @@ int core_export_create(struct core *core, const struct export_create *request,
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -114,9 +112,7 @@ static int delete_export(struct core *core, const char *name, const struct core_
     struct txn txn = {0};
     export.meta.deleting = true;
     txn_put(&txn, KIND_EXPORT, &export, export.meta.revision);
-    idempotency_record(&txn, change, key, export.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, export.meta.uid, ret_error);
     if (r < 0)
         return r;
     if (change->wait)
@@ -131,7 +127,7 @@ int core_export_delete(struct core *core, const char *name, const struct core_ch
     int r;
     do
         r = delete_export(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -207,14 +203,10 @@ static int erase(struct core *core, const struct export *export, struct error **
     if (r < 0)
         return r;
     fault_point("export.delete.after-grant");
-    struct txn txn = {0};
-    autofree char *key = object_key(KIND_EXPORT, export->meta.name);
-    autofree char *block = xasprintf("blocks/%s", strchr(export->meta.name, '/') + 1);
-    txn_delete(&txn, key, export->meta.revision);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = record_delete(core, KIND_EXPORT, &export->meta, ret_error);
+    autofree char *block = object_key(KIND_BLOCK, strchr(export->meta.name, '/') + 1);
     queue_add(core->queue, block); /* its deletion may wait for this */
-    return r == -ESTALE ? -EAGAIN : r;
+    return r;
 }
 
 int export_reconcile(struct core *core, const char *name, struct error **ret_error)

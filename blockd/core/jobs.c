@@ -66,9 +66,7 @@ static int cancel(struct core *core, const char *name, const struct core_change 
         job.meta.deleting = true; /* the job's thread sees it between two steps */
         txn_put(&txn, KIND_JOB, &job, job.meta.revision);
     }
-    idempotency_record(&txn, change, key, job.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, job.meta.uid, ret_error);
     if (r < 0)
         return r;
     jobs_wake(core->jobs);
@@ -84,7 +82,7 @@ int core_job_delete(struct core *core, const char *name, const struct core_chang
     int r;
     do
         r = cancel(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -337,10 +335,5 @@ int job_reconcile(struct core *core, const char *name, struct error **ret_error)
     bool old = clock_real_ms() - job.status.finished >= FORGET_AFTER_MS;
     if (!job.meta.deleting && (needed || !old))
         return 0;
-    struct txn txn = {0};
-    autofree char *key = object_key(KIND_JOB, name);
-    txn_delete(&txn, key, job.meta.revision);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
-    return r;
+    return record_delete(core, KIND_JOB, &job.meta, ret_error);
 }

@@ -149,9 +149,7 @@ static int change_spec(struct core *core, const char *name, const struct node_pa
     autofree char *key = object_key(KIND_NODE, name);
     struct txn txn = {0};
     txn_put(&txn, KIND_NODE, &node, node.meta.revision);
-    idempotency_record(&txn, change, key, node.meta.uid);
-    r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    r = change_commit(core, change, &txn, key, node.meta.uid, ret_error);
     return r < 0 ? r : result_make(core, key, node.meta.uid, change, ret_result, ret_error);
 }
 
@@ -163,7 +161,7 @@ int core_node_patch(struct core *core, const char *name, const struct node_patch
     int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 

@@ -115,6 +115,16 @@ void record_list_clear(struct record_list *records)
     *records = (struct record_list){0};
 }
 
+int record_delete(struct core *core, enum object_kind kind, const struct meta *meta, struct error **ret_error)
+{
+    struct txn txn = {0};
+    autofree char *key = object_key(kind, meta->name);
+    txn_delete(&txn, key, meta->revision);
+    int r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r == -ESTALE ? -EAGAIN : r;
+}
+
 /* ---- Transactions ---- */
 
 static const char *keep(struct txn *txn, const char *string)

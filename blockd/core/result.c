@@ -93,6 +93,16 @@ static bool phase_is(const char *phase, const char *const words[])
     return phase && enum_parse(words, phase) >= 0;
 }
 
+/* A volume that serves while a brick still comes up is about to be more than degraded. */
+static bool has_starting_brick(const struct volume *volume)
+{
+    const struct brick_status *bricks = volume->status.bricks.items;
+    for (size_t i = 0; i < volume->status.bricks.count; i++)
+        if (string_equal(bricks[i].state, "starting"))
+            return true;
+    return false;
+}
+
 static bool is_settled(enum object_kind kind, const union any_object *object)
 {
     static const char *const ends[] = {"ready", "failed", "stopped", NULL};
@@ -113,7 +123,7 @@ static bool is_settled(enum object_kind kind, const union any_object *object)
                phase_is(object->device.status.phase, ends);
     case KIND_VOLUME:
         return object->volume.status.observed_generation >= generation &&
-               phase_is(object->volume.status.phase, volume_ends);
+               phase_is(object->volume.status.phase, volume_ends) && !has_starting_brick(&object->volume);
     case KIND_BLOCK:
         return object->block.status.observed_generation >= generation &&
                phase_is(object->block.status.phase, ends);
@@ -159,6 +169,8 @@ int result_make(struct core *core, const char *key, const char *uid, const struc
         if (r < 0)
             return error_set(ret_error, -r, "cannot read %s back: %s", key, strerror(-r));
 
+        if (kind == KIND_VOLUME) /* its bricks are in no record */
+            volume_live_status(core, &object.volume, NULL);
         bool settled = is_settled(kind, &object);
         /* On a busy node something is worked on all the time: the deadline counts all the same. */
         bool late = clock_monotonic_ms() >= deadline;

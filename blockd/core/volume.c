@@ -86,8 +86,7 @@ static int commit_new(struct core *core, const struct volume_create *request,
     r = allocate_ports(core, &volume, &txn, ret_error);
     if (r == 0) {
         txn_put(&txn, KIND_VOLUME, &volume, 0);
-        idempotency_record(&txn, change, key, volume.meta.uid);
-        r = txn_commit(core, &txn, ret_error);
+        r = change_commit(core, change, &txn, key, volume.meta.uid, ret_error);
     }
     txn_clear(&txn);
     if (r < 0)
@@ -120,7 +119,7 @@ int core_volume_create(struct core *core, const struct volume_create *request,
     int r;
     do
         r = create(core, request, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -135,9 +134,7 @@ static int commit_edited(struct core *core, struct volume *volume, const struct 
     struct txn txn = {0};
     volume->meta.generation++;
     txn_put(&txn, KIND_VOLUME, volume, volume->meta.revision);
-    idempotency_record(&txn, change, key, volume->meta.uid);
-    int r = txn_commit(core, &txn, ret_error);
-    txn_clear(&txn);
+    int r = change_commit(core, change, &txn, key, volume->meta.uid, ret_error);
     return r;
 }
 
@@ -171,7 +168,7 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
     int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 
@@ -222,7 +219,7 @@ int core_volume_delete(struct core *core, const char *name, const struct core_ch
     int r;
     do
         r = delete_volume(core, name, change, ret_result, ret_error);
-    while (change_again(change, r, &tries, ret_error));
+    while (change_again(core, change, r, &tries, ret_error));
     return r;
 }
 

@@ -5,6 +5,12 @@
  *
  * A flush is fdatasync() and a write with FUA carries O_DSYNC: replicate runs both as transactions that fail
  * unless a quorum of bricks did them, and each brick answers after its own fsync.
+ *
+ * When a brick goes away, replicate notes on the others that it is behind: at the end of the transaction that
+ * missed it, and transactions that share a lock end together, which under steady writes may be never. A brick
+ * that comes back before the note is made passes for a good one, and is read from. Clients connect to a brick
+ * again three seconds after they lost it; so changes are paused at a gate within that time, and the lock is
+ * given up, whenever the set of connected bricks has changed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +21,10 @@
 
 #include <glusterfs/api/glfs.h>
 
+#include "handler/image/gate.h"
 #include "handler/image/image_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
 #include "rpc/base/files.h"
 
 /* Larger requests go out in pieces of this size: a piece is copied whole by each layer below. */
@@ -26,17 +34,32 @@
 #define VOLFILE_LIMIT    (1u << 20)
 #define FOLDER_MODE      0700
 #define FILE_MODE        0600
+/* How often the bricks are looked at while there are changes. */
+#define LOOK_MS    200
+#define LOOK_LIMIT 65536
 
 struct gfapi_volume {
     struct image_volume base;
     glfs_t *fs;
     char *name;
+    char *state_path; /* where replicate tells its state, inside the volume; nothing is there without replicas
+                       */
+    _Atomic int64_t looked_ms;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t looked; /* no look is under way */
+    unsigned looking;
+    uint64_t connected; /* bit per brick, as last seen */
+    struct gfapi_image *first;
 };
 
 struct gfapi_image {
     struct image base;
     glfs_fd_t *fd;
     char *name; /* VOLUME FILE, for messages */
+    struct gfapi_volume *volume;
+    struct gfapi_image *next, **link; /* in the volume's list, under its mutex */
+    struct gate gate;                 /* of all changes */
 };
 
 static void cleanup_glfs(glfs_t **fs)
@@ -65,6 +88,80 @@ static struct gfapi_image *gfapi_image(struct image *image)
 static int failure(void)
 {
     return errno ? errno : EIO;
+}
+
+/* ---- Bricks that come and go ---- */
+
+/* Replicate's "child_up[N] = 0|1" lines as bits of bricks that are connected, and those that are not. */
+static void parse_state(const char *text, uint64_t *ret_up, uint64_t *ret_down)
+{
+    static const char key[] = "\nchild_up[";
+    *ret_up = *ret_down = 0;
+    for (const char *line = strstr(text, key); line; line = strstr(line + 1, key)) {
+        unsigned long index = strtoul(line + sizeof key - 1, NULL, 10);
+        const char *value = strstr(line, "= ");
+        if (value && index < 64)
+            *(value[2] == '1' ? ret_up : ret_down) |= (uint64_t)1 << index;
+    }
+}
+
+/* Answered inside the process, by the meta translator: no brick is asked. */
+static bool read_state(struct gfapi_volume *volume, uint64_t *ret_up, uint64_t *ret_down)
+{
+    cleanup(cleanup_glfs_fd) glfs_fd_t *fd = glfs_open(volume->fs, volume->state_path, O_RDONLY);
+    autofree char *text = malloc(LOOK_LIMIT);
+    ssize_t length = fd && text ? glfs_pread(fd, text, LOOK_LIMIT - 1, 0, 0, NULL) : -1;
+    if (length < 0)
+        return false;
+    text[length] = '\0';
+    parse_state(text, ret_up, ret_down);
+    return true;
+}
+
+static void *look(void *data)
+{
+    struct gfapi_volume *volume = data;
+    uint64_t up, down;
+    bool known = read_state(volume, &up, &down);
+    scoped_lock(&volume->mutex);
+    if (known && up != volume->connected) {
+        volume->connected = up;
+        for (struct gfapi_image *image = volume->first; image; image = image->next)
+            gate_settle(&image->gate, down != 0);
+    }
+    if (--volume->looking == 0)
+        pthread_cond_broadcast(&volume->looked);
+    return NULL;
+}
+
+/* Called with each change; a look is due every LOOK_MS. */
+static void look_if_due(struct gfapi_volume *volume)
+{
+    int64_t now = clock_monotonic_ms();
+    int64_t last = atomic_load_explicit(&volume->looked_ms, memory_order_relaxed);
+    if (now - last < LOOK_MS || !atomic_compare_exchange_strong(&volume->looked_ms, &last, now))
+        return;
+    scoped_lock(&volume->mutex);
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, look, volume) != 0)
+        return;
+    pthread_detach(thread);
+    volume->looking++;
+}
+
+/*
+ * Makes replicate end its transactions on the file: it does so for a flush, and a flush is what the close of
+ * a descriptor sends. Replicate puts the last change aside only after it has answered it; by the second time
+ * it has.
+ */
+static void settle(void *data)
+{
+    struct gfapi_image *image = data;
+    for (int i = 0; i < 2; i++) {
+        glfs_fd_t *copy = glfs_dup(image->fd);
+        if (copy)
+            glfs_close(copy);
+    }
 }
 
 /* ---- Volumes ---- */
@@ -114,6 +211,11 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     volume->base.driver = &image_driver_gfapi;
     volume->fs = steal_ptr(&fs);
     volume->name = xstrdup(name);
+    volume->state_path = xasprintf("/.meta/graphs/active/%s-replicate-0/private", name);
+    pthread_mutex_init(&volume->mutex, NULL);
+    pthread_cond_init(&volume->looked, NULL);
+    uint64_t down;
+    read_state(volume, &volume->connected, &down);
     *ret_volume = &volume->base;
     return 0;
 }
@@ -131,11 +233,18 @@ static void *finish_volume(void *data)
 static void volume_close(struct image_volume *base)
 {
     struct gfapi_volume *volume = gfapi_volume(base);
+    pthread_mutex_lock(&volume->mutex);
+    while (volume->looking > 0)
+        pthread_cond_wait(&volume->looked, &volume->mutex);
+    pthread_mutex_unlock(&volume->mutex);
+    pthread_cond_destroy(&volume->looked);
+    pthread_mutex_destroy(&volume->mutex);
     pthread_t thread;
     if (pthread_create(&thread, NULL, finish_volume, volume->fs) == 0)
         pthread_detach(thread);
     else
         glfs_fini(volume->fs);
+    free(volume->state_path);
     free(volume->name);
     free(volume);
 }
@@ -250,6 +359,14 @@ static int open_file(struct image_volume *base, const char *file, bool read_only
     image->base.driver = &image_driver_gfapi;
     image->fd = fd;
     image->name = xasprintf("%s %s", volume->name, file);
+    image->volume = volume;
+    gate_init(&image->gate, settle, image);
+    scoped_lock(&volume->mutex);
+    image->next = volume->first;
+    image->link = &volume->first;
+    if (image->next)
+        image->next->link = &image->next;
+    volume->first = image;
     *ret_image = &image->base;
     return 0;
 }
@@ -257,6 +374,13 @@ static int open_file(struct image_volume *base, const char *file, bool read_only
 static void close_file(struct image *base)
 {
     struct gfapi_image *image = gfapi_image(base);
+    {
+        scoped_lock(&image->volume->mutex);
+        *image->link = image->next;
+        if (image->next)
+            image->next->link = image->link;
+    }
+    gate_finish(&image->gate);
     glfs_close(image->fd);
     free(image->name);
     free(image);
@@ -319,30 +443,54 @@ static int list_extents(struct image *base, uint64_t offset, uint64_t length, st
 /* ---- Asynchronous I/O ---- */
 
 struct operation;
+static int submit_read(struct operation *operation);
+static int submit_write(struct operation *operation);
 
 struct piece {
     struct operation *operation;
-    char *buffer; /* of a read */
+    char *buffer; /* of a read or a write */
     size_t length;
 };
 
 struct operation {
+    struct gate_waiter waiter; /* first, for resume_operation() */
+    struct gfapi_image *image;
+    int (*submit)(struct operation *operation); /* -errno: nothing was accepted */
+    bool changes;                               /* goes through the gate */
+    char *buffer;                               /* of a read or a write */
+    size_t length;
+    uint64_t offset;
+    int flags;
     image_done done;
     void *data;
-    bool reads, transfers;
+    size_t count;
     atomic_size_t pending; /* pieces that did not end */
     atomic_int result;     /* the first failure */
     struct piece pieces[];
 };
 
-static struct operation *operation_new(size_t pieces, image_done done, void *data)
+static void resume_operation(struct gate_waiter *waiter);
+
+static struct operation *operation_new(struct image *image, int (*submit)(struct operation *operation),
+                                       uint64_t offset, uint64_t length, image_done done, void *data)
 {
+    size_t pieces = 1;
+    if (submit == submit_read || submit == submit_write)
+        pieces = (length + PIECE_SIZE - 1) / PIECE_SIZE;
     struct operation *operation = malloc(sizeof *operation + pieces * sizeof operation->pieces[0]);
     if (!operation)
         return NULL;
-    operation->done = done;
-    operation->data = data;
-    operation->reads = operation->transfers = false;
+    *operation = (struct operation){
+        .waiter.resume = resume_operation,
+        .image = gfapi_image(image),
+        .submit = submit,
+        .changes = submit != submit_read,
+        .length = length,
+        .offset = offset,
+        .done = done,
+        .data = data,
+        .count = pieces,
+    };
     atomic_init(&operation->pending, pieces);
     atomic_init(&operation->result, 0);
     for (size_t i = 0; i < pieces; i++)
@@ -361,6 +509,8 @@ static void operation_end_pieces(struct operation *operation, size_t count, int 
     image_done done = operation->done;
     void *data = operation->data;
     result = atomic_load(&operation->result);
+    if (operation->changes)
+        gate_leave(&operation->image->gate);
     free(operation);
     done(data, result);
 }
@@ -374,8 +524,8 @@ static void piece_done(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *before, str
     struct piece *piece = data;
     struct operation *operation = piece->operation;
     int result = ret < 0 ? -failure() : 0;
-    if (result == 0 && operation->transfers && (size_t)ret < piece->length) {
-        if (operation->reads)
+    if (result == 0 && operation->buffer && (size_t)ret < piece->length) {
+        if (operation->submit == submit_read)
             memset(piece->buffer + ret, 0, piece->length - (size_t)ret);
         else
             result = -EIO;
@@ -384,98 +534,137 @@ static void piece_done(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *before, str
 }
 
 /* What a call that was not accepted means: the whole request is refused when it is the first piece. */
-static int refused(struct operation *operation, size_t submitted, size_t pieces)
+static int refused(struct operation *operation, size_t submitted)
 {
     int number = failure();
-    if (submitted == 0) {
-        free(operation);
+    if (submitted == 0)
         return -number;
-    }
-    operation_end_pieces(operation, pieces - submitted, -number);
+    operation_end_pieces(operation, operation->count - submitted, -number);
     return 0;
 }
 
-static size_t piece_length(size_t length, size_t index)
+/* Piece `index` of a read or a write; the offset of its first byte. */
+static off_t cut_piece(struct operation *operation, size_t index)
 {
-    size_t left = length - index * PIECE_SIZE;
-    return left < PIECE_SIZE ? left : PIECE_SIZE;
+    struct piece *piece = &operation->pieces[index];
+    size_t left = operation->length - index * PIECE_SIZE;
+    piece->buffer = operation->buffer + index * PIECE_SIZE;
+    piece->length = left < PIECE_SIZE ? left : PIECE_SIZE;
+    return (off_t)(operation->offset + index * PIECE_SIZE);
 }
 
-static int read_range(struct image *base, void *buffer, size_t length, uint64_t offset, image_done done,
-                      void *data)
+/* The operation may be gone as soon as its last piece is submitted. */
+static int submit_read(struct operation *operation)
 {
-    struct gfapi_image *image = gfapi_image(base);
-    size_t pieces = (length + PIECE_SIZE - 1) / PIECE_SIZE;
-    struct operation *operation = operation_new(pieces, done, data);
-    if (!operation)
-        return -ENOMEM;
-    operation->reads = operation->transfers = true;
-    for (size_t i = 0; i < pieces; i++) {
+    for (size_t i = 0, count = operation->count; i < count; i++) {
         struct piece *piece = &operation->pieces[i];
-        piece->buffer = (char *)buffer + i * PIECE_SIZE;
-        piece->length = piece_length(length, i);
+        off_t offset = cut_piece(operation, i);
         errno = 0;
-        if (glfs_pread_async(image->fd, piece->buffer, piece->length, (off_t)(offset + i * PIECE_SIZE), 0,
-                             piece_done, piece) < 0)
-            return refused(operation, i, pieces);
+        if (glfs_pread_async(operation->image->fd, piece->buffer, piece->length, offset, 0, piece_done,
+                             piece) < 0)
+            return refused(operation, i);
     }
     return 0;
 }
 
-static int write_range(struct image *base, const void *buffer, size_t length, uint64_t offset, bool fua,
-                       image_done done, void *data)
+static int submit_write(struct operation *operation)
 {
-    struct gfapi_image *image = gfapi_image(base);
-    size_t pieces = (length + PIECE_SIZE - 1) / PIECE_SIZE;
-    struct operation *operation = operation_new(pieces, done, data);
-    if (!operation)
-        return -ENOMEM;
-    operation->transfers = true;
-    for (size_t i = 0; i < pieces; i++) {
+    for (size_t i = 0, count = operation->count; i < count; i++) {
         struct piece *piece = &operation->pieces[i];
-        piece->length = piece_length(length, i);
+        off_t offset = cut_piece(operation, i);
         errno = 0;
-        if (glfs_pwrite_async(image->fd, (const char *)buffer + i * PIECE_SIZE, (int)piece->length,
-                              (off_t)(offset + i * PIECE_SIZE), fua ? O_DSYNC : 0, piece_done, piece) < 0)
-            return refused(operation, i, pieces);
+        if (glfs_pwrite_async(operation->image->fd, piece->buffer, (int)piece->length, offset,
+                              operation->flags, piece_done, piece) < 0)
+            return refused(operation, i);
     }
     return 0;
 }
 
-static int flush(struct image *base, image_done done, void *data)
+static int submit_flush(struct operation *operation)
 {
-    struct operation *operation = operation_new(1, done, data);
-    if (!operation)
-        return -ENOMEM;
     errno = 0;
-    if (glfs_fdatasync_async(gfapi_image(base)->fd, piece_done, &operation->pieces[0]) < 0)
-        return refused(operation, 0, 1);
-    return 0;
+    int r = glfs_fdatasync_async(operation->image->fd, piece_done, &operation->pieces[0]);
+    return r < 0 ? refused(operation, 0) : 0;
 }
 
-static int discard(struct image *base, uint64_t offset, uint64_t length, image_done done, void *data)
+static int submit_discard(struct operation *operation)
 {
-    struct operation *operation = operation_new(1, done, data);
-    if (!operation)
-        return -ENOMEM;
     errno = 0;
-    if (glfs_discard_async(gfapi_image(base)->fd, (off_t)offset, length, piece_done, &operation->pieces[0]) <
-        0)
-        return refused(operation, 0, 1);
-    return 0;
+    int r = glfs_discard_async(operation->image->fd, (off_t)operation->offset, operation->length, piece_done,
+                               &operation->pieces[0]);
+    return r < 0 ? refused(operation, 0) : 0;
 }
 
 /* posix answers zerofill by FALLOC_FL_ZERO_RANGE, which leaves the range allocated. */
-static int fill(struct image *base, uint64_t offset, uint64_t length, image_done done, void *data)
+static int submit_fill(struct operation *operation)
 {
-    struct operation *operation = operation_new(1, done, data);
+    errno = 0;
+    int r = glfs_zerofill_async(operation->image->fd, (off_t)operation->offset, (off_t)operation->length,
+                                piece_done, &operation->pieces[0]);
+    return r < 0 ? refused(operation, 0) : 0;
+}
+
+static void resume_operation(struct gate_waiter *waiter)
+{
+    struct operation *operation = (struct operation *)waiter;
+    int r = operation->submit(operation);
+    if (r < 0)
+        operation_end_pieces(operation, operation->count, r);
+}
+
+/* Takes the operation; NULL is one that could not be made. */
+static int start(struct operation *operation)
+{
     if (!operation)
         return -ENOMEM;
-    errno = 0;
-    if (glfs_zerofill_async(gfapi_image(base)->fd, (off_t)offset, (off_t)length, piece_done,
-                            &operation->pieces[0]) < 0)
-        return refused(operation, 0, 1);
-    return 0;
+    struct gate *gate = operation->changes ? &operation->image->gate : NULL;
+    if (gate) {
+        look_if_due(operation->image->volume);
+        if (!gate_enter(gate, &operation->waiter))
+            return 0;
+    }
+    int r = operation->submit(operation);
+    if (r < 0) {
+        if (gate)
+            gate_leave(gate);
+        free(operation);
+    }
+    return r;
+}
+
+static int read_range(struct image *image, void *buffer, size_t length, uint64_t offset, image_done done,
+                      void *data)
+{
+    struct operation *operation = operation_new(image, submit_read, offset, length, done, data);
+    if (operation)
+        operation->buffer = buffer;
+    return start(operation);
+}
+
+static int write_range(struct image *image, const void *buffer, size_t length, uint64_t offset, bool fua,
+                       image_done done, void *data)
+{
+    struct operation *operation = operation_new(image, submit_write, offset, length, done, data);
+    if (operation) {
+        operation->buffer = (char *)buffer; /* only read */
+        operation->flags = fua ? O_DSYNC : 0;
+    }
+    return start(operation);
+}
+
+static int flush(struct image *image, image_done done, void *data)
+{
+    return start(operation_new(image, submit_flush, 0, 0, done, data));
+}
+
+static int discard(struct image *image, uint64_t offset, uint64_t length, image_done done, void *data)
+{
+    return start(operation_new(image, submit_discard, offset, length, done, data));
+}
+
+static int fill(struct image *image, uint64_t offset, uint64_t length, image_done done, void *data)
+{
+    return start(operation_new(image, submit_fill, offset, length, done, data));
 }
 
 struct zeroing {

@@ -79,11 +79,12 @@ def qemu_io(server):
     assert "failed" not in output, output
 
 
-def fio(server):
+def fio(server, folder):
     for jobs, pattern, block in ((1, "randrw", "4k"), (4, "randwrite", "8k"), (2, "write", "256k")):
         run("fio", "--name=verify", "--ioengine=nbd", f"--uri={server.uri('fio')}", f"--rw={pattern}", f"--bs={block}",
             "--iodepth=16", f"--numjobs={jobs}", f"--size={SIZE // jobs}", f"--offset_increment={SIZE // jobs}",
-            "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--group_reporting", "--fsync=64")
+            "--verify=crc32c", "--verify_fatal=1", "--do_verify=1", "--group_reporting", "--fsync=64",
+            f"--aux-path={folder}")
 
 
 for count in (1, 3):
@@ -94,7 +95,7 @@ for count in (1, 3):
         info(server)
         copy(server, fixture.folder)
         qemu_io(server)
-        fio(server)
+        fio(server, fixture.folder)
         metrics = server.http("GET", "/metrics")[1]
         assert 'blockd_nbd_operations_total{volume="testvol",block="fio",operation="write"}' in metrics, metrics
         assert 'blockd_nbd_errors_total{volume="testvol",block="fio",operation="write"} 0\n' in metrics, metrics

@@ -66,10 +66,12 @@ class Load(threading.Thread):
     promise   "answered": a write counts from its answer on; "stable": from the answer of its FUA or of a flush on
     reconnect the connection may break: it is made again, and what was under way may or may not have happened
     tolerate  numbers of errors that commands may be answered with; others end the load
+    reads     the part of the commands that read
     """
 
-    def __init__(self, uri, rng, slots=2048, depth=8, promise="answered", reconnect=False, tolerate=()):
+    def __init__(self, uri, rng, slots=2048, depth=8, promise="answered", reconnect=False, tolerate=(), reads=0.25):
         super().__init__(daemon=True)
+        self.reads = reads
         self.uri, self.rng, self.slots, self.depth = uri, rng, slots, depth
         self.promise, self.reconnect, self.tolerate = promise, reconnect, set(tolerate)
         self.history = collections.defaultdict(lambda: [[0, STABLE]])  # by slot: [number, state], the oldest first
@@ -225,7 +227,7 @@ class Load(threading.Thread):
         if any(slot in self.busy for slot in slots):
             return False
         self.busy.update(slots)
-        if self.rng.random() < 0.25:
+        if self.rng.random() < self.reads:
             self._read(handle, slots)
         else:
             self._write(handle, slots, self.rng.random() < 0.4)

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import random
 import signal
 import subprocess
 import time
@@ -92,18 +93,21 @@ def remove(mark, folder, variable=MARK):
 class Ports:
     """A window of free ports, held by a lock until close(), so that tests in parallel do not meet.
 
-    BLOCKD_TEST_PORTS="LOW-HIGH" says where to look; the default lies below the kernel's ephemeral ports.
+    BLOCKD_TEST_PORTS="LOW-HIGH" says where to look; the default lies below the kernel's ephemeral ports. The search begins
+    anywhere, so that it seldom meets tests which do not share the locks.
     """
 
     SIZE = 10
 
     def __init__(self, count=SIZE):
-        low, high = (int(p) for p in os.environ.get("BLOCKD_TEST_PORTS", "21000-22000").split("-"))
+        low, high = (int(p) for p in os.environ.get("BLOCKD_TEST_PORTS", "24000-32000").split("-"))
         folder = pathlib.Path("/tmp/blockd-test-ports")
         folder.mkdir(mode=0o1777, exist_ok=True)
         self.locks = []
         windows = -(-count // self.SIZE)
-        for first in range(low, high - windows * self.SIZE + 2, self.SIZE):
+        starts = range(low, high - windows * self.SIZE + 2, self.SIZE)
+        turn = random.randrange(len(starts))
+        for first in [*starts[turn:], *starts[:turn]]:
             self.locks = [self._lock(folder, first + i * self.SIZE) for i in range(windows)]
             if all(self.locks):
                 self.range = range(first, first + windows * self.SIZE)

@@ -137,11 +137,12 @@ static inline void run_clear(struct run *run)
 }
 
 /* Runs `gluster-block WORDS`, split at blanks, against the fake daemon or the socket that the words name. */
-static inline struct run run_cli(const char *words)
+static inline struct run run_cli_on(const char *words, bool terminal)
 {
     struct run run = {0};
     size_t out_size, err_size;
     struct cli cli = {.socket_option = fake.socket,
+                      .terminal = terminal,
                       .out = open_memstream(&run.out, &out_size),
                       .err = open_memstream(&run.err, &err_size)};
     autostring_list struct string_list list = {0};
@@ -156,6 +157,11 @@ static inline struct run run_cli(const char *words)
     fclose(cli.out);
     fclose(cli.err);
     return run;
+}
+
+static inline struct run run_cli(const char *words)
+{
+    return run_cli_on(words, false);
 }
 
 #define autorun cleanup(run_clear)

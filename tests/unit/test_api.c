@@ -285,7 +285,10 @@ static void check_operation(const json_t *paths, const struct api_route *route)
         in_path -= *c == '{';
     assert_int_equal(in_path, 0);
     const json_t *responses = json_object_get(operation, "responses");
-    assert_non_null(json_object_get(responses, "200"));
+    bool makes = strcmp(route->method, "POST") == 0 && !strchr(route->path, '{');
+    bool change = strcmp(route->method, "GET") != 0;
+    assert_non_null(json_object_get(responses, makes ? "201" : "200"));
+    assert_int_equal(json_object_get(responses, "202") != NULL, change);
     assert_non_null(json_object_get(responses, "default"));
 }
 

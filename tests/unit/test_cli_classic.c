@@ -249,6 +249,47 @@ static void test_create_waits_for_job(void **state)
     expect_asked("GET /v1/blocks?watch=1&after=7\n");
 }
 
+/* On a terminal the job is read again and again, and drawn; the bar is gone when the reply comes. */
+static void test_progress(void **state)
+{
+    (void)state;
+#define JOB(phase, done)                                                                                     \
+    "{\"name\":\"j1\",\"revision\":3,\"spec\":{\"kind\":\"preallocate\",\"object\":\"blocks/v/"              \
+    "b\",\"object_uid\":"                                                                                    \
+    "\"gbid-1\"},\"status\":{\"phase\":\"" phase "\",\"done\":" done ",\"total\":1073741824}}"
+    fake_answer("POST", "/v1/blocks", 202, JOB("running", "0"));
+    fake_answer_times("GET", "/v1/blocks/v/b", 200, FAKE_BLOCK_AS("preallocating", ",\"job\":\"j1\""), 1);
+    fake_answer_times("GET", "/v1/jobs/j1", 200, JOB("running", "268435456"), 1);
+    fake_answer_times("GET", "/v1/jobs/j1", 200, JOB("running", "536870912"), 1);
+    fake_answer("GET", "/v1/jobs/j1", 200, JOB("succeeded", "1073741824"));
+    fake_answer("GET", "/v1/jobs", 200, "");
+    fake_answer("GET", "/v1/blocks", 200,
+                "{\"type\":\"put\",\"key\":\"blocks/v/b\",\"revision\":9,\"object\":" FAKE_BLOCK "}\n");
+    offer_block();
+    struct run run autorun = run_cli_on("create v/b n1 1GiB --json-plain", true);
+    assert_int_equal(run.status, 0);
+    assert_string_equal(run.out,
+                        "{\"IQN\":\"" IQN "\",\"PORTAL(S)\":[\"127.0.0.1:10809\"],\"RESULT\":\"SUCCESS\"}\n");
+    static const char first[] = "\rv/b [#######.......................]  25%  256.0 MiB of 1.0 GiB";
+    static const char second[] = "\rv/b [###############...............]  50%  512.0 MiB of 1.0 GiB";
+    assert_memory_equal(run.err, first, strlen(first));
+    assert_memory_equal(run.err + strlen(first), second, strlen(second));
+    assert_int_equal(strspn(run.err + strlen(first) + strlen(second), "\r "),
+                     strlen(run.err) - strlen(first) - strlen(second));
+    /* The daemon is asked to wait only shortly before the bar appears. */
+    expect_asked("POST /v1/blocks?wait=1 ");
+}
+
+/* A host or a file that is not there is not the block, nor the volume. */
+static void test_create_missing_part(void **state)
+{
+    (void)state;
+    fake_answer("POST", "/v1/blocks", 404, FAKE_ERROR(2, "not_found", "there is no node n7"));
+    expect_text("create v/b n7 1GiB", 2, "errMsg: volume v does not exist");
+    fake_answer("GET", "/v1/volumes/v", 200, FAKE_VOLUME);
+    expect_text("create v/b n7 1GiB", 2, "errMsg: there is no node n7");
+}
+
 /* ---- list, info ---- */
 
 static void test_list(void **state)
@@ -468,6 +509,8 @@ int main(void)
         TEST(test_create_export_fails),
         TEST(test_create_times_out),
         TEST(test_create_waits_for_job),
+        TEST(test_progress),
+        TEST(test_create_missing_part),
         TEST(test_list),
         TEST(test_info),
         TEST(test_info_troubled),

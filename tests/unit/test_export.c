@@ -21,10 +21,10 @@ static struct config config;
 static struct exports *exports;
 static struct http_server *server;
 
-static atomic_int syncs;       /* POST /sync so far */
-static atomic_int sync_answer; /* status */
-static atomic_bool hang;       /* until it is false */
-static bool granted_at_sync;   /* whether vol/disk was still granted then */
+static atomic_int syncs;            /* POST /sync so far */
+static atomic_int sync_answer;      /* status */
+static atomic_bool hang;            /* until it is false */
+static atomic_bool granted_at_sync; /* whether vol/disk was still granted then */
 
 static void control(void *data, const struct http_request *request, struct http_response *response)
 {

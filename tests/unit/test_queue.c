@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* The reconcile queue: one thread a key, repeats with back-off, nothing lost that is added while a key is worked on. */
+/* The reconcile queue: one thread a key, repeats with back-off, nothing lost that is added while a key is
+ * worked on. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -182,7 +183,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_key_is_worked_on_by_one_thread_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_that_fails_is_repeated_until_it_does_not, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failing_key_holds_no_other_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_key_added_while_it_is_worked_on_is_worked_on_once_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_added_while_it_is_worked_on_is_worked_on_once_more, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(stopping_wakes_who_waits, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

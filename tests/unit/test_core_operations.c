@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * The core's operations and reconciler over a real store, with the engine, the exports and the images played
+ * by tables in memory: what is seldom or never seen with real bricks (races, half-done work, damaged
+ * records).
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "blockd/core/core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/log.h"
+
+#define MIB       (UINT64_C(1) << 20)
+#define ROOM      (1000 * MIB)
+#define FILES_MAX 64
+
+/* ---- The world that the core sees ---- */
+
+struct file {
+    char *path;
+    uint64_t size;
+};
+
+static struct {
+    pthread_mutex_t mutex; /* guards the files */
+    struct file files[FILES_MAX];
+    max_align_t volumes[FILES_MAX]; /* connections: only their addresses count */
+    atomic_uint opened;
+    atomic_bool online;
+    atomic_int create_error;    /* what image_create() returns instead of making the file */
+    atomic_bool create_crashes; /* makes the file, and fails once all the same */
+} world = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static struct file *find_file(const char *path)
+{
+    for (size_t i = 0; i < FILES_MAX; i++)
+        if (world.files[i].path && strcmp(world.files[i].path, path) == 0)
+            return &world.files[i];
+    return NULL;
+}
+
+static size_t count_files(void)
+{
+    scoped_lock(&world.mutex);
+    size_t count = 0;
+    for (size_t i = 0; i < FILES_MAX; i++)
+        count += world.files[i].path != NULL;
+    return count;
+}
+
+static void remove_files(void)
+{
+    scoped_lock(&world.mutex);
+    for (size_t i = 0; i < FILES_MAX; i++) {
+        free(world.files[i].path);
+        world.files[i] = (struct file){0};
+    }
+}
+
+int image_volume_open(const char *name, const char *volfile, const char *log_path,
+                      struct image_volume **ret_volume, struct error **ret_error)
+{
+    (void)name, (void)volfile, (void)log_path, (void)ret_error;
+    *ret_volume = (struct image_volume *)&world.volumes[atomic_fetch_add(&world.opened, 1) % FILES_MAX];
+    return 0;
+}
+
+void image_volume_close(struct image_volume *volume)
+{
+    (void)volume;
+}
+
+int image_create(struct image_volume *volume, const char *path, uint64_t size, struct error **ret_error)
+{
+    (void)volume;
+    int number = atomic_load(&world.create_error);
+    if (number)
+        return error_set(ret_error, number, "no: %s", strerror(number));
+    scoped_lock(&world.mutex);
+    struct file *file = find_file(path);
+    if (file && file->size != size)
+        return error_set(ret_error, EEXIST, "%s exists with another size", path);
+    for (size_t i = 0; i < FILES_MAX && !file; i++)
+        if (!world.files[i].path) {
+            file = &world.files[i];
+            *file = (struct file){xstrdup(path), size};
+        }
+    assert_non_null(file);
+    return atomic_exchange(&world.create_crashes, false) ? error_set(ret_error, EIO, "cut short") : 0;
+}
+
+int image_truncate(struct image_volume *volume, const char *path, uint64_t size, struct error **ret_error)
+{
+    (void)volume;
+    scoped_lock(&world.mutex);
+    struct file *file = find_file(path);
+    if (!file)
+        return error_set(ret_error, ENOENT, "there is no %s", path);
+    file->size = size;
+    return 0;
+}
+
+int image_stat(struct image_volume *volume, const char *path, struct image_stat *ret_stat,
+               struct error **ret_error)
+{
+    (void)volume;
+    scoped_lock(&world.mutex);
+    struct file *file = find_file(path);
+    if (!file)
+        return error_set(ret_error, ENOENT, "there is no %s", path);
+    *ret_stat = (struct image_stat){.size = file->size};
+    return 0;
+}
+
+int image_allocate(struct image_volume *volume, const char *path, uint64_t offset, uint64_t length,
+                   struct error **ret_error)
+{
+    struct image_stat file = {0};
+    int r = image_stat(volume, path, &file, ret_error);
+    return r == 0 && offset + length > file.size ? error_set(ret_error, EINVAL, "beyond the end") : r;
+}
+
+int image_remove(struct image_volume *volume, const char *path, struct error **ret_error)
+{
+    (void)volume, (void)ret_error;
+    scoped_lock(&world.mutex);
+    struct file *file = find_file(path);
+    if (file) {
+        free(file->path);
+        *file = (struct file){0};
+    }
+    return 0;
+}
+
+/* Nothing to do, always well done. */
+#define WELL_DONE(name, ...)                                                                                 \
+    int name(__VA_ARGS__, struct error **ret_error)                                                          \
+    {                                                                                                        \
+        (void)a, (void)b, (void)ret_error;                                                                   \
+        return 0;                                                                                            \
+    }
+WELL_DONE(engine_device_probe, struct engine *a, const struct device *b)
+WELL_DONE(engine_device_down, struct engine *a, const struct device *b)
+WELL_DONE(engine_device_erase, struct engine *a, const struct device *b)
+WELL_DONE(engine_volume_down, struct engine *a, const struct volume *b)
+WELL_DONE(engine_volume_erase, struct engine *a, const struct volume *b)
+
+int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
+                     struct device_status *ret_status, struct error **ret_error)
+{
+    (void)destroy;
+    return engine_device_status(engine, device, ret_status, ret_error);
+}
+
+int engine_device_status(struct engine *engine, const struct device *device, struct device_status *ret_status,
+                         struct error **ret_error)
+{
+    (void)engine, (void)device, (void)ret_error;
+    *ret_status = (struct device_status){.phase = xstrdup("ready"), .size = ROOM, .free = ROOM};
+    return 0;
+}
+
+int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                     size_t node_count, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)ret_error;
+    return 0;
+}
+
+int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
+                         struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
+    bool online = atomic_load(&world.online);
+    *ret_status = (struct volume_status){
+        .phase = xstrdup(online ? "online" : "offline"),
+        .error = online ? NULL : xstrdup("a brick is away"),
+        .size = ROOM,
+        .free = ROOM,
+    };
+    return 0;
+}
+
+char *engine_client_volfile(struct engine *engine, const char *volume)
+{
+    (void)engine;
+    return xasprintf("/volfiles/%s", volume);
+}
+
+int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
+                   const struct node *nodes, size_t node_count, struct error **ret_error)
+{
+    (void)engine, (void)volumes, (void)volume_count, (void)nodes, (void)node_count, (void)ret_error;
+    return 0;
+}
+
+int engine_nbd_up(struct engine *engine, struct error **ret_error)
+{
+    (void)engine, (void)ret_error;
+    return 0;
+}
+
+int engine_nbd_down(struct engine *engine, struct error **ret_error)
+{
+    return engine_nbd_up(engine, ret_error);
+}
+
+void engine_processes(struct engine *engine, struct engine_process **ret_processes, size_t *ret_count)
+{
+    (void)engine;
+    *ret_processes = NULL;
+    *ret_count = 0;
+}
+
+int export_up(struct exports *exports, const struct export *export, const struct grant *grant,
+              struct error **ret_error)
+{
+    (void)exports, (void)export, (void)grant, (void)ret_error;
+    return 0;
+}
+
+int export_down(struct exports *exports, const char *volume, const char *block, struct error **ret_error)
+{
+    (void)exports, (void)volume, (void)block, (void)ret_error;
+    return 0;
+}
+
+int export_status(struct exports *exports, const struct export *export, struct export_status *ret_status,
+                  struct error **ret_error)
+{
+    (void)exports, (void)export, (void)ret_error;
+    *ret_status = (struct export_status){.phase = xstrdup("live"), .uri = xstrdup("nbd://here")};
+    return 0;
+}
+
+int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block),
+                 void *data, struct error **ret_error)
+{
+    (void)exports, (void)wanted, (void)data, (void)ret_error;
+    return 0;
+}
+
+/* ---- One core over a store in a folder of its own ---- */
+
+static struct config config = {
+    .node_name = "n", .address = "127.0.0.1", .log_dir = "/tmp", .port_min = 1000, .port_max = 1100};
+static char folder[64];
+static struct store *store;
+static struct core *core;
+static const struct core_change waits = {.wait = 60, .request = ""}, now = {.request = ""};
+
+static void start(void)
+{
+    autofree char *url = xasprintf("sqlite:%s/store.db", folder);
+    assert_int_equal(store_open(url, &store, NULL), 0);
+    struct core_options options = {.config = &config, .store = store};
+    assert_int_equal(core_new(&options, &core, NULL), 0);
+    assert_int_equal(core_start(core, NULL), 0);
+}
+
+static void stop(void)
+{
+    core_free(core);
+    store_close(store);
+    core = NULL;
+}
+
+/* Drops the object of a result; returns whether there was one. */
+static bool taken(struct core_result *result)
+{
+    bool any = result->object != NULL;
+    core_result_clear(result);
+    return any;
+}
+
+static int create(const char *name, uint64_t size, const struct core_change *change)
+{
+    struct block_create request = {
+        .volume = (char *)"v", .name = (char *)name, .size = size, .block_size = 512};
+    struct core_result result = {0};
+    int r = core_block_create(core, &request, change, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static int resize(const char *name, uint64_t size, const struct core_change *change)
+{
+    struct block_patch patch = {.size = size};
+    struct core_result result = {0};
+    int r = core_block_patch(core, name, &patch, 1, change, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static int rename_to(const char *name, const char *new_name)
+{
+    struct block_rename rename_request = {.name = (char *)new_name};
+    struct core_result result = {0};
+    int r = core_block_rename(core, name, &rename_request, &now, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+/* 1: it is gone, 0: it will be. */
+static int delete (const char *name, bool keep, const struct core_change *change)
+{
+    struct core_result result = {0};
+    int r = core_block_delete(core, name, keep, change, &result, NULL);
+    return r < 0 ? r : !taken(&result);
+}
+
+static int export_block(const char *name)
+{
+    struct export_create request = {.volume = (char *)"v", .block = (char *)name};
+    struct core_result result = {0};
+    int r = core_export_create(core, &request, &now, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static struct block read_block(const char *name)
+{
+    struct block block = {0};
+    assert_int_equal(record_get(core, KIND_BLOCK, name, &block, NULL), 0);
+    return block;
+}
+
+static void wait_phase(const char *name, const char *phase)
+{
+    for (;;) {
+        struct block block cleanup(cleanup_block) = read_block(name);
+        if (string_equal(block.status.phase, phase))
+            return;
+        sched_yield();
+    }
+}
+
+static void put(const char *key, const char *value)
+{
+    struct store_op op = {.kind = STORE_PUT, .key = key, .value = value};
+    assert_int_equal(store_commit(store, &op, 1, NULL, NULL), 0);
+}
+
+static int setup(void **data)
+{
+    (void)data;
+    log_set_level(LOG_LEVEL_ERROR);
+    strcpy(folder, "/tmp/core-test-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    atomic_store(&world.online, true);
+    atomic_store(&world.create_error, 0);
+    start();
+    struct device_create device = {.name = (char *)"d", .path = (char *)"/dev/d"};
+    struct volume_create volume = {.name = (char *)"v", .template_name = TEMPLATE_SINGLE, .overcommit = 1};
+    struct core_result result = {0};
+    assert_int_equal(core_device_create(core, &device, &waits, &result, NULL), 0);
+    taken(&result);
+    assert_int_equal(core_volume_create(core, &volume, &waits, &result, NULL), 0);
+    taken(&result);
+    return 0;
+}
+
+static int teardown(void **data)
+{
+    (void)data;
+    stop();
+    remove_files();
+    static const char *const names[] = {"store.db", "store.db-wal", "store.db-shm", "store.db.lock"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        autofree char *path = xasprintf("%s/%s", folder, names[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+static void assert_promised(uint64_t bytes, uint64_t blocks)
+{
+    uint64_t found_bytes, found_blocks;
+    ledger_read(core->ledger, "v", &found_bytes, &found_blocks);
+    assert_int_equal(found_bytes, bytes);
+    assert_int_equal(found_blocks, blocks);
+}
+
+/* ---- Tests ---- */
+
+static void test_a_failed_block_recovers(void **data)
+{
+    (void)data;
+    atomic_store(&world.create_error, ENOSPC);
+    assert_int_equal(create("b", 2 * MIB, &waits), 0);
+    struct block block cleanup(cleanup_block) = read_block("v/b");
+    assert_string_equal(block.status.phase, "failed");
+    assert_non_null(strstr(block.status.error, "No space"));
+    assert_promised(2 * MIB, 1);
+    atomic_store(&world.create_error, 0);
+    queue_add(core->queue, "blocks/v/b"); /* as each full pass does */
+    wait_phase("v/b", "ready");
+    assert_int_equal(delete ("v/b", false, &waits), 1);
+    assert_promised(0, 0);
+    assert_int_equal(count_files(), 0);
+}
+
+static void test_a_resize_after_half_a_create(void **data)
+{
+    (void)data;
+    atomic_store(&world.create_crashes, true);
+    assert_int_equal(create("b", 2 * MIB, &now), 0);
+    while (atomic_load(&world.create_crashes))
+        sched_yield();
+    assert_int_equal(resize("v/b", 3 * MIB, &waits), 0);
+    struct block block cleanup(cleanup_block) = read_block("v/b");
+    assert_string_equal(block.status.phase, "ready");
+    assert_int_equal(block.status.size, 3 * MIB);
+    assert_promised(3 * MIB, 1);
+}
+
+static void test_growth_that_failed_is_taken_back(void **data)
+{
+    (void)data;
+    atomic_store(&world.create_error, EFBIG);
+    assert_int_equal(create("b", 8 * MIB, &waits), 0);
+    assert_int_equal(resize("v/b", 4 * MIB, &now), 0); /* nothing is lost: no force */
+    atomic_store(&world.create_error, 0);
+    queue_add(core->queue, "blocks/v/b");
+    wait_phase("v/b", "ready");
+    assert_promised(4 * MIB, 1);
+    assert_int_equal(resize("v/b", 2 * MIB, &now), -EINVAL);
+    assert_promised(4 * MIB, 1);
+}
+
+/* What an export's create that ran between a delete's reading and its commit would leave. */
+static void test_a_stray_export_holds_no_delete_up(void **data)
+{
+    (void)data;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    atomic_store(&world.online, false);
+    assert_int_equal(delete ("v/b", false, &now), 0);
+    put("exports/n/v/b", "{\"name\":\"n/v/b\",\"uid\":\"u\",\"spec\":{}}");
+    put("exports/n/v/none", "{\"name\":\"n/v/none\",\"uid\":\"w\",\"spec\":{}}");
+    atomic_store(&world.online, true);
+    assert_int_equal(delete ("v/b", false, &waits), 1);
+    struct store_entry entry = {0};
+    assert_int_equal(store_get(store, "exports/n/v/b", &entry, NULL), -ENOENT);
+    while (store_get(store, "exports/n/v/none", &entry, NULL) == 0)
+        store_entry_clear(&entry);
+    assert_promised(0, 0);
+}
+
+static void test_a_second_delete_keeps_what_the_first_kept(void **data)
+{
+    (void)data;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    put("exports/other/v/b", "{\"name\":\"other/v/b\",\"uid\":\"u\",\"spec\":{}}");
+    put("nodes/other", "{\"name\":\"other\",\"uid\":\"o\",\"spec\":{}}"); /* a node that does not answer */
+    assert_int_equal(delete ("v/b", true, &now), 0);
+    assert_int_equal(delete ("v/b", false, &now), -EBUSY);
+    assert_int_equal(delete ("v/b", true, &now), 0);
+    assert_int_equal(create("b", MIB, &now), -EEXIST);
+    struct store_op op = {.kind = STORE_DELETE, .key = "exports/other/v/b"};
+    assert_int_equal(store_commit(store, &op, 1, NULL, NULL), 0);
+    assert_int_equal(delete ("v/b", true, &waits), 1);
+    assert_int_equal(count_files(), 1);
+}
+
+static void test_a_volume_that_is_deleted_takes_no_block(void **data)
+{
+    (void)data;
+    struct volume volume cleanup(cleanup_volume) = {0};
+    assert_int_equal(record_get(core, KIND_VOLUME, "v", &volume, NULL), 0);
+    stop();
+    autofree char *url = xasprintf("sqlite:%s/store.db", folder);
+    assert_int_equal(store_open(url, &store, NULL), 0);
+    struct core_options options = {.config = &config, .store = store};
+    assert_int_equal(core_new(&options, &core, NULL), 0);
+    /* Marked before the restart, and not worked on yet: the ledger knows nothing of it. */
+    volume.meta.deleting = true;
+    struct txn txn = {0};
+    txn_put(&txn, KIND_VOLUME, &volume, volume.meta.revision);
+    assert_int_equal(txn_commit(core, &txn, NULL), 0);
+    txn_clear(&txn);
+    assert_int_equal(create("b", MIB, &now), -ENOENT);
+    assert_promised(0, 0);
+    assert_int_equal(core_start(core, NULL), 0);
+}
+
+static void test_a_damaged_record_stops_nothing_else(void **data)
+{
+    (void)data;
+    assert_int_equal(create("good", MIB, &waits), 0);
+    put("blocks/v/bad", "{\"name\":\"v/bad\",\"spec\":{\"size\":\"much\"}}");
+    put("blocks/v/worse", "{");
+    stop();
+    start();
+    assert_int_equal(create("new", MIB, &waits), 0);
+    json_t *list = NULL, *object = NULL;
+    assert_int_equal(core_list(core, KIND_BLOCK, NULL, NULL, 0, &list, NULL), 0);
+    assert_int_equal(json_array_size(json_object_get(list, "items")), 2);
+    json_decref(list);
+    autoerror struct error *error = NULL;
+    assert_int_equal(core_get(core, KIND_BLOCK, "v/bad", &object, &error), -EUCLEAN);
+    assert_int_equal(error->number, EUCLEAN);
+    assert_int_equal(api_code_of_errno(error->number)->status, 500);
+    struct status_report report;
+    assert_int_equal(core_status(core, &report, NULL), 0);
+    assert_int_equal(report.problems.count, 2);
+    schema_clear(&status_report_schema, &report);
+    /* Its file may be there: the volume stays. */
+    assert_int_equal(delete ("v/good", false, &waits), 1);
+    assert_int_equal(delete ("v/new", false, &waits), 1);
+    struct core_result result = {0};
+    assert_int_equal(core_volume_delete(core, "v", &now, &result, NULL), -EUCLEAN);
+    assert_int_equal(create("again", MIB, &waits), 0);
+}
+
+static void test_the_live_error_is_told(void **data)
+{
+    (void)data;
+    atomic_store(&world.online, false);
+    json_t *volume = NULL;
+    assert_int_equal(core_get(core, KIND_VOLUME, "v", &volume, NULL), 0);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(volume, "status"), "error")),
+                        "a brick is away");
+    json_decref(volume);
+}
+
+static atomic_bool busy;
+
+static void *keep_busy(void *data)
+{
+    (void)data;
+    for (unsigned i = 0; atomic_load(&busy); i++) {
+        char key[32];
+        snprintf(key, sizeof key, "jobs/none%u", i % 64);
+        queue_add(core->queue, key);
+    }
+    return NULL;
+}
+
+static void test_a_wait_ends_on_a_busy_node(void **data)
+{
+    (void)data;
+    pthread_t thread;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    atomic_store(&world.online, false);
+    atomic_store(&busy, true);
+    assert_int_equal(pthread_create(&thread, NULL, keep_busy, NULL), 0);
+    struct core_change second = {.wait = 1, .request = ""};
+    int at_once = delete ("v/b", false, &now), soon = delete ("v/b", false, &second);
+    atomic_store(&busy, false);
+    pthread_join(thread, NULL);
+    assert_int_equal(at_once, 0);
+    assert_int_equal(soon, 0);
+}
+
+static void *live_and_die(void *data)
+{
+    const char *names[] = {(const char *)data, "shared"};
+    for (int i = 0; i < 30; i++) {
+        const char *name = names[i % 3 == 2];
+        bool own = name == names[0];
+        autofree char *whole = xasprintf("v/%s", name);
+        autofree char *other = xasprintf("%s-renamed", name);
+        autofree char *whole_other = xasprintf("v/%s", other);
+        int r[] = {create(name, MIB, i % 2 ? &waits : &now), export_block(name),
+                   resize(whole, 2 * MIB, i % 2 ? &now : &waits), rename_to(whole, other)};
+        for (size_t k = 0; k < sizeof r / sizeof *r; k++)
+            if (own) /* its own objects are touched by the reconciler only, and that never makes a change fail
+                      */
+                assert_int_equal(r[k], 0);
+            else
+                assert_int_not_equal(r[k], -ESTALE);
+        int gone = delete (whole_other, false, &waits);
+        assert_true(own ? gone == 1 : gone == 1 || gone == -ENOENT);
+        if (!own)
+            delete (whole, false, &waits);
+    }
+    return NULL;
+}
+
+static void test_many_at_once_leave_nothing(void **data)
+{
+    (void)data;
+    static char names[4][8] = {"a", "b", "c", "d"};
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, live_and_die, names[i]), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    static const char *const kinds[] = {"blocks/", "exports/", "jobs/"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct store_list left = {0};
+        assert_int_equal(store_list(store, kinds[i], NULL, 0, &left, NULL), 0);
+        assert_int_equal(left.count, 0);
+        store_list_clear(&left);
+    }
+    assert_promised(0, 0);
+    assert_int_equal(count_files(), 0);
+    stop();
+    start();
+    assert_promised(0, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_failed_block_recovers),
+        TEST(test_a_resize_after_half_a_create),
+        TEST(test_growth_that_failed_is_taken_back),
+        TEST(test_a_stray_export_holds_no_delete_up),
+        TEST(test_a_second_delete_keeps_what_the_first_kept),
+        TEST(test_a_volume_that_is_deleted_takes_no_block),
+        TEST(test_a_damaged_record_stops_nothing_else),
+        TEST(test_the_live_error_is_told),
+        TEST(test_a_wait_ends_on_a_busy_node),
+        TEST(test_many_at_once_leave_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
