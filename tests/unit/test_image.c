@@ -98,7 +98,8 @@ static void nothing_to_connect_to(void **state)
 {
     (void)state;
 #ifdef __SANITIZE_THREAD__
-    skip(); /* libgfapi is not built for it: its locks are invisible, and all that it does looks like a race */
+    skip(); /* libgfapi is not built for it: its locks are invisible, and all that it does looks like a race
+             */
 #endif
     assert_non_null(mkdtemp(folder));
     autofree char *volfile = xasprintf("%s/client.vol", folder), *log = xasprintf("%s/log", folder);
