@@ -86,9 +86,21 @@ def digest(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def wait_clean(node, volume):
+    """
+    Nothing left to heal, and no change left open. A client that was killed between two replicas leaves its file marked
+    as dirty, which counts for no replica, and which the self-heal daemon finds on its next round.
+    """
+    node.wait_healed(volume)
+    indices = [pathlib.Path(brick["path"]) / ".glusterfs/indices/dirty" for brick in node.volume_status(volume)["bricks"]]
+    cluster.wait_until(f"no brick of {volume} has a file marked as dirty",
+                       lambda: not any(name for index in indices if index.is_dir() for name in os.listdir(index)
+                                       if not name.startswith("dirty-")))
+
+
 def require_same_replicas(node, block, load=None):
     """Waits for the heal to end; then all replicas are equal, and each holds what the load knows to be there."""
-    node.wait_healed(block.split("/")[0])
+    wait_clean(node, block.split("/")[0])
     files = replicas(node, block)
     digests = [digest(path) for path in files]
     require(len(set(digests)) == 1, f"the heal count is 0, and the replicas of {block} differ: {digests}")
