@@ -57,7 +57,8 @@ def main():
         node.replica3("v", "512MiB")
         node.create_block("v/b", "16MiB")
         server = node.nbd_pid()
-        # It does not read: see below... 
+        # It only writes, and reads when all is healed: for the moment in which two bricks come back one after the other,
+        # replicate may read the later one before it is noted to be behind.
         with Load(node.unix_uri("v/b"), rng, tolerate=[errno.EIO], reads=0) as load:
             for count in range(faults.rounds(4)):
                 time.sleep(rng.uniform(0, 1.5))
