@@ -5,6 +5,7 @@
  * before its UUID was recorded.
  */
 #include "blockd/engine/engine_priv.h"
+#include "blockd/engine/supervise_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -433,6 +434,20 @@ static int unmount(const struct disk *disk, struct error **ret_error)
     return 0;
 }
 
+/* A brick that was just asked for holds nothing open yet: the kernel would let its file system go. */
+static int check_no_brick(struct engine *engine, const struct disk *disk, struct error **ret_error)
+{
+    autostring_list struct string_list ids = {0}, names = {0};
+    engine->supervisor->ops->list(engine->supervisor, &ids, &names);
+    for (size_t i = 0; i < ids.count; i++) {
+        const char *device = strrchr(ids.items[i], '.'); /* "brick.VOLUME.DEVICE"; names have no dot */
+        if (device && string_starts_with(ids.items[i], "brick.") && strcmp(device + 1, disk->name) == 0)
+            return error_set(ret_error, EBUSY, "device %s: %s runs on it", disk->device->meta.name,
+                             names.items[i]);
+    }
+    return 0;
+}
+
 int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error)
 {
     cleanup(disk_clear) struct disk disk;
@@ -440,7 +455,8 @@ int engine_device_down(struct engine *engine, const struct device *device, struc
     if (r < 0)
         return r;
     scoped_claim(engine, "device", disk.name);
-    return unmount(&disk, ret_error);
+    r = check_no_brick(engine, &disk, ret_error);
+    return r < 0 ? r : unmount(&disk, ret_error);
 }
 
 /* Wipes what is ours and leaves what is not, so that a disk which was changed for another loses nothing. */
