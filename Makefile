@@ -38,6 +38,11 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ARCHIVES := $(foreach room,daemon nbd cli image rpc,$(call archive,$(room)))
 PROGRAMS := $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(BUILD)/bin/gluster-block
 
+# Each goal that a user names makes what it needs in a make of its own: two of these at once would write the same archives.
+ifeq ($(MAKELEVEL),0)
+.NOTPARALLEL:
+endif
+
 .PHONY: all deps programs
 all: deps
 	+@$(MAKE) --no-print-directory programs

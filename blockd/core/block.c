@@ -239,12 +239,13 @@ static int create(struct core *core, const struct block_create *request, const s
     if (adopting)
         pthread_mutex_unlock(steal_ptr(&adopting));
     fault_point("block.create.after-record");
-    if (change->wait) { /* the caller's thread does the work at once; a worker would only add a hand-over */
+    if (change->wait) /* the caller's thread does the work at once; a worker would only add a hand-over */
         queue_run(core->queue, key, NULL);
-        for (size_t i = 0; i < export_keys.count; i++)
-            queue_run(core->queue, export_keys.items[i], NULL);
-    }
-    return result_make(core, key, block.meta.uid, change, ret_result, ret_error);
+    r = result_make(core, key, block.meta.uid, change, ret_result, ret_error);
+    /* Whoever made the block ready: it is answered as created when it can be connected to. */
+    for (size_t i = 0; r == 0 && change->wait && i < export_keys.count; i++)
+        queue_run(core->queue, export_keys.items[i], NULL);
+    return r;
 }
 
 int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
