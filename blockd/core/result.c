@@ -138,10 +138,14 @@ static bool is_settled(enum object_kind kind, const union any_object *object)
     return true;
 }
 
-/* A block's create answers with its job while that runs, because the job has the progress. */
+/* A block's create answers with its job while that runs, because the job has the progress. A job that has
+ * ended says nothing of what is still asked of the block. */
 static bool answer_with_job(struct core *core, const union any_object *object, struct core_result *ret_result)
 {
+    struct job job cleanup(cleanup_job) = {0};
     if (!string_equal(object->block.status.phase, "preallocating") || !object->block.status.job)
+        return false;
+    if (record_get(core, KIND_JOB, object->block.status.job, &job, NULL) < 0 || job_has_ended(&job))
         return false;
     return core_get(core, KIND_JOB, object->block.status.job, &ret_result->object, NULL) == 0;
 }
