@@ -20,7 +20,8 @@ CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DBLOCKD_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Werror
 ALL_CFLAGS  = -std=gnu17 -fstack-protector-strong -fPIE -pthread $(WARNINGS) $(CFLAGS) $(SANITIZE) $(PACKAGE_CFLAGS)
-ALL_LDFLAGS = -pie -pthread -Wl,--as-needed $(LDFLAGS) $(SANITIZE)
+# The translator `watch` calls the program that it is loaded into.
+ALL_LDFLAGS = -pie -pthread -Wl,--as-needed -Wl,--export-dynamic-symbol=blockd_brick_event $(LDFLAGS) $(SANITIZE)
 # Asked for once, and only when something is compiled: the packages may be missing until `deps` has run.
 PACKAGE_CFLAGS = $(eval PACKAGE_CFLAGS := $(filter-out -D_FILE_OFFSET_BITS=64,$(shell pkg-config --cflags $(PACKAGES))))$(PACKAGE_CFLAGS)
 PACKAGE_LIBS   = $(eval PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES)))$(PACKAGE_LIBS)
@@ -43,6 +44,9 @@ ifeq ($(MAKELEVEL),0)
 .NOTPARALLEL:
 endif
 
+# Translators: a folder is one. They are loaded into GlusterFS's own programs, so never with a sanitizer.
+XLATORS := $(patsubst xlators/%/,$(BUILD)/xlators/%.so,$(wildcard xlators/*/))
+
 .PHONY: all deps programs
 all: deps
 	+@$(MAKE) --no-print-directory programs
@@ -51,7 +55,7 @@ all: deps
 deps:
 	@tools/install-deps
 
-programs: $(PROGRAMS) $(BUILD)/bin/generate-man
+programs: $(PROGRAMS) $(XLATORS) $(BUILD)/bin/generate-man
 	@:
 
 $(call archive,rpc):    $(call objects,$(RPC_SOURCES))
@@ -78,6 +82,15 @@ $(PROGRAMS) $(GENERATE_MAN):
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call Q,CC  )$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# GlusterFS's headers and its conventions for callbacks are not ours to warn about.
+XLATOR_CFLAGS = -std=gnu17 -fstack-protector-strong -fPIC -shared -Wall -Wextra -Wshadow -Werror $(CFLAGS) \
+	-isystem /usr/include/glusterfs -isystem /usr/include/glusterfs/rpc -isystem /usr/include/tirpc $(PACKAGE_CFLAGS)
+
+.SECONDEXPANSION:
+$(XLATORS): $(BUILD)/xlators/%.so: $$(wildcard xlators/%/*.[ch]) xlators/abi.h
+	@mkdir -p $(@D)
+	$(call Q,CC  )$(CC) $(CPPFLAGS) $(XLATOR_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lglusterfs -lgfrpc -lgfxdr
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 
@@ -196,6 +209,8 @@ TMPFILES  := $(PREFIX)/lib/tmpfiles.d
 MANDIR    := $(PREFIX)/share/man
 BASHDIR   := $(PREFIX)/share/bash-completion/completions
 CONFIGDIR := /etc/blockd
+# GlusterFS has no other place to load translators from.
+XLATORDIR  = $(eval XLATORDIR := $(shell glusterfsd --print-xlatordir))$(XLATORDIR)
 
 UNITS     := $(wildcard systemd/*.service systemd/*.target systemd/*.slice systemd/*.socket)
 MAN_PAGES := $(wildcard man/*.[1-8])
@@ -204,13 +219,14 @@ installed_man = $(foreach page,$(MAN_PAGES),$(MANDIR)/man$(patsubst .%,%,$(suffi
 # One list for install and uninstall: what stands here is made, and is removed.
 INSTALLED = $(SBINDIR)/blockd $(SBINDIR)/blockd-nbd $(BINDIR)/gluster-block \
 	$(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(SYSUSERS)/blockd.conf $(TMPFILES)/blockd.conf \
-	$(BASHDIR)/gluster-block $(installed_man)
+	$(BASHDIR)/gluster-block $(installed_man) $(addprefix $(XLATORDIR)/blockd/,$(notdir $(XLATORS)))
 
 .PHONY: install uninstall
 install: all
 	install -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED)))) $(DESTDIR)$(CONFIGDIR)
 	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BUILD)/bin/gluster-block $(DESTDIR)$(BINDIR)
+	install -m 644 $(XLATORS) $(DESTDIR)$(XLATORDIR)/blockd
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)
 	sed -i 's,/usr/sbin/blockd,$(SBINDIR)/blockd,' $(addprefix $(DESTDIR)$(UNITDIR)/,$(notdir $(UNITS)))
 	install -m 644 systemd/blockd.sysusers $(DESTDIR)$(SYSUSERS)/blockd.conf

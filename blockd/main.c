@@ -101,16 +101,8 @@ static int make_folders(const struct config *config, struct error **ret_error)
 /* The server beside this program, or the installed one. The caller's. */
 static char *nbd_program(void)
 {
-    char self[4096];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length > 0) {
-        self[length] = '\0';
-        char *slash = strrchr(self, '/');
-        autofree char *beside = xasprintf("%.*s/blockd-nbd", (int)(slash - self), self);
-        if (access(beside, X_OK) == 0)
-            return steal_ptr(&beside);
-    }
-    return xstrdup("blockd-nbd");
+    char *beside = program_relative("blockd-nbd");
+    return beside ? beside : xstrdup("blockd-nbd");
 }
 
 static int start(struct daemon *daemon, struct error **ret_error)
@@ -118,6 +110,7 @@ static int start(struct daemon *daemon, struct error **ret_error)
     const struct config *config = &daemon->config;
     autofree char *url = xasprintf("sqlite:%s/store.db", config->state_dir);
     autofree char *nbd = nbd_program();
+    autofree char *xlators = program_relative("../xlators"); /* of a build that is not installed */
     int r = make_folders(config, ret_error);
     if (r == 0)
         r = store_open(url, &daemon->store, ret_error);
@@ -128,6 +121,7 @@ static int start(struct daemon *daemon, struct error **ret_error)
         .config = config,
         .node = config->node_name,
         .nbd_program = nbd,
+        .xlators = xlators,
         .config_path = daemon->config_path,
         .changed = on_engine_changed,
         .changed_data = daemon,

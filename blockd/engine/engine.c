@@ -119,6 +119,20 @@ static int absolute_path(const char *path, char **ret_path, struct error **ret_e
     return r;
 }
 
+/* A type is a path below GlusterFS's folder of translators; this leads out of it. */
+#define XLATOR_ROOT "../../../../../../../../../.."
+
+/*
+ * Threads that read from GlusterFS's sockets, in each brick and each client: half the processors, because the
+ * other end runs on the same machine, and at most four. More of them than there is work for cost a third of
+ * the operations a second on two processors.
+ */
+static unsigned event_threads(void)
+{
+    long half = sysconf(_SC_NPROCESSORS_ONLN) / 2;
+    return half < 1 ? 1 : half > 4 ? 4 : (unsigned)half;
+}
+
 int engine_new_with(const struct engine_options *options, const struct engine_roots *roots,
                     struct engine **ret_engine, struct error **ret_error)
 {
@@ -140,6 +154,8 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
+    engine->event_threads = event_threads();
+    engine->xlators = options->xlators ? xasprintf(XLATOR_ROOT "%s", options->xlators) : xstrdup("blockd");
     engine->config_path = steal_ptr(&config_path);
     engine->address = xstrdup(options->config->address);
     engine->roots = *roots;
@@ -175,6 +191,7 @@ void engine_free(struct engine *engine)
     pthread_mutex_destroy(&engine->busy_mutex);
     free(engine->address);
     free(engine->config_path);
+    free(engine->xlators);
     free(engine->nbd_program);
     free(engine->node);
     free(engine);

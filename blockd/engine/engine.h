@@ -31,6 +31,7 @@ struct engine_options {
     const struct config *config; /* outlives the engine */
     const char *node;            /* this node's name */
     const char *nbd_program;     /* path of blockd-nbd; NULL: do not run it */
+    const char *xlators;         /* folder of blockd's translators; NULL: where GlusterFS looks */
     const char *config_path;     /* handed on to blockd-nbd */
     engine_changed changed;
     void *changed_data;

@@ -22,6 +22,8 @@ struct engine {
     const struct config *config;
     char *node;
     char *nbd_program; /* NULL: not run */
+    char *xlators;     /* how the type of one of blockd's translators begins in a volfile */
+    unsigned event_threads;
     char *config_path;
     struct engine_roots roots;
     struct supervisor *supervisor;
@@ -66,6 +68,8 @@ struct volfile_sources {
     const struct node *nodes; /* every node that has a brick or may use the volume: bricks admit only these */
     size_t node_count;
     uint64_t ping_timeout; /* seconds */
+    unsigned event_threads;
+    const char *xlators; /* where blockd's translators are, as a volfile's type begins */
 };
 
 /* Serves brick `index` of the volume out of `folder`. */

@@ -13,8 +13,6 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 
-/* Replies of three bricks come on three connections; threads above the number of connections only sleep. */
-#define EVENT_THREADS 4
 /* The shortest that replicate takes. A brick's return starts a heal at once; this is the retry. */
 #define HEAL_INTERVAL_SECONDS 5
 #define HEAL_THREADS          4
@@ -229,7 +227,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     option_number(ret_text, "transport.socket.keepalive-time", sources->ping_timeout);
     option_number(ret_text, "transport.socket.keepalive-interval", 1);
     option_number(ret_text, "transport.socket.keepalive-count", sources->ping_timeout);
-    option_number(ret_text, "event-threads", EVENT_THREADS);
+    option_number(ret_text, "event-threads", sources->event_threads);
     /* The protocol believes the user id that a client claims, so only root's ports of known machines may
      * speak. */
     option(ret_text, "rpc-auth-allow-insecure", "off");
@@ -260,18 +258,30 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
         option(text, "client-bind-insecure", "off");
         option_number(text, "ping-timeout", sources->ping_timeout);
         option_number(text, "transport.tcp-user-timeout", 2 * sources->ping_timeout);
-        option_number(text, "event-threads", EVENT_THREADS);
+        option_number(text, "event-threads", sources->event_threads);
         end(text, "%s", "");
     }
     return 0;
 }
 
-/* Client `format` words for each brick, e.g. "\"%s-client-%zu\" ", joined by a separator. */
-static char *client_names(const struct volume *volume, const char *quote, const char *separator)
+/* The self-heal daemon has none: it needs the clients right below replicate. */
+static void add_watches(const struct volfile_sources *sources, struct strbuf *text)
+{
+    const char *volume = sources->volume->meta.name;
+    autofree char *type = xasprintf("%s/watch", sources->xlators);
+    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
+        begin(text, type, "%s-watch-%zu", volume, i);
+        end(text, "\"%s-client-%zu\"", volume, i);
+    }
+}
+
+/* The names "V-ROLE-N" of all bricks, joined by a separator. */
+static char *brick_names(const struct volume *volume, const char *role, const char *quote,
+                         const char *separator)
 {
     struct strbuf names = {0};
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        strbuf_addf(&names, "%s%s%s-client-%zu%s", i ? separator : "", quote, volume->meta.name, i, quote);
+        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i ? separator : "", quote, volume->meta.name, role, i, quote);
     return strbuf_steal(&names);
 }
 
@@ -282,7 +292,7 @@ static char *client_names(const struct volume *volume, const char *quote, const 
  */
 static void add_replicate_common(const struct volume *volume, struct strbuf *text)
 {
-    autofree char *pending = client_names(volume, "", ",");
+    autofree char *pending = brick_names(volume, "client", "", ",");
     begin(text, "cluster/replicate", "%s-replicate-0", volume->meta.name);
     option(text, "afr-pending-xattr", pending);
     if (volume->spec.template_name == TEMPLATE_ARBITER)
@@ -294,9 +304,9 @@ static void add_replicate_common(const struct volume *volume, struct strbuf *tex
     option(text, "locking-scheme", "granular");
 }
 
-static void end_replicate(const struct volume *volume, struct strbuf *text)
+static void end_replicate(const struct volume *volume, const char *below, struct strbuf *text)
 {
-    autofree char *children = client_names(volume, "\"", " ");
+    autofree char *children = brick_names(volume, below, "\"", " ");
     end(text, "%s", children);
 }
 
@@ -314,7 +324,7 @@ static void add_client_replicate(const struct volume *volume, struct strbuf *tex
     option(text, "data-self-heal", "off");
     option(text, "metadata-self-heal", "off");
     option(text, "entry-self-heal", "off");
-    end_replicate(volume, text);
+    end_replicate(volume, "watch", text);
 }
 
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
@@ -326,8 +336,10 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     if (r < 0)
         return r;
     bool replicated = volume->spec.template_name != TEMPLATE_SINGLE;
-    if (replicated)
+    if (replicated) {
+        add_watches(sources, ret_text);
         add_client_replicate(volume, ret_text);
+    }
 
     begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     option(ret_text, "volume-id", volume->meta.uid);
@@ -361,7 +373,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     option(text, "entry-self-heal", "on");
     option_number(text, "heal-timeout", HEAL_INTERVAL_SECONDS);
     option_number(text, "shd-max-threads", HEAL_THREADS);
-    end_replicate(volume, text);
+    end_replicate(volume, "client", text);
     return 0;
 }
 

@@ -84,6 +84,8 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
         .nodes = nodes,
         .node_count = node_count,
         .ping_timeout = engine->config->ping_timeout,
+        .event_threads = engine->event_threads,
+        .xlators = engine->xlators,
     };
     remember_address(engine, nodes, node_count);
     r = write_client_volfile(engine, &sources, ret_error);
@@ -245,6 +247,8 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
                 .nodes = nodes,
                 .node_count = node_count,
                 .ping_timeout = engine->config->ping_timeout,
+                .event_threads = engine->event_threads,
+                .xlators = engine->xlators,
             };
     if (count == 0)
         return heal_stop(engine, volfile, uuid, ret_error);

@@ -5,105 +5,174 @@
 
 #include "rpc/base/cleanup.h"
 
-void gate_init(struct gate *gate, void (*settle)(void *data), void *data)
+static void queue_init(struct gate_queue *queue)
+{
+    queue->first = NULL;
+    queue->last = &queue->first;
+}
+
+static void queue_add(struct gate_queue *queue, struct gate_waiter *waiter)
+{
+    waiter->next = NULL;
+    *queue->last = waiter;
+    queue->last = &waiter->next;
+}
+
+static struct gate_waiter *queue_take(struct gate_queue *queue)
+{
+    struct gate_waiter *waiter = queue->first;
+    if (waiter) {
+        queue->first = waiter->next;
+        if (!queue->first)
+            queue->last = &queue->first;
+    }
+    return waiter;
+}
+
+/* `to` is empty. */
+static void queue_move(struct gate_queue *from, struct gate_queue *to)
+{
+    if (!from->first)
+        return;
+    to->first = from->first;
+    to->last = from->last;
+    queue_init(from);
+}
+
+void gate_init(struct gate *gate, int (*settle)(void *data), void *data)
 {
     *gate = (struct gate){.settle = settle, .data = data};
     pthread_mutex_init(&gate->mutex, NULL);
     pthread_cond_init(&gate->idle, NULL);
-    gate->last = &gate->first;
+    queue_init(&gate->waiting);
+    queue_init(&gate->left);
 }
 
 void gate_finish(struct gate *gate)
 {
     pthread_mutex_lock(&gate->mutex);
-    while (gate->settling)
+    while (gate->settling || gate->admitting)
         pthread_cond_wait(&gate->idle, &gate->mutex);
     pthread_mutex_unlock(&gate->mutex);
     pthread_cond_destroy(&gate->idle);
     pthread_mutex_destroy(&gate->mutex);
 }
 
-/* Once `settling` is false and nothing is inside, the gate may be gone: the waiters are counted in before. */
-static void open_gate(struct gate *gate)
+/* Under the mutex. A change that goes in while a settle is owed goes alone. */
+static void count_in(struct gate *gate, struct gate_waiter *waiter)
 {
-    pthread_mutex_lock(&gate->mutex);
-    struct gate_waiter *waiter = gate->first;
-    gate->first = NULL;
-    gate->last = &gate->first;
-    for (struct gate_waiter *w = waiter; w; w = w->next)
-        gate->inside++;
-    gate->used = waiter != NULL;
-    gate->shut = gate->settling = false;
-    pthread_cond_broadcast(&gate->idle);
-    pthread_mutex_unlock(&gate->mutex);
-
-    while (waiter) {
-        struct gate_waiter *next = waiter->next;
-        waiter->resume(waiter);
-        waiter = next;
+    gate->inside++;
+    if (gate->owed && waiter->writes) {
+        gate->shut = true;
+        gate->probe = waiter;
     }
 }
 
+/*
+ * Under the mutex, which it gives back for each resume(). Those who waited go in, up to one that must be
+ * alone. When that one fails at once, on this very thread, the loop goes on with the next: no recursion.
+ */
+static void open_gate(struct gate *gate)
+{
+    gate->shut = gate->settling = false;
+    if (gate->admitting)
+        return;
+    gate->admitting = true;
+    while (gate->waiting.first && !gate->shut) {
+        struct gate_waiter *waiter = queue_take(&gate->waiting);
+        count_in(gate, waiter);
+        pthread_mutex_unlock(&gate->mutex);
+        waiter->resume(waiter);
+        pthread_mutex_lock(&gate->mutex);
+    }
+    gate->admitting = false;
+    pthread_cond_broadcast(&gate->idle);
+}
+
+/* Settles until nothing disturbed it. The gate may be gone once the last answer is given. */
 static void *settle_thread(void *data)
 {
     struct gate *gate = data;
-    gate->settle(gate->data);
+    struct gate_queue left;
+    queue_init(&left);
+    int result;
+
+    pthread_mutex_lock(&gate->mutex);
+    do {
+        gate->disturbed = false;
+        pthread_mutex_unlock(&gate->mutex);
+        result = gate->settle(gate->data);
+        pthread_mutex_lock(&gate->mutex);
+    } while (gate->disturbed && result == 0);
+    if (result == 0 && gate->proven)
+        gate->owed = false;
+    gate->proven = false;
+    queue_move(&gate->left, &left);
     open_gate(gate);
+    pthread_mutex_unlock(&gate->mutex);
+
+    for (struct gate_waiter *waiter = queue_take(&left); waiter; waiter = queue_take(&left))
+        waiter->answer(waiter, result);
     return NULL;
 }
 
+/*
+ * Under the mutex. The gate is shut and the last one has left: true when the caller is to settle(), once it
+ * has given the mutex back. When nothing succeeded there is nothing to note, and the gate opens at once.
+ */
+static bool all_left(struct gate *gate)
+{
+    if (!gate->left.first) {
+        open_gate(gate);
+        return false;
+    }
+    return gate->settling = true;
+}
+
 /* A thread only while there is something to settle: that is rare, and may take as long as a brick does. */
-static void run_settle(struct gate *gate)
+static void settle(struct gate *gate)
 {
     pthread_t thread;
     if (pthread_create(&thread, NULL, settle_thread, gate) == 0)
         pthread_detach(thread);
     else
-        open_gate(gate);
-}
-
-/* Under the mutex: whether the caller is to run_settle() after it. */
-static bool begins(struct gate *gate)
-{
-    if (!gate->shut || gate->settling || gate->inside > 0)
-        return false;
-    gate->settling = true;
-    return true;
+        settle_thread(gate);
 }
 
 bool gate_enter(struct gate *gate, struct gate_waiter *waiter)
 {
     scoped_lock(&gate->mutex);
     if (gate->shut) {
-        waiter->next = NULL;
-        *gate->last = waiter;
-        gate->last = &waiter->next;
+        queue_add(&gate->waiting, waiter);
         return false;
     }
-    gate->inside++;
-    gate->used = true;
-    gate->shut = gate->owed;
-    gate->owed = false;
+    count_in(gate, waiter);
     return true;
 }
 
-void gate_leave(struct gate *gate)
+bool gate_leave(struct gate *gate, struct gate_waiter *waiter, bool success)
 {
     pthread_mutex_lock(&gate->mutex);
+    bool held = gate->shut && success;
+    if (held)
+        queue_add(&gate->left, waiter);
+    if (gate->probe == waiter) {
+        gate->probe = NULL;
+        gate->proven = success;
+    }
     gate->inside--;
-    bool begin = begins(gate);
+    bool begin = gate->shut && gate->inside == 0 && all_left(gate);
     pthread_mutex_unlock(&gate->mutex);
     if (begin)
-        run_settle(gate);
+        settle(gate);
+    return !held;
 }
 
-void gate_settle(struct gate *gate, bool owe)
+void gate_disturb(struct gate *gate)
 {
-    pthread_mutex_lock(&gate->mutex);
-    gate->shut = gate->shut || gate->used;
-    gate->owed = owe && !gate->shut;
-    bool begin = begins(gate);
-    pthread_mutex_unlock(&gate->mutex);
-    if (begin)
-        run_settle(gate);
+    scoped_lock(&gate->mutex);
+    gate->disturbed = gate->owed = true;
+    gate->proven = false;
+    if (gate->inside > 0)
+        gate->shut = true;
 }

@@ -6,16 +6,17 @@
  * A flush is fdatasync() and a write with FUA carries O_DSYNC: replicate runs both as transactions that fail
  * unless a quorum of bricks did them, and each brick answers after its own fsync.
  *
- * When a brick goes away, replicate notes on the others that it is behind: at the end of the transaction that
- * missed it, and transactions that share a lock end together, which under steady writes may be never. A brick
- * that comes back before the note is made passes for a good one, and is read from. Clients connect to a brick
- * again three seconds after they lost it; so changes are paused at a gate within that time, and the lock is
- * given up, whenever the set of connected bricks has changed.
+ * When a brick goes away, replicate notes on the others that it is behind. It does so before it answers a
+ * change that failed on that brick; but a change that began afterwards it answers first, and makes the note
+ * when the lock is given up, which under steady writes may be never. A brick that comes back before the note
+ * is made passes for a good one and is read from. So each image has a gate (gate.h), which the translator
+ * below replicate disturbs whenever a brick comes or goes (xlators/watch).
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -24,8 +25,8 @@
 #include "handler/image/gate.h"
 #include "handler/image/image_priv.h"
 #include "rpc/base/alloc.h"
-#include "rpc/base/clock.h"
 #include "rpc/base/files.h"
+#include "xlators/watch/watch.h"
 
 /* Larger requests go out in pieces of this size: a piece is copied whole by each layer below. */
 #define PIECE_SIZE ((size_t)1 << 20)
@@ -34,22 +35,11 @@
 #define VOLFILE_LIMIT    (1u << 20)
 #define FOLDER_MODE      0700
 #define FILE_MODE        0600
-/* How often the bricks are looked at while there are changes. */
-#define LOOK_MS    200
-#define LOOK_LIMIT 65536
-
 struct gfapi_volume {
     struct image_volume base;
     glfs_t *fs;
     char *name;
-    char *state_path; /* where replicate tells its state, inside the volume; nothing is there without replicas
-                       */
-    _Atomic int64_t looked_ms;
-
-    pthread_mutex_t mutex;
-    pthread_cond_t looked; /* no look is under way */
-    unsigned looking;
-    uint64_t connected; /* bit per brick, as last seen */
+    struct gfapi_volume *next, **link; /* among all volumes, under volumes_mutex, as is what follows */
     struct gfapi_image *first;
 };
 
@@ -58,7 +48,7 @@ struct gfapi_image {
     glfs_fd_t *fd;
     char *name; /* VOLUME FILE, for messages */
     struct gfapi_volume *volume;
-    struct gfapi_image *next, **link; /* in the volume's list, under its mutex */
+    struct gfapi_image *next, **link; /* among the volume's images, under volumes_mutex */
     struct gate gate;                 /* of all changes */
 };
 
@@ -92,76 +82,44 @@ static int failure(void)
 
 /* ---- Bricks that come and go ---- */
 
-/* Replicate's "child_up[N] = 0|1" lines as bits of bricks that are connected, and those that are not. */
-static void parse_state(const char *text, uint64_t *ret_up, uint64_t *ret_down)
+static pthread_mutex_t volumes_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct gfapi_volume *first_volume;
+
+/* The volume's name comes before "-watch-NUMBER". */
+static bool watches(const char *translator, const char *volume)
 {
-    static const char key[] = "\nchild_up[";
-    *ret_up = *ret_down = 0;
-    for (const char *line = strstr(text, key); line; line = strstr(line + 1, key)) {
-        unsigned long index = strtoul(line + sizeof key - 1, NULL, 10);
-        const char *value = strstr(line, "= ");
-        if (value && index < 64)
-            *(value[2] == '1' ? ret_up : ret_down) |= (uint64_t)1 << index;
-    }
+    const char *mark = strstr(translator, "-watch-");
+    for (const char *next = mark; next; next = strstr(next + 1, "-watch-"))
+        mark = next;
+    return mark && strlen(volume) == (size_t)(mark - translator) &&
+           strncmp(translator, volume, strlen(volume)) == 0;
 }
 
-/* Answered inside the process, by the meta translator: no brick is asked. */
-static bool read_state(struct gfapi_volume *volume, uint64_t *ret_up, uint64_t *ret_down)
+void blockd_brick_event(const char *translator)
 {
-    cleanup(cleanup_glfs_fd) glfs_fd_t *fd = glfs_open(volume->fs, volume->state_path, O_RDONLY);
-    autofree char *text = malloc(LOOK_LIMIT);
-    ssize_t length = fd && text ? glfs_pread(fd, text, LOOK_LIMIT - 1, 0, 0, NULL) : -1;
-    if (length < 0)
-        return false;
-    text[length] = '\0';
-    parse_state(text, ret_up, ret_down);
-    return true;
-}
-
-static void *look(void *data)
-{
-    struct gfapi_volume *volume = data;
-    uint64_t up, down;
-    bool known = read_state(volume, &up, &down);
-    scoped_lock(&volume->mutex);
-    if (known && up != volume->connected) {
-        volume->connected = up;
-        for (struct gfapi_image *image = volume->first; image; image = image->next)
-            gate_settle(&image->gate, down != 0);
-    }
-    if (--volume->looking == 0)
-        pthread_cond_broadcast(&volume->looked);
-    return NULL;
-}
-
-/* Called with each change; a look is due every LOOK_MS. */
-static void look_if_due(struct gfapi_volume *volume)
-{
-    int64_t now = clock_monotonic_ms();
-    int64_t last = atomic_load_explicit(&volume->looked_ms, memory_order_relaxed);
-    if (now - last < LOOK_MS || !atomic_compare_exchange_strong(&volume->looked_ms, &last, now))
-        return;
-    scoped_lock(&volume->mutex);
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, look, volume) != 0)
-        return;
-    pthread_detach(thread);
-    volume->looking++;
+    scoped_lock(&volumes_mutex);
+    for (struct gfapi_volume *volume = first_volume; volume; volume = volume->next)
+        if (watches(translator, volume->name))
+            for (struct gfapi_image *image = volume->first; image; image = image->next)
+                gate_disturb(&image->gate);
 }
 
 /*
  * Makes replicate end its transactions on the file: it does so for a flush, and a flush is what the close of
  * a descriptor sends. Replicate puts the last change aside only after it has answered it; by the second time
- * it has.
+ * it has. The sync fails when a quorum has been lost meanwhile, and the notes with it.
  */
-static void settle(void *data)
+static int settle(void *data)
 {
     struct gfapi_image *image = data;
     for (int i = 0; i < 2; i++) {
         glfs_fd_t *copy = glfs_dup(image->fd);
-        if (copy)
-            glfs_close(copy);
+        if (!copy)
+            return -failure();
+        glfs_close(copy);
     }
+    errno = 0;
+    return glfs_fdatasync(image->fd, NULL, NULL) < 0 ? -failure() : 0;
 }
 
 /* ---- Volumes ---- */
@@ -211,11 +169,12 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     volume->base.driver = &image_driver_gfapi;
     volume->fs = steal_ptr(&fs);
     volume->name = xstrdup(name);
-    volume->state_path = xasprintf("/.meta/graphs/active/%s-replicate-0/private", name);
-    pthread_mutex_init(&volume->mutex, NULL);
-    pthread_cond_init(&volume->looked, NULL);
-    uint64_t down;
-    read_state(volume, &volume->connected, &down);
+    scoped_lock(&volumes_mutex);
+    volume->next = first_volume;
+    volume->link = &first_volume;
+    if (volume->next)
+        volume->next->link = &volume->next;
+    first_volume = volume;
     *ret_volume = &volume->base;
     return 0;
 }
@@ -233,18 +192,17 @@ static void *finish_volume(void *data)
 static void volume_close(struct image_volume *base)
 {
     struct gfapi_volume *volume = gfapi_volume(base);
-    pthread_mutex_lock(&volume->mutex);
-    while (volume->looking > 0)
-        pthread_cond_wait(&volume->looked, &volume->mutex);
-    pthread_mutex_unlock(&volume->mutex);
-    pthread_cond_destroy(&volume->looked);
-    pthread_mutex_destroy(&volume->mutex);
+    {
+        scoped_lock(&volumes_mutex);
+        *volume->link = volume->next;
+        if (volume->next)
+            volume->next->link = volume->link;
+    }
     pthread_t thread;
     if (pthread_create(&thread, NULL, finish_volume, volume->fs) == 0)
         pthread_detach(thread);
     else
         glfs_fini(volume->fs);
-    free(volume->state_path);
     free(volume->name);
     free(volume);
 }
@@ -361,7 +319,7 @@ static int open_file(struct image_volume *base, const char *file, bool read_only
     image->name = xasprintf("%s %s", volume->name, file);
     image->volume = volume;
     gate_init(&image->gate, settle, image);
-    scoped_lock(&volume->mutex);
+    scoped_lock(&volumes_mutex);
     image->next = volume->first;
     image->link = &volume->first;
     if (image->next)
@@ -375,7 +333,7 @@ static void close_file(struct image *base)
 {
     struct gfapi_image *image = gfapi_image(base);
     {
-        scoped_lock(&image->volume->mutex);
+        scoped_lock(&volumes_mutex);
         *image->link = image->next;
         if (image->next)
             image->next->link = image->link;
@@ -445,6 +403,7 @@ static int list_extents(struct image *base, uint64_t offset, uint64_t length, st
 struct operation;
 static int submit_read(struct operation *operation);
 static int submit_write(struct operation *operation);
+static int submit_flush(struct operation *operation);
 
 struct piece {
     struct operation *operation;
@@ -453,10 +412,10 @@ struct piece {
 };
 
 struct operation {
-    struct gate_waiter waiter; /* first, for resume_operation() */
+    struct gate_waiter waiter; /* first, for what the gate calls */
     struct gfapi_image *image;
     int (*submit)(struct operation *operation); /* -errno: nothing was accepted */
-    bool changes;                               /* goes through the gate */
+    bool gated;                                 /* goes through the gate */
     char *buffer;                               /* of a read or a write */
     size_t length;
     uint64_t offset;
@@ -470,6 +429,7 @@ struct operation {
 };
 
 static void resume_operation(struct gate_waiter *waiter);
+static void answer_operation(struct gate_waiter *waiter, int settled);
 
 static struct operation *operation_new(struct image *image, int (*submit)(struct operation *operation),
                                        uint64_t offset, uint64_t length, image_done done, void *data)
@@ -481,10 +441,12 @@ static struct operation *operation_new(struct image *image, int (*submit)(struct
     if (!operation)
         return NULL;
     *operation = (struct operation){
-        .waiter.resume = resume_operation,
+        .waiter = {.resume = resume_operation,
+                   .answer = answer_operation,
+                   .writes = submit != submit_read && submit != submit_flush},
         .image = gfapi_image(image),
         .submit = submit,
-        .changes = submit != submit_read,
+        .gated = submit != submit_read,
         .length = length,
         .offset = offset,
         .done = done,
@@ -498,6 +460,14 @@ static struct operation *operation_new(struct image *image, int (*submit)(struct
     return operation;
 }
 
+static void answer(struct operation *operation, int result)
+{
+    image_done done = operation->done;
+    void *data = operation->data;
+    free(operation);
+    done(data, result);
+}
+
 static void operation_end_pieces(struct operation *operation, size_t count, int result)
 {
     if (result < 0) {
@@ -506,13 +476,9 @@ static void operation_end_pieces(struct operation *operation, size_t count, int 
     }
     if (atomic_fetch_sub(&operation->pending, count) != count)
         return;
-    image_done done = operation->done;
-    void *data = operation->data;
     result = atomic_load(&operation->result);
-    if (operation->changes)
-        gate_leave(&operation->image->gate);
-    free(operation);
-    done(data, result);
+    if (!operation->gated || gate_leave(&operation->image->gate, &operation->waiter, result == 0))
+        answer(operation, result);
 }
 
 static void piece_done(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *before, struct glfs_stat *after,
@@ -612,21 +578,24 @@ static void resume_operation(struct gate_waiter *waiter)
         operation_end_pieces(operation, operation->count, r);
 }
 
+/* What ended well is not acknowledged when the others could not note who missed it. */
+static void answer_operation(struct gate_waiter *waiter, int settled)
+{
+    answer((struct operation *)waiter, settled);
+}
+
 /* Takes the operation; NULL is one that could not be made. */
 static int start(struct operation *operation)
 {
     if (!operation)
         return -ENOMEM;
-    struct gate *gate = operation->changes ? &operation->image->gate : NULL;
-    if (gate) {
-        look_if_due(operation->image->volume);
-        if (!gate_enter(gate, &operation->waiter))
-            return 0;
-    }
+    struct gate *gate = operation->gated ? &operation->image->gate : NULL;
+    if (gate && !gate_enter(gate, &operation->waiter))
+        return 0;
     int r = operation->submit(operation);
     if (r < 0) {
         if (gate)
-            gate_leave(gate);
+            gate_leave(gate, &operation->waiter, false);
         free(operation);
     }
     return r;

@@ -157,3 +157,13 @@ int folder_list(const char *path, struct string_list *ret_names, struct error **
     *ret_names = names;
     return 0;
 }
+
+char *program_relative(const char *path)
+{
+    autofree char *self = realpath("/proc/self/exe", NULL);
+    char *slash = self ? strrchr(self, '/') : NULL;
+    if (!slash)
+        return NULL;
+    autofree char *beside = xasprintf("%.*s/%s", (int)(slash - self), self, path);
+    return realpath(beside, NULL);
+}

@@ -25,6 +25,10 @@ int file_remove(const char *path, struct error **ret_error);
 /* mkdir -p; `mode` is for the folders that it makes. */
 int folder_make(const char *path, mode_t mode, struct error **ret_error);
 
+/* The path of something beside the running program ("../share/x" starts in the program's folder), without
+ * links and dots; NULL when it is not there. The caller's. */
+char *program_relative(const char *path);
+
 /* Names in a folder without "." and "..", sorted; a folder that is not there gives an empty list. */
 struct string_list;
 int folder_list(const char *path, struct string_list *ret_names, struct error **ret_error);

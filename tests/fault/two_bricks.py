@@ -57,9 +57,7 @@ def main():
         node.replica3("v", "512MiB")
         node.create_block("v/b", "16MiB")
         server = node.nbd_pid()
-        # It only writes, and reads when all is healed: for the moment in which two bricks come back one after the other,
-        # replicate may read the later one before it is noted to be behind.
-        with Load(node.unix_uri("v/b"), rng, tolerate=[errno.EIO], reads=0) as load:
+        with Load(node.unix_uri("v/b"), rng, tolerate=[errno.EIO]) as load:
             for count in range(faults.rounds(4)):
                 time.sleep(rng.uniform(0, 1.5))
                 way = (killed, hung)[count % 2]

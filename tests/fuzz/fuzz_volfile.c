@@ -54,6 +54,8 @@ static void check(const struct input *input)
         .nodes = &input->node,
         .node_count = 1,
         .ping_timeout = 5,
+        .event_threads = 2,
+        .xlators = "blockd",
     };
     autostrbuf struct strbuf brick = {0}, client = {0}, heal = {0};
     autoerror struct error *error = NULL;

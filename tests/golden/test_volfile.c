@@ -46,6 +46,8 @@ static void make_scene(struct scene *scene, const char *name, int template_name,
         .nodes = scene->nodes,
         .node_count = 3,
         .ping_timeout = 5,
+        .event_threads = 2,
+        .xlators = "blockd",
     };
 }
 

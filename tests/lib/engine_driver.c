@@ -12,6 +12,7 @@
 
 #include "blockd/engine/engine.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
 
 struct request {
     const json_t *json;
@@ -223,10 +224,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", error_message(error));
         return 1;
     }
+    autofree char *xlators = program_relative("../../xlators");
     const struct engine_options options = {
         .config = &config,
         .node = argv[2],
         .nbd_program = argc > 3 ? argv[3] : NULL,
+        .xlators = xlators,
         .config_path = argv[1],
     };
     if (engine_new(&options, &engine, &error) < 0) {

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -12,15 +13,27 @@
 #include "handler/image/gate.h"
 
 static struct gate gate;
-static atomic_int settles, inside, wrong, resumed;
+static atomic_int settles, inside, wrong, settle_result, disturb_settles;
+
+struct change {
+    struct gate_waiter waiter;
+    atomic_bool resumed, answered;
+    atomic_int result;
+    bool fails; /* at once, when it is resumed */
+};
 
 /* Nothing may be inside while this runs. */
-static void settle(void *data)
+static int settle(void *data)
 {
     (void)data;
     if (atomic_load(&inside) != 0)
         atomic_fetch_add(&wrong, 1);
     atomic_fetch_add(&settles, 1);
+    if (atomic_load(&disturb_settles) > 0) {
+        atomic_fetch_sub(&disturb_settles, 1);
+        gate_disturb(&gate);
+    }
+    return atomic_load(&settle_result);
 }
 
 static int set_up(void **state)
@@ -29,116 +42,197 @@ static int set_up(void **state)
     atomic_store(&settles, 0);
     atomic_store(&inside, 0);
     atomic_store(&wrong, 0);
-    atomic_store(&resumed, 0);
+    atomic_store(&settle_result, 0);
+    atomic_store(&disturb_settles, 0);
     gate_init(&gate, settle, NULL);
     return 0;
 }
 
-static void leave(void)
+static void answer(struct gate_waiter *waiter, int result)
+{
+    struct change *change = (struct change *)waiter;
+    atomic_store(&change->result, result);
+    atomic_store(&change->answered, true);
+}
+
+static void leave(struct change *change, bool success)
 {
     atomic_fetch_sub(&inside, 1);
-    gate_leave(&gate);
+    if (gate_leave(&gate, &change->waiter, success))
+        answer(&change->waiter, success ? 0 : -EIO);
 }
 
 static void resume(struct gate_waiter *waiter)
 {
-    (void)waiter;
+    struct change *change = (struct change *)waiter;
     atomic_fetch_add(&inside, 1);
-    atomic_fetch_add(&resumed, 1);
-    leave();
+    atomic_store(&change->resumed, true);
+    if (change->fails)
+        leave(change, false);
 }
 
-static void enter(struct gate_waiter *waiter)
+/* Whether it is inside. */
+static bool enter(struct change *change, bool writes)
 {
-    waiter->resume = resume;
-    assert_true(gate_enter(&gate, waiter));
+    *change = (struct change){.waiter = {.resume = resume, .answer = answer, .writes = writes},
+                              .fails = change->fails};
+    if (!gate_enter(&gate, &change->waiter))
+        return false;
     atomic_fetch_add(&inside, 1);
+    return true;
 }
 
-static void an_unused_gate_has_nothing_to_settle(void **state)
+static void await(atomic_bool *flag)
 {
-    (void)state;
-    gate_settle(&gate, false);
-    gate_finish(&gate);
-    assert_int_equal(atomic_load(&settles), 0);
-}
-
-static void what_is_inside_ends_before_the_settle_and_what_comes_waits(void **state)
-{
-    (void)state;
-    struct gate_waiter first, second;
-    enter(&first);
-    gate_settle(&gate, false);
-    second.resume = resume;
-    assert_false(gate_enter(&gate, &second));
-    assert_int_equal(atomic_load(&settles), 0);
-    leave();
-    gate_finish(&gate);
-    while (atomic_load(&resumed) == 0)
+    while (!atomic_load(flag))
         sched_yield();
-    assert_int_equal(atomic_load(&settles), 1);
-    assert_int_equal(atomic_load(&wrong), 0);
 }
 
-static void what_was_inside_before_is_settled(void **state)
+static void an_undisturbed_gate_lets_all_pass(void **state)
 {
     (void)state;
-    struct gate_waiter waiter;
-    enter(&waiter);
-    leave();
-    assert_int_equal(atomic_load(&settles), 0);
-    gate_settle(&gate, true);
+    struct change first = {0}, second = {0};
+    assert_true(enter(&first, true));
+    assert_true(enter(&second, true));
+    leave(&first, true);
+    assert_true(first.answered);
+    leave(&second, true);
+    assert_true(second.answered);
     gate_finish(&gate);
-    assert_int_equal(atomic_load(&settles), 1);
+    assert_int_equal(settles, 0);
 }
 
-static void an_owed_settle_follows_the_next_use(void **state)
+static void answers_wait_for_the_settle_and_so_do_new_changes(void **state)
 {
     (void)state;
-    struct gate_waiter waiter;
-    gate_settle(&gate, true);
-    assert_int_equal(atomic_load(&settles), 0);
-    enter(&waiter);
-    leave();
+    struct change first = {0}, second = {0}, third = {0};
+    assert_true(enter(&first, true));
+    assert_true(enter(&second, true));
+    gate_disturb(&gate);
+    assert_false(enter(&third, true));
+    leave(&first, true);
+    assert_false(first.answered);
+    assert_int_equal(settles, 0);
+    leave(&second, true);
+    await(&first.answered);
+    await(&second.answered);
+    await(&third.resumed);
+    assert_int_equal(settles, 1);
+    leave(&third, true);
+    await(&third.answered);
     gate_finish(&gate);
-    assert_int_equal(atomic_load(&settles), 1);
+    assert_int_equal(settles, 2);
+    assert_int_equal(wrong, 0);
 }
 
-static void a_debt_can_be_taken_back(void **state)
+static void a_failure_is_answered_at_once(void **state)
 {
     (void)state;
-    struct gate_waiter waiter;
-    gate_settle(&gate, true);
-    gate_settle(&gate, false);
-    enter(&waiter);
-    leave();
+    struct change change = {0};
+    assert_true(enter(&change, true));
+    gate_disturb(&gate);
+    leave(&change, false);
+    assert_true(change.answered);
+    assert_int_equal(change.result, -EIO);
     gate_finish(&gate);
-    assert_int_equal(atomic_load(&settles), 0);
+    assert_int_equal(settles, 0);
+}
+
+static void the_next_change_goes_alone_until_one_was_settled(void **state)
+{
+    (void)state;
+    struct change flush = {0}, failed = {0}, alone = {0}, next = {0}, after = {0};
+    gate_disturb(&gate);
+    assert_true(enter(&flush, false)); /* changes no data, and proves nothing */
+    leave(&flush, true);
+    assert_true(flush.answered);
+    assert_true(enter(&failed, true));
+    leave(&failed, false);
+    assert_true(enter(&alone, true));
+    assert_false(enter(&next, true));
+    leave(&alone, true);
+    await(&alone.answered);
+    assert_int_equal(settles, 1);
+    await(&next.resumed);
+    assert_true(enter(&after, true));
+    leave(&next, true);
+    leave(&after, true);
+    assert_true(next.answered && after.answered);
+    gate_finish(&gate);
+    assert_int_equal(settles, 1);
+}
+
+static void a_settle_that_fails_fails_what_it_was_for(void **state)
+{
+    (void)state;
+    struct change change = {0}, next = {0};
+    gate_disturb(&gate);
+    settle_result = -ENOTCONN;
+    assert_true(enter(&change, true));
+    leave(&change, true);
+    await(&change.answered);
+    assert_int_equal(change.result, -ENOTCONN);
+    settle_result = 0;
+    while (!enter(&next, true)) /* still owed; the gate opens just now */
+        await(&next.resumed);
+    leave(&next, true);
+    await(&next.answered);
+    gate_finish(&gate);
+    assert_int_equal(settles, 2);
+}
+
+static void a_disturbed_settle_is_done_again(void **state)
+{
+    (void)state;
+    struct change change = {0}, next = {0};
+    disturb_settles = 2;
+    gate_disturb(&gate);
+    assert_true(enter(&change, true));
+    leave(&change, true);
+    await(&change.answered);
+    assert_int_equal(settles, 3);
+    gate_finish(&gate);
+    assert_true(enter(&next, true)); /* its settle is owed to the last disturbance */
+    leave(&next, true);
+    await(&next.answered);
+    assert_int_equal(settles, 4);
+}
+
+#define MANY 20000
+
+static void failures_of_those_who_wait_do_not_pile_up(void **state)
+{
+    (void)state;
+    struct change *changes = calloc(MANY, sizeof *changes);
+    struct change first = {0};
+    assert_non_null(changes);
+    gate_disturb(&gate);
+    assert_true(enter(&first, true));
+    for (size_t i = 0; i < MANY; i++) {
+        changes[i].fails = true;
+        assert_false(enter(&changes[i], true));
+    }
+    leave(&first, false);
+    for (size_t i = 0; i < MANY; i++)
+        assert_true(changes[i].answered);
+    gate_finish(&gate);
+    free(changes);
 }
 
 #define THREADS 8
 #define PASSES  20000
 
-static void pass(struct gate_waiter *waiter)
-{
-    atomic_fetch_add(&inside, 1);
-    atomic_fetch_add(&resumed, 1);
-    free(waiter);
-    leave();
-}
-
 static void *crowd(void *data)
 {
     (void)data;
+    struct change change = {0};
     for (int i = 0; i < PASSES; i++) {
-        struct gate_waiter *waiter = calloc(1, sizeof *waiter);
-        if (!waiter)
-            abort();
-        waiter->resume = pass;
         if (i % 1000 == 0)
-            gate_settle(&gate, i % 2000 == 0);
-        if (gate_enter(&gate, waiter))
-            pass(waiter);
+            gate_disturb(&gate);
+        if (!enter(&change, i % 3 != 0))
+            await(&change.resumed);
+        leave(&change, i % 7 != 0);
+        await(&change.answered);
     }
     return NULL;
 }
@@ -151,26 +245,22 @@ static void a_crowd_loses_nobody(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, crowd, NULL), 0);
     for (size_t i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    while (atomic_load(&resumed) < THREADS * PASSES)
-        sched_yield();
     gate_finish(&gate);
-    assert_int_equal(atomic_load(&resumed), THREADS * PASSES);
-    assert_int_equal(atomic_load(&inside), 0);
-    assert_int_equal(atomic_load(&wrong), 0);
-    assert_true(atomic_load(&settles) > 0);
+    assert_int_equal(wrong, 0);
+    assert_true(settles > 0);
 }
-
-#define TEST(function) cmocka_unit_test_setup(function, set_up)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(an_unused_gate_has_nothing_to_settle),
-        TEST(what_is_inside_ends_before_the_settle_and_what_comes_waits),
-        TEST(what_was_inside_before_is_settled),
-        TEST(an_owed_settle_follows_the_next_use),
-        TEST(a_debt_can_be_taken_back),
-        TEST(a_crowd_loses_nobody),
+        cmocka_unit_test_setup(an_undisturbed_gate_lets_all_pass, set_up),
+        cmocka_unit_test_setup(answers_wait_for_the_settle_and_so_do_new_changes, set_up),
+        cmocka_unit_test_setup(a_failure_is_answered_at_once, set_up),
+        cmocka_unit_test_setup(the_next_change_goes_alone_until_one_was_settled, set_up),
+        cmocka_unit_test_setup(a_settle_that_fails_fails_what_it_was_for, set_up),
+        cmocka_unit_test_setup(a_disturbed_settle_is_done_again, set_up),
+        cmocka_unit_test_setup(failures_of_those_who_wait_do_not_pile_up, set_up),
+        cmocka_unit_test_setup(a_crowd_loses_nobody, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

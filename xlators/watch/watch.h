@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * What the translator `watch` calls in the program that it is loaded into, when that exports it; elsewhere
+ * (a FUSE mount, qemu) the translator only passes everything on.
+ */
+#ifndef BLOCKD_XLATORS_WATCH_H
+#define BLOCKD_XLATORS_WATCH_H
+
+/*
+ * A client's connection to a brick was made or lost. `translator` is the name of the watching translator,
+ * VOLUME-watch-NUMBER. It is called before replicate learns of it, on one of the engine's threads: what it
+ * changes is in force before replicate answers any request in the new situation. Must not block.
+ */
+void blockd_brick_event(const char *translator);
+
+#endif
