@@ -171,22 +171,6 @@ void brick_ports_clear(struct engine *engine);
 
 /* Bytes that a brick of the volume may hold of a share with a size. */
 uint64_t share_brick_limit(const struct volume *volume, uint64_t size);
-/* Bricks in a set; of these, how many hold a part of their own of each file. */
-static inline uint64_t share_set_bricks(const struct volume *volume)
-{
-    return volume->spec.bricks.count;
-}
-static inline uint64_t share_set_data(const struct volume *volume)
-{
-    (void)volume;
-    return 1;
-}
-/* Into how many parts a share's size is divided over its bricks. */
-static inline uint64_t share_parts(const struct volume *volume)
-{
-    return volume->spec.bricks.count / share_set_bricks(volume) * share_set_data(volume);
-}
-
 /* ---- tree.c ---- */
 
 /* Removes a folder and all below it without following links or leaving the file system; may be repeated. */

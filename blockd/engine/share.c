@@ -23,6 +23,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
 
 #ifndef PRJQUOTA
 #define PRJQUOTA 2
@@ -174,7 +175,7 @@ static uint64_t divide_up(uint64_t bytes, uint64_t parts)
 
 uint64_t share_brick_limit(const struct volume *volume, uint64_t size)
 {
-    uint64_t part = divide_up(size, share_parts(volume));
+    uint64_t part = divide_up(size, layout_sets(&volume->spec) * layout_set_data(&volume->spec));
     return part > UINT64_MAX - ROUND ? part : divide_up(part, ROUND) * ROUND;
 }
 
@@ -241,7 +242,9 @@ static int apply_one(int brick, bool quota, const char *device, const struct vol
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
                         size_t count, struct error **ret_error)
 {
-    int first = 0;
+    int first = volfile_volume_check(volume, ret_error);
+    if (first < 0)
+        return first;
     scoped_claim(engine, "shares", volume->meta.name);
     for (size_t i = 0; i < volume->spec.bricks.count; i++) {
         const struct brick_spec *spec = volume_brick(volume, i);
@@ -283,8 +286,11 @@ int engine_share_forget(struct engine *engine, const struct volume *volume, uint
 int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
                       uint64_t *ret_used, struct error **ret_error)
 {
-    uint64_t each = share_set_bricks(volume), used = 0;
+    uint64_t each = layout_set_bricks(&volume->spec), used = 0;
     bool known = false;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r < 0)
+        return r;
     for (size_t first = 0; first < volume->spec.bricks.count; first += each) {
         uint64_t most = 0;
         for (size_t i = first; i < first + each && i < volume->spec.bricks.count; i++) {
@@ -298,7 +304,7 @@ int engine_share_used(struct engine *engine, const struct volume *volume, uint32
             uint64_t bytes = counted.d_bcount * BASIC_BLOCK;
             most = bytes > most ? bytes : most;
         }
-        used += most * share_set_data(volume);
+        used += most * layout_set_data(&volume->spec);
     }
     if (!known)
         return error_set(ret_error, EOPNOTSUPP, "volume %s: no kernel counts what its shares use",
