@@ -26,6 +26,7 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
     if (failed || string_equal(status->phase, "pending"))
         string_replace(&live.phase, status->phase);
     ledger_read(core->ledger, volume->meta.name, &live.provisioned, &live.blocks);
+    live.shares = ledger_shares(core->ledger, volume->meta.name);
 
     struct volume discarded = {.status = *status};
     *status = live;
@@ -42,6 +43,17 @@ int volume_require_online(struct core *core, struct volume *volume, struct error
     if (!string_equal(phase, "online") && !string_equal(phase, "degraded"))
         return error_set(ret_error, ENOTCONN, "volume %s is %s; see: gluster-block volume info %s",
                          volume->meta.name, phase ? phase : "unknown", volume->meta.name);
+    return 0;
+}
+
+int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
+{
+    if (!volume->status.size)
+        return error_set(ret_error, ENOTCONN,
+                         "the size of volume %s is not known now: none of its bricks answers",
+                         volume->meta.name);
+    double limit = (double)volume->status.size * volume->spec.overcommit;
+    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
     return 0;
 }
 
@@ -229,6 +241,13 @@ static int check_empty(struct core *core, const char *name, struct error **ret_e
         r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
                       RECORD(&blocks, block, 0)->meta.name);
     record_list_clear(&blocks);
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (r == 0)
+        r = record_list(core, KIND_SHARE, name, &shares, ret_error);
+    if (r == 0 && shares.list.count)
+        r = error_set(ret_error, ENOTEMPTY, "volume %s holds share %s: delete it first", name,
+                      RECORD(&shares, share, 0)->meta.name);
+    record_list_clear(&shares);
     if (r < 0)
         ledger_open(core->ledger, name);
     return r;
@@ -369,6 +388,18 @@ static int bring_down(struct core *core, const struct volume *volume, struct err
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
 }
 
+static void wake_shares(struct core *core, const char *volume)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (record_list_readable(core, KIND_SHARE, volume, &shares, NULL) < 0)
+        return;
+    for (size_t i = 0; i < shares.list.count; i++) {
+        autofree char *key = object_key(KIND_SHARE, RECORD(&shares, share, i)->meta.name);
+        queue_add(core->queue, key);
+    }
+    record_list_clear(&shares);
+}
+
 /* Blocks and exports that could not be served while it was down are looked at again. */
 static void wake_blocks(struct core *core, const char *volume)
 {
@@ -413,8 +444,12 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
     bool changed = !string_equal(phase, volume.status.phase);
     r = record_status(core, &volume, phase, NULL, ret_error);
-    if (r == 0 && changed && serves)
+    if (r == 0 && changed && serves) {
         wake_blocks(core, name);
+        wake_shares(core, name);
+    }
+    if (r == 0 && serves)
+        r = shares_apply(core, &volume, ret_error);
     /* Bricks take a moment to answer: look again until the volume serves as it should. */
     return r == 0 && up && !string_equal(phase, "online") && !serves ? -EAGAIN : r;
 }
