@@ -20,11 +20,12 @@
 #include "rpc/base/spawn.h"
 #include "rpc/config.h"
 
-#define GLUSTERFS     "/usr/sbin/glusterfs"
-#define MOUNT_MS      120000
-#define FUSE_TYPE     "fuse.glusterfs"
-#define SOURCE_PREFIX "blockd:" /* how the source of a share begins in the mount table: "blockd:V/shares/S"  \
-                                 */
+#define GLUSTERFS "/usr/sbin/glusterfs"
+#define MOUNT_MS  120000
+#define FUSE_TYPE "fuse.glusterfs"
+#define SOURCE_PREFIX                                                                                        \
+    "blockd:" /* how the source of a share begins in the mount table: "blockd:V/shares/S"                    \
+               */
 
 /* ---- The mount table ---- */
 
