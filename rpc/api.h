@@ -141,12 +141,14 @@ struct volume_create {
         devices; /* "NODE/DEVICE" or "DEVICE" of this node, in brick order; empty: the planner picks */
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node */
+    struct string_list access;
 };
 extern const struct schema volume_create_schema;
 
 struct volume_patch {
     int state;
     double overcommit;
+    struct string_list access;
 };
 extern const struct schema volume_patch_schema;
 

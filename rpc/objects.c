@@ -130,6 +130,8 @@ static const struct field volume_spec_fields[] = {
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
+    {"access", FIELD_STRINGS, OF(volume_spec, access), FIELD_OPTIONAL, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 64, .object = &brick_spec_schema,
      .help = "Its bricks, in order; for arbiter the third is the witness"},
     END,

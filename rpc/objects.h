@@ -80,9 +80,11 @@ struct brick_spec {
 };
 
 struct volume_spec {
-    int template_name;         /* enum volume_template */
-    int state;                 /* enum volume_state */
-    double overcommit;         /* the sum of block sizes may be this many times the volume's size */
+    int template_name; /* enum volume_template */
+    int state;         /* enum volume_state */
+    double overcommit; /* the sum of block sizes may be this many times the volume's size */
+    struct string_list
+        access; /* who may mount it beside the nodes: addresses, a.b.c.d/8, /16 or /24, or "*" */
     struct object_list bricks; /* of struct brick_spec; for arbiter the third holds metadata only */
 };
 
