@@ -126,7 +126,7 @@ static void plan(const struct engine *engine, const char *volfile, const char *t
         .name = xstrdup("volserver"),
         .unit = xstrdup("blockd-volserver.service"),
         .log_path = xasprintf("%s/volserver.log", engine->config->log_dir),
-        .version = text ? version_of(text) : NULL,
+        .version = text ? text_version(text) : NULL,
     };
     const char *const words[] = {
         engine->roots.glusterfsd, "-N", "-f", volfile, "-l", made.log_path, "-L", "WARNING"};
