@@ -150,7 +150,6 @@ int engine_volserver_up(struct engine *engine, const struct node *node, struct e
         r = file_write_if_changed(volfile, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)
         return r;
-    fault_point("volserver.up.after-volfile");
     cleanup(process_plan_clear) struct process_plan wanted;
     plan(engine, volfile, strbuf_string(&text), &wanted);
     return engine->supervisor->ops->up(engine->supervisor, &wanted, ret_error);
