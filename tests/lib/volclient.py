@@ -69,6 +69,8 @@ class Volfiles(socket.socket):
 
     def answer(self):
         body = self.record()
+        while body[4:8] == bytes(4):  # a notice came first
+            body = self.record()
         number, kind, state, flavour, length, accepted = struct.unpack(">6I", body[:24])
         assert (number, kind, state, flavour, length) == (1, 1, 0, 0, 0), body[:24]
         assert accepted == 0, f"refused by RPC: {accepted}"

@@ -26,7 +26,7 @@
 #include "xlators/volserver/specs.h"
 
 #define PEERS_MAX        4096
-#define PATIENCE_SECONDS 20
+#define PATIENCE_SECONDS 10
 #define ADDRESSES_MAX    16
 #define DEFAULT_PORT     "24007"
 #define MEMORY_MAX       ((rlim_t)512 << 20)
