@@ -8,11 +8,11 @@
 #include "rpc/base/sizes.h"
 
 const char *const node_state_words[] = {"enabled", "stopped", NULL};
-const char *const volume_template_words[] = {"single", "replica3", "arbiter", NULL};
+const char *const volume_template_words[] = {"single", "replica3", "arbiter", "disperse", NULL};
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", NULL};
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -118,6 +118,8 @@ static const struct field brick_spec_fields[] = {
     {"node", FIELD_NAME, OF(brick_spec, node), FIELD_REQUIRED, .help = "Node that serves it"},
     {"device", FIELD_NAME, OF(brick_spec, device), FIELD_REQUIRED, .help = "Device that holds it"},
     {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
+    {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
+     .help = "Bytes of the device that are promised to it; all of them if absent"},
     END,
 };
 const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec), brick_spec_fields,
@@ -125,15 +127,23 @@ const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec),
 
 static const struct field volume_spec_fields[] = {
     {"template", FIELD_ENUM, OF(volume_spec, template_name), 0, .words = volume_template_words,
-     .help = "How data is kept: single, replica3 (three copies), arbiter (two copies and a witness)"},
+     .help = "How a set keeps data: single, replica3 (three copies), arbiter (two copies and a witness), "
+             "disperse (fragments)"},
     {"state", FIELD_ENUM, OF(volume_spec, state), 0, .words = volume_state_words,
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
     {"access", FIELD_STRINGS, OF(volume_spec, access), FIELD_OPTIONAL, .max = 64,
      .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
-    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 64, .object = &brick_spec_schema,
-     .help = "Its bricks, in order; for arbiter the third is the witness"},
+    {"data", FIELD_UINT, OF(volume_spec, data), FIELD_OPTIONAL, 0, 16,
+     .help = "Disperse: fragments of a set that hold data"},
+    {"redundancy", FIELD_UINT, OF(volume_spec, redundancy), FIELD_OPTIONAL, 0, 15,
+     .help = "Disperse: fragments of a set that may be lost"},
+    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 120, .object = &brick_spec_schema,
+     .help = "Its bricks, set by set; for arbiter every third is the witness"},
+    {"options", FIELD_STRINGS, OF(volume_spec, options), FIELD_OPTIONAL, .max = 64,
+     .help = "Options of the translators, TRANSLATOR.OPTION=VALUE"},
+    {"profile", FIELD_NAME, OF(volume_spec, profile), FIELD_OPTIONAL, .help = "Named set of options"},
     END,
 };
 const struct schema volume_spec_schema = {"VolumeSpec", sizeof(struct volume_spec), volume_spec_fields,
@@ -157,13 +167,34 @@ static const struct field brick_status_fields[] = {
 static const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status),
                                                   brick_status_fields, "What is seen of a brick"};
 
+static const struct field set_status_fields[] = {
+    {"number", FIELD_UINT, OF(set_status, number), 0, .help = "Its place, from 0"},
+    PHASE(set_status, "online, degraded, offline, failed, stopped"),
+    {"bricks", FIELD_UINT, OF(set_status, bricks), 0, .help = "How many bricks it has"},
+    {"online", FIELD_UINT, OF(set_status, online), 0, .help = "How many of them serve"},
+    {"quorum", FIELD_UINT, OF(set_status, quorum), 0, .help = "How many must serve"},
+    {"size", FIELD_SIZE, OF(set_status, size), 0, .help = "Bytes that it can hold"},
+    {"free", FIELD_SIZE, OF(set_status, free), 0, .help = "Bytes that are free"},
+    {"heal_pending", FIELD_UINT, OF(set_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    END,
+};
+static const struct schema set_status_schema = {"SetStatus", sizeof(struct set_status), set_status_fields,
+                                                "What is seen of a set of bricks"};
+
 static const struct field volume_status_fields[] = {
     PHASE(volume_status, "pending, online, degraded, offline, stopped, failed"),
     {"size", FIELD_SIZE, OF(volume_status, size), 0, .help = "Bytes that it can hold"},
     {"free", FIELD_SIZE, OF(volume_status, free), 0, .help = "Bytes that are free"},
-    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0, .help = "Sum of the sizes of its blocks"},
+    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0,
+     .help = "Sum of the sizes of its blocks and shares"},
     {"blocks", FIELD_UINT, OF(volume_status, blocks), 0, .help = "Number of its blocks"},
+    {"shares", FIELD_UINT, OF(volume_status, shares), 0, .help = "Number of its shares"},
+    {"largest", FIELD_SIZE, OF(volume_status, largest), 0,
+     .help = "Bytes that one file can have: each lies in one set of bricks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"job", FIELD_NAME, OF(volume_status, job), FIELD_OPTIONAL, .help = "The job that works on it"},
+    {"sets", FIELD_OBJECTS, OF(volume_status, sets), 0, .object = &set_status_schema,
+     .help = "Its sets of bricks"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,
      .help = "Its bricks"},
     OBSERVED(volume_status),
@@ -205,6 +236,40 @@ static const struct schema block_status_schema = {"BlockStatus", sizeof(struct b
                                                   block_status_fields, "What is seen of a block"};
 OBJECT_SCHEMA(block, "Block", "A block volume (RWO): a file in a hosting volume");
 
+/* ---- Share ---- */
+
+static const struct field share_spec_fields[] = {
+    {"size", FIELD_SIZE, OF(share_spec, size), FIELD_REQUIRED, .help = "Bytes that its files may take"},
+    {"no_quota", FIELD_BOOL, OF(share_spec, no_quota), FIELD_OPTIONAL,
+     .help = "Nothing enforces the size: it counts against the volume only"},
+    {"project", FIELD_UINT, OF(share_spec, project), 0, 0, UINT32_MAX - 1,
+     .help = "XFS project id of its files on every brick"},
+    {"access", FIELD_STRINGS, OF(share_spec, access), 0, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes"},
+    {"archived", FIELD_BOOL, OF(share_spec, archived), FIELD_OPTIONAL,
+     .help = "It was taken out of service, and its files lie in the archive"},
+    {"archive_as", FIELD_NAME, OF(share_spec, archive_as), FIELD_OPTIONAL,
+     .help = "Name of the archived share that it is about to become"},
+    END,
+};
+const struct schema share_spec_schema = {"ShareSpec", sizeof(struct share_spec), share_spec_fields,
+                                         "A shared file volume"};
+
+static const struct field share_status_fields[] = {
+    PHASE(share_status, "pending, ready, archived, failed"),
+    {"path", FIELD_STRING, OF(share_status, path), FIELD_OPTIONAL,
+     .help = "Its folder in the hosting volume"},
+    {"size", FIELD_SIZE, OF(share_status, size), 0, .help = "Bytes that are enforced (or promised) now"},
+    {"used", FIELD_SIZE, OF(share_status, used), FIELD_OPTIONAL,
+     .help = "Bytes that its files take, where the kernel counts them"},
+    OBSERVED(share_status),
+    STATUS_COMMON(share_status),
+    END,
+};
+static const struct schema share_status_schema = {"ShareStatus", sizeof(struct share_status),
+                                                  share_status_fields, "What is seen of a share"};
+OBJECT_SCHEMA(share, "Share", "A shared file volume (RWX): a folder in a hosting volume, with a quota");
+
 /* ---- Export ---- */
 
 static const struct field export_spec_fields[] = {
@@ -233,6 +298,9 @@ static const struct field job_spec_fields[] = {
     {"object", FIELD_STRING, OF(job_spec, object), FIELD_REQUIRED,
      .help = "Key of the object that it works on"},
     {"object_uid", FIELD_STRING, OF(job_spec, object_uid), 0, .help = "Identity of that object"},
+    {"path", FIELD_STRING, OF(job_spec, path), FIELD_OPTIONAL, .help = "Folder that is removed"},
+    {"project", FIELD_UINT, OF(job_spec, project), FIELD_OPTIONAL,
+     .help = "XFS project id that is free afterwards"},
     END,
 };
 const struct schema job_spec_schema = {"JobSpec", sizeof(struct job_spec), job_spec_fields, "Long work"};
@@ -243,6 +311,7 @@ static const struct field job_status_fields[] = {
     {"total", FIELD_SIZE, OF(job_status, total), 0, .help = "Bytes in all"},
     {"started", FIELD_TIME, OF(job_status, started), 0, .help = "When it started"},
     {"finished", FIELD_TIME, OF(job_status, finished), 0, .help = "When it ended"},
+    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL, .help = "What is worth knowing of it"},
     STATUS_COMMON(job_status),
     END,
 };
@@ -257,6 +326,7 @@ const struct object_type object_types[KIND_COUNT] = {
     [KIND_DEVICE] = {KIND_DEVICE, "device", "devices", 2, &device_schema},
     [KIND_VOLUME] = {KIND_VOLUME, "volume", "volumes", 1, &volume_schema},
     [KIND_BLOCK] = {KIND_BLOCK, "block", "blocks", 2, &block_schema},
+    [KIND_SHARE] = {KIND_SHARE, "share", "shares", 2, &share_schema},
     [KIND_EXPORT] = {KIND_EXPORT, "export", "exports", 3, &export_schema},
     [KIND_JOB] = {KIND_JOB, "job", "jobs", 1, &job_schema},
 };

@@ -2,7 +2,7 @@
 /*
  * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the
  * envelope. An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
- * nodes/N, devices/N/D, volumes/V, blocks/V/B, exports/N/V/B, jobs/ID.
+ * nodes/N, devices/N/D, volumes/V, blocks/V/B, shares/V/S, exports/N/V/B, jobs/ID.
  */
 #ifndef BLOCKD_RPC_OBJECTS_H
 #define BLOCKD_RPC_OBJECTS_H
@@ -18,7 +18,16 @@ struct meta {
     bool deleting;       /* marked for deletion: reconcilers release, then the record goes */
 };
 
-enum object_kind { KIND_NODE, KIND_DEVICE, KIND_VOLUME, KIND_BLOCK, KIND_EXPORT, KIND_JOB, KIND_COUNT };
+enum object_kind {
+    KIND_NODE,
+    KIND_DEVICE,
+    KIND_VOLUME,
+    KIND_BLOCK,
+    KIND_SHARE,
+    KIND_EXPORT,
+    KIND_JOB,
+    KIND_COUNT
+};
 
 /* Every object begins with its meta, so that code for all kinds can take a struct meta *. */
 
@@ -69,7 +78,7 @@ struct device {
     struct device_status status;
 };
 
-enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER };
+enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER, TEMPLATE_DISPERSE };
 extern const char *const volume_template_words[];
 enum volume_state { VOLUME_STARTED, VOLUME_STOPPED };
 extern const char *const volume_state_words[];
@@ -77,15 +86,19 @@ extern const char *const volume_state_words[];
 struct brick_spec {
     char *node, *device;
     uint64_t port; /* of its glusterfsd; allocated once */
+    uint64_t size; /* bytes of the device that are promised to it; 0: it may fill the device */
 };
 
 struct volume_spec {
-    int template_name; /* enum volume_template */
-    int state;         /* enum volume_state */
-    double overcommit; /* the sum of block sizes may be this many times the volume's size */
-    struct string_list
-        access; /* who may mount it beside the nodes: addresses, a.b.c.d/8, /16 or /24, or "*" */
-    struct object_list bricks; /* of struct brick_spec; for arbiter the third holds metadata only */
+    int template_name;          /* enum volume_template */
+    int state;                  /* enum volume_state */
+    double overcommit;          /* the sum of block sizes may be this many times the volume's size */
+    uint64_t data, redundancy;  /* of disperse: fragments that hold data, and those that may be lost */
+    struct object_list bricks;  /* of struct brick_spec, set by set (rpc/volume_layout.h); of arbiter every
+                                   third holds metadata only */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
+    char *profile;              /* a named set of options; NULL: none */
+    struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
 };
 
 struct brick_status {
@@ -98,13 +111,26 @@ struct brick_status {
     char *error;
 };
 
+struct set_status {
+    uint64_t number;         /* from 0 */
+    char *phase;             /* "online", "degraded", "offline", "failed", "stopped" */
+    uint64_t bricks, online; /* how many it has, and how many of them serve */
+    uint64_t quorum;         /* how many must serve */
+    uint64_t size, free;
+    uint64_t heal_pending; /* the largest count of its bricks */
+};
+
 struct volume_status {
     char *phase; /* "pending", "online", "degraded", "offline", "stopped", "failed" */
     uint64_t size, free;
-    uint64_t provisioned; /* the sum of the sizes of its blocks */
+    uint64_t provisioned; /* the sum of the sizes of its blocks and shares */
     uint64_t blocks;
+    uint64_t shares;
+    uint64_t largest;          /* bytes that one file can have: each lies in one set */
     uint64_t heal_pending;     /* the largest count of its bricks */
+    struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
+    char *job;                 /* name of the job that works on it, while there is one */
     uint64_t observed_generation;
     char *error;
 };
@@ -142,6 +168,32 @@ struct block {
     struct block_status status;
 };
 
+#define SHARE_ACCESS_MAX 256 /* entries of one share's access list */
+
+struct share_spec {
+    uint64_t size;    /* bytes that its files may take */
+    bool no_quota;    /* nothing enforces the size: it is a promise and counts against the volume only */
+    uint64_t project; /* XFS project id of its files on every brick; allotted once */
+    struct string_list access; /* addresses, networks and patterns that may mount it, beside the nodes */
+    bool archived;             /* taken out of service: its files lie in the archive */
+    char *archive_as; /* while it is deleted: the name of the archived share that it becomes; NULL: none */
+};
+
+struct share_status {
+    char *phase;   /* "pending", "ready", "archived", "failed" */
+    char *path;    /* folder in the hosting volume */
+    uint64_t size; /* that is enforced (or promised) now */
+    uint64_t used; /* bytes that its files take, where quota counts them */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct share {
+    struct meta meta;
+    struct share_spec spec;
+    struct share_status status;
+};
+
 enum export_protocol { EXPORT_NBD };
 extern const char *const export_protocol_words[];
 
@@ -164,19 +216,22 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE };
+enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_REMOVE };
 extern const char *const job_kind_words[];
 
 struct job_spec {
     int kind;     /* enum job_kind */
     char *object; /* key of the object that it works on, "blocks/V/B" */
     char *object_uid;
+    char *path;       /* remove: the folder of the hosting volume that is emptied and removed */
+    uint64_t project; /* remove: the project id that is free afterwards; 0: none */
 };
 
 struct job_status {
     char *phase;          /* "pending", "running", "succeeded", "failed", "canceled" */
     uint64_t done, total; /* bytes */
     int64_t started, finished;
+    char *message; /* what is worth knowing of one that goes on or went well */
     char *error;
 };
 
@@ -195,9 +250,10 @@ struct object_type {
 };
 
 extern const struct object_type object_types[KIND_COUNT];
-extern const struct schema node_schema, device_schema, volume_schema, block_schema, export_schema, job_schema;
+extern const struct schema node_schema, device_schema, volume_schema, block_schema, share_schema,
+    export_schema, job_schema;
 extern const struct schema node_spec_schema, device_spec_schema, volume_spec_schema, block_spec_schema,
-    export_spec_schema, job_spec_schema, brick_spec_schema;
+    share_spec_schema, export_spec_schema, job_spec_schema, brick_spec_schema;
 
 /* "blocks/V/B" from the kind and "V/B". The caller's. */
 char *object_key(enum object_kind kind, const char *name);
@@ -222,6 +278,10 @@ static inline void cleanup_volume(struct volume *object)
 static inline void cleanup_block(struct block *object)
 {
     schema_clear(&block_schema, object);
+}
+static inline void cleanup_share(struct share *object)
+{
+    schema_clear(&share_schema, object);
 }
 static inline void cleanup_export(struct export *object)
 {

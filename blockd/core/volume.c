@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "blockd/core/planner.h"
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
 
 /* ---- Live state ---- */
 
@@ -24,6 +26,7 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
     if (failed || string_equal(status->phase, "pending"))
         string_replace(&live.phase, status->phase);
     ledger_read(core->ledger, volume->meta.name, &live.provisioned, &live.blocks);
+    live.shares = ledger_shares(core->ledger, volume->meta.name);
 
     struct volume discarded = {.status = *status};
     *status = live;
@@ -40,6 +43,17 @@ int volume_require_online(struct core *core, struct volume *volume, struct error
     if (!string_equal(phase, "online") && !string_equal(phase, "degraded"))
         return error_set(ret_error, ENOTCONN, "volume %s is %s; see: gluster-block volume info %s",
                          volume->meta.name, phase ? phase : "unknown", volume->meta.name);
+    return 0;
+}
+
+int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
+{
+    if (!volume->status.size)
+        return error_set(ret_error, ENOTCONN,
+                         "the size of volume %s is not known now: none of its bricks answers",
+                         volume->meta.name);
+    double limit = (double)volume->status.size * volume->spec.overcommit;
+    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
     return 0;
 }
 
@@ -61,24 +75,70 @@ static int allocate_ports(struct core *core, struct volume *volume, struct txn *
     return 0;
 }
 
+static int check_new_name(struct core *core, const char *name, struct error **ret_error)
+{
+    struct volume other cleanup(cleanup_volume) = {0};
+    if (record_get(core, KIND_VOLUME, name, &other, NULL) == 0)
+        return error_set(ret_error, EEXIST, "volume %s %s", name,
+                         other.meta.deleting ? "is being deleted" : "exists already");
+    if (strlen(name) > ENGINE_NAME_MAX)
+        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters", name,
+                         ENGINE_NAME_MAX);
+    return 0;
+}
+
+#define DISPERSE_DATA_DEFAULT       4
+#define DISPERSE_REDUNDANCY_DEFAULT 2
+
+/* The volume that a request makes, with its bricks where the planner puts them. */
+static int plan_new(struct core *core, const struct volume_create *request, struct volume *volume,
+                    struct volume_plan *ret_plan, struct error **ret_error)
+{
+    int r = check_new_name(core, request->name, ret_error);
+    if (r < 0)
+        return r;
+    bool disperse = request->template_name == TEMPLATE_DISPERSE;
+    meta_init(&volume->meta, request->name);
+    volume->spec.template_name = request->template_name;
+    volume->spec.overcommit = request->overcommit;
+    string_list_copy(&volume->spec.access, &request->access);
+    volume->spec.data = request->data || !disperse ? request->data : DISPERSE_DATA_DEFAULT;
+    volume->spec.redundancy =
+        request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
+    volume->status.phase = xstrdup("pending");
+    r = layout_check(&volume->spec, ret_error);
+    if (r < 0)
+        return r;
+    const struct planner_request wish = {
+        .size = request->size,
+        .sets = request->sets,
+        .devices = &request->devices,
+        .nodes = &request->nodes,
+        .zones = &request->zones,
+        .allow_same_node = request->allow_same_node,
+        .allow_same_zone = request->allow_same_zone,
+    };
+    return placement_plan(core, &wish, volume, ret_plan, ret_error);
+}
+
+int core_volume_plan(struct core *core, const struct volume_create *request, json_t **ret_plan,
+                     struct error **ret_error)
+{
+    struct volume volume cleanup(cleanup_volume) = {0};
+    struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
+    int r = plan_new(core, request, &volume, &plan, ret_error);
+    if (r == 0)
+        *ret_plan = schema_encode(&volume_plan_schema, &plan);
+    return r;
+}
+
 static int commit_new(struct core *core, const struct volume_create *request,
                       const struct core_change *change, char **ret_uid, struct error **ret_error)
 {
     scoped_lock(&core->placement_mutex);
     struct volume volume cleanup(cleanup_volume) = {0};
-    if (record_get(core, KIND_VOLUME, request->name, &volume, NULL) == 0)
-        return error_set(ret_error, EEXIST, "volume %s %s", request->name,
-                         volume.meta.deleting ? "is being deleted" : "exists already");
-    if (strlen(request->name) > ENGINE_NAME_MAX)
-        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters",
-                         request->name, ENGINE_NAME_MAX);
-
-    meta_init(&volume.meta, request->name);
-    volume.spec.template_name = request->template_name;
-    volume.spec.overcommit = request->overcommit;
-    string_list_copy(&volume.spec.access, &request->access);
-    volume.status.phase = xstrdup("pending");
-    int r = placement_plan(core, request, &volume, ret_error);
+    struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
+    int r = plan_new(core, request, &volume, &plan, ret_error);
     if (r < 0)
         return r;
 
@@ -190,6 +250,13 @@ static int check_empty(struct core *core, const char *name, struct error **ret_e
         r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
                       RECORD(&blocks, block, 0)->meta.name);
     record_list_clear(&blocks);
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (r == 0)
+        r = record_list(core, KIND_SHARE, name, &shares, ret_error);
+    if (r == 0 && shares.list.count)
+        r = error_set(ret_error, ENOTEMPTY, "volume %s holds share %s: delete it first", name,
+                      RECORD(&shares, share, 0)->meta.name);
+    record_list_clear(&shares);
     if (r < 0)
         ledger_open(core->ledger, name);
     return r;
@@ -270,8 +337,7 @@ static int apply_heal(struct core *core, struct error **ret_error)
     bool enabled = node_is_enabled(core);
     for (size_t i = 0; r == 0 && enabled && i < volumes.list.count; i++) {
         struct volume *volume = RECORD(&volumes, volume, i);
-        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting &&
-            volume->spec.template_name != TEMPLATE_SINGLE)
+        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting && layout_heals(&volume->spec))
             memcpy(object_list_add(&up, sizeof *volume), volume, sizeof *volume); /* borrowed, not a copy */
     }
     if (r == 0)
@@ -331,6 +397,18 @@ static int bring_down(struct core *core, const struct volume *volume, struct err
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
 }
 
+static void wake_shares(struct core *core, const char *volume)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (record_list_readable(core, KIND_SHARE, volume, &shares, NULL) < 0)
+        return;
+    for (size_t i = 0; i < shares.list.count; i++) {
+        autofree char *key = object_key(KIND_SHARE, RECORD(&shares, share, i)->meta.name);
+        queue_add(core->queue, key);
+    }
+    record_list_clear(&shares);
+}
+
 /* Blocks and exports that could not be served while it was down are looked at again. */
 static void wake_blocks(struct core *core, const char *volume)
 {
@@ -375,8 +453,12 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
     bool changed = !string_equal(phase, volume.status.phase);
     r = record_status(core, &volume, phase, NULL, ret_error);
-    if (r == 0 && changed && serves)
+    if (r == 0 && changed && serves) {
         wake_blocks(core, name);
+        wake_shares(core, name);
+    }
+    if (r == 0 && serves)
+        r = shares_apply(core, &volume, ret_error);
     /* Bricks take a moment to answer: look again until the volume serves as it should. */
     return r == 0 && up && !string_equal(phase, "online") && !serves ? -EAGAIN : r;
 }

@@ -97,6 +97,30 @@ int engine_access_check(const struct string_list *access, struct error **ret_err
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
 char *engine_client_volfile(struct engine *engine, const char *volume);
 
+/* ---- Shares ---- */
+
+struct engine_share {
+    const char *name; /* "V/S", for messages */
+    const char *path; /* its folder in the hosting volume */
+    uint32_t project; /* XFS project id */
+    bool limited;     /* `size` is enforced */
+    uint64_t size;    /* bytes */
+};
+
+/*
+ * Gives the folders of shares on the volume's local bricks their project id and limit. A folder that a brick
+ * does not have yet (it heals) is passed over, as is a brick whose device is not mounted. -EOPNOTSUPP when a
+ * limited one is on a device without project quota. Cheap when all is done before. Blocks.
+ */
+int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
+                        size_t count, struct error **ret_error);
+/* Takes a project's limit away from the local bricks, before the id is another's. */
+int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
+                        struct error **ret_error);
+/* Bytes that a share's files take, seen from the local bricks; -EOPNOTSUPP when nobody here counts. Cheap. */
+int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
+                      uint64_t *ret_used, struct error **ret_error);
+
 /* ---- What runs beside the bricks ---- */
 
 /*

@@ -177,6 +177,10 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
 
+/* ---- share.c ---- */
+
+/* Bytes that a brick of the volume may hold of a share with a size. */
+uint64_t share_brick_limit(const struct volume *volume, uint64_t size);
 /* ---- tree.c ---- */
 
 /* Removes a folder and all below it without following links or leaving the file system; may be repeated. */

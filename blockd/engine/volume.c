@@ -8,6 +8,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 static char *volume_folder(const struct engine *engine, const char *volume)
 {
@@ -192,7 +193,7 @@ static const char *own_uuid(const struct engine *engine, const struct node *node
 
 static bool heals_here(const struct engine *engine, const struct volume *volume)
 {
-    if (volume->spec.template_name == TEMPLATE_SINGLE)
+    if (!layout_heals(&volume->spec))
         return false;
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
         if (brick_is_local(engine, volume_brick(volume, i)))

@@ -26,8 +26,9 @@ def cut_disks(node):
 
 
 def unmount(node):
+    """The kernel may still be closing what the killed processes had open."""
     for point in traces.mounts(node.state):
-        subprocess.run(["umount", point], check=True)
+        cluster.wait_until(f"{point} can be unmounted", lambda: subprocess.run(["umount", point]).returncode == 0)
 
 
 def power_loss(node, cut):
