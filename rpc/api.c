@@ -107,6 +107,8 @@ static const struct field volume_create_fields[] = {
      .help = "Allow several bricks of one set on one node, and so in one zone"},
     {"allow_same_zone", FIELD_BOOL, OF(volume_create, allow_same_zone), 0,
      .help = "Allow several bricks of one set in one zone"},
+    {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
@@ -158,6 +160,8 @@ static const struct field volume_patch_fields[] = {
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_patch, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size"},
+    {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");

@@ -154,6 +154,7 @@ struct volume_create {
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
     bool allow_same_zone;
+    struct string_list access; /* who may mount it beside the nodes */
 };
 extern const struct schema volume_create_schema;
 
@@ -193,6 +194,7 @@ static inline void cleanup_volume_plan(struct volume_plan *plan)
 struct volume_patch {
     int state;
     double overcommit;
+    struct string_list access;
 };
 extern const struct schema volume_patch_schema;
 

@@ -133,6 +133,8 @@ static const struct field volume_spec_fields[] = {
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
+    {"access", FIELD_STRINGS, OF(volume_spec, access), FIELD_OPTIONAL, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     {"data", FIELD_UINT, OF(volume_spec, data), FIELD_OPTIONAL, 0, 16,
      .help = "Disperse: fragments of a set that hold data"},
     {"redundancy", FIELD_UINT, OF(volume_spec, redundancy), FIELD_OPTIONAL, 0, 15,

@@ -98,6 +98,7 @@ struct volume_spec {
                                    third holds metadata only */
     struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
     char *profile;              /* a named set of options; NULL: none */
+    struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
 };
 
 struct brick_status {

@@ -101,6 +101,7 @@ static int plan_new(struct core *core, const struct volume_create *request, stru
     meta_init(&volume->meta, request->name);
     volume->spec.template_name = request->template_name;
     volume->spec.overcommit = request->overcommit;
+    string_list_copy(&volume->spec.access, &request->access);
     volume->spec.data = request->data || !disperse ? request->data : DISPERSE_DATA_DEFAULT;
     volume->spec.redundancy =
         request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
@@ -175,8 +176,10 @@ int core_volume_create(struct core *core, const struct volume_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
+    int r = engine_access_check(&request->access, ret_error);
+    if (r < 0)
+        return r;
     unsigned tries = 0;
-    int r;
     do
         r = create(core, request, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
@@ -185,7 +188,7 @@ int core_volume_create(struct core *core, const struct volume_create *request,
 
 /* ---- Change and delete ---- */
 
-enum { PATCH_STATE, PATCH_OVERCOMMIT }; /* the fields' places in volume_patch_schema */
+enum { PATCH_STATE, PATCH_OVERCOMMIT, PATCH_ACCESS }; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
                          struct error **ret_error)
@@ -215,6 +218,10 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         volume.spec.state = patch->state;
     if (present >> PATCH_OVERCOMMIT & 1)
         volume.spec.overcommit = patch->overcommit;
+    if (present >> PATCH_ACCESS & 1) {
+        string_list_clear(&volume.spec.access);
+        string_list_copy(&volume.spec.access, &patch->access);
+    }
     autofree char *key = object_key(KIND_VOLUME, name);
     r = commit_edited(core, &volume, change, ret_error);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
@@ -224,8 +231,10 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
+    int r = engine_access_check(&patch->access, ret_error);
+    if (r < 0)
+        return r;
     unsigned tries = 0;
-    int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));

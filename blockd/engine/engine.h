@@ -89,6 +89,11 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, stru
  * Cheap. */
 int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
                          struct error **ret_error);
+/*
+ * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
+ * a.b.c.d/8, /16 or /24, and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ */
+int engine_access_check(const struct string_list *access, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
 char *engine_client_volfile(struct engine *engine, const char *volume);
 
@@ -124,6 +129,13 @@ int engine_share_used(struct engine *engine, const struct volume *volume, uint32
  */
 int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
                    const struct node *nodes, size_t node_count, struct error **ret_error);
+
+/*
+ * Keeps the volfile server running, or stops it and waits for its end. It serves the volfiles of the volumes
+ * that are up; it is restarted when where it listens changed, which its clients survive.
+ */
+int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error);
+int engine_volserver_down(struct engine *engine, struct error **ret_error);
 
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);
