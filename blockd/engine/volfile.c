@@ -428,7 +428,8 @@ static void add_disperse_common(const struct volume *volume, size_t set, struct 
  * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
  * half replicated write come and go until it is healed.
  */
-static void add_client_replicate(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
+static void add_client_replicate(const struct volume *volume, size_t set, const char *below,
+                                 struct strbuf *text)
 {
     add_replicate_common(volume, set, text);
     option_number(text, "post-op-delay-secs", 1);
@@ -440,7 +441,8 @@ static void add_client_replicate(const struct volume *volume, size_t set, const 
     end_set(volume, set, below, text);
 }
 
-static void add_client_disperse(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
+static void add_client_disperse(const struct volume *volume, size_t set, const char *below,
+                                struct strbuf *text)
 {
     add_disperse_common(volume, set, text);
     option(text, "read-policy", "gfid-hash");
