@@ -57,6 +57,10 @@ static int place_named(struct core *core, const char *word, bool allow_same_node
     if (device.meta.deleting || !string_equal(device.status.phase, "ready"))
         return error_set(ret_error, EBUSY, "device %s is %s, not ready", name,
                          device.meta.deleting ? "being removed" : device.status.phase);
+    if (device.spec.state == DEVICE_DISABLED)
+        return error_set(ret_error, EBUSY,
+                         "device %s is disabled; to use it again: gluster-block device enable %s", name,
+                         name);
     if (uses_device(volume, node, part))
         return error_set(ret_error, EINVAL, "device %s is named twice", name);
     if (uses_node(volume, node) && !allow_same_node)
@@ -75,6 +79,8 @@ static const char *refusal(const struct device *device, const struct volume *vol
     autofree char *part = object_name_part(device->meta.name, 1);
     if (device->meta.deleting)
         return "being removed";
+    if (device->spec.state == DEVICE_DISABLED)
+        return "disabled";
     if (!string_equal(device->status.phase, "ready"))
         return "not ready";
     if (uses_device(volume, node, part))
@@ -128,6 +134,64 @@ int placement_plan(struct core *core, const struct volume_create *request, struc
     for (size_t i = 0; i < wanted && r == 0; i++)
         r = place_best(&devices, request->allow_same_node, volume, ret_error);
     record_list_clear(&devices);
+    return r;
+}
+
+/* ---- A new place for a brick ---- */
+
+/* Why a device cannot take the brick over; NULL when it can. */
+static const char *move_refusal(const struct device *device, const struct volume *volume, size_t index,
+                                uint64_t needed)
+{
+    const struct brick_spec *bricks = volume->spec.bricks.items;
+    autofree char *node = object_name_part(device->meta.name, 0);
+    if (device->meta.deleting)
+        return "being removed";
+    if (!string_equal(device->status.phase, "ready"))
+        return "not ready";
+    if (device->spec.state == DEVICE_DISABLED)
+        return "disabled";
+    if (volume_uses_device(volume, device->meta.name))
+        return "has a brick of this volume already";
+    /* Not closer together than they are: bricks that share a node did so with consent. */
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        if (i != index && strcmp(bricks[i].node, node) == 0 && strcmp(bricks[index].node, node) != 0)
+            return "its node has a brick of this volume already";
+    return device->status.free < needed ? "has not enough room" : NULL;
+}
+
+int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
+                   char **ret_device, uint64_t *ret_used, struct error **ret_error)
+{
+    struct volume live cleanup(cleanup_volume) = {0};
+    schema_copy(&volume_schema, &live, volume);
+    uint64_t needed = volume_live_status(core, &live, NULL) == 0 ? live.status.size - live.status.free : 0;
+    if (volume->spec.template_name == TEMPLATE_ARBITER && index == 2)
+        needed = 0;
+    struct record_list devices = {.kind = KIND_DEVICE};
+    int r = record_list(core, KIND_DEVICE, NULL, &devices, ret_error);
+    const struct device *best = NULL;
+    autostrbuf struct strbuf reasons = {0};
+    for (size_t i = 0; r == 0 && i < devices.list.count; i++) {
+        struct device *device = RECORD(&devices, device, i);
+        if (wanted && strcmp(wanted, device->meta.name) != 0)
+            continue;
+        overlay_status(core, KIND_DEVICE, device, false);
+        const char *reason = move_refusal(device, volume, index, needed);
+        if (reason)
+            strbuf_addf(&reasons, "%s %s: %s", reasons.length ? "," : "", device->meta.name, reason);
+        else if (!best || device->status.free > best->status.free)
+            best = device;
+    }
+    if (r == 0 && best) {
+        *ret_device = xstrdup(best->meta.name);
+        *ret_used = best->status.size - best->status.free;
+    }
+    bool found = best != NULL;
+    record_list_clear(&devices);
+    if (r == 0 && !found)
+        r = error_set(ret_error, ENOSPC, "no device can take the brick of volume %s;%s", volume->meta.name,
+                      reasons.length ? strbuf_string(&reasons) : " there is none");
     return r;
 }
 

@@ -21,12 +21,6 @@ const char *volume_phase(const struct volume *volume, const struct brick_status 
     return down || behind ? "degraded" : "online";
 }
 
-/* A witness has no room for data, so it does not count. */
-static bool holds_data(const struct volume *volume, size_t index)
-{
-    return volume->spec.template_name != TEMPLATE_ARBITER || index != 2;
-}
-
 static void add_space(struct volume_status *status, const struct brick_status *brick, bool *first)
 {
     if (brick->size == 0)
@@ -53,7 +47,7 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
             continue;
         struct brick_status *brick = object_list_add(&status.bricks, sizeof *brick);
         brick_look(engine, volume, spec, brick);
-        if (holds_data(volume, i))
+        if (!volume_is_witness(volume, i)) /* it has no room for data */
             add_space(&status, brick, &first);
         if (brick->heal_pending > status.heal_pending)
             status.heal_pending = brick->heal_pending;

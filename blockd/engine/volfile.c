@@ -78,7 +78,8 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
         return error_set(ret_error, EINVAL, "volume %s has no UUID", name);
     size_t count = volume->spec.bricks.count;
     size_t wanted = volume->spec.template_name == TEMPLATE_SINGLE ? 1 : 3;
-    if (count != wanted)
+    /* The views of a volume whose bricks move have more. */
+    if (count < wanted || count > wanted + volume->spec.moves.count)
         return error_set(ret_error, EINVAL, "volume %s has %zu bricks, but template %s needs %zu", name,
                          count, volume_template_words[volume->spec.template_name], wanted);
     for (size_t i = 0; i < count; i++) {
@@ -93,6 +94,11 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
                              brick->node, brick->device);
     }
     return 0;
+}
+
+static unsigned long long number_of(const struct volume *volume, size_t index)
+{
+    return brick_number(volume->spec.bricks.items, index);
 }
 
 static void option(struct strbuf *text, const char *key, const char *value)
@@ -169,7 +175,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 {
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (sources->volume->spec.template_name == TEMPLATE_ARBITER && index == 2) {
+    if (volume_is_witness(sources->volume, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -186,7 +192,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
-    begin(text, "debug/io-stats", "%s-brick-%zu", volume, index);
+    begin(text, "debug/io-stats", "%s-brick-%llu", volume, number_of(sources->volume, index));
     option(text, "unique-id", folder);
     option(text, "volume-id", sources->volume->meta.uid);
     option(text, "latency-measurement", "off");
@@ -231,9 +237,9 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     /* The protocol believes the user id that a client claims, so only root's ports of known machines may
      * speak. */
     option(ret_text, "rpc-auth-allow-insecure", "off");
-    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%zu.allow\" \"%s\"\n", volume->meta.name, index,
-                strbuf_string(&peers));
-    end(ret_text, "\"%s-brick-%zu\"", volume->meta.name, index);
+    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
+                number_of(volume, index), strbuf_string(&peers));
+    end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
     return 0;
 }
 
@@ -248,12 +254,13 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
         int r = node_address(sources, brick->node, &address, ret_error);
         if (r < 0)
             return r;
-        begin(text, "protocol/client", "%s-client-%zu", volume, i);
+        begin(text, "protocol/client", "%s-client-%llu", volume, number_of(sources->volume, i));
         option(text, "transport-type", "tcp");
         option(text, "transport.address-family", address.family);
         option(text, "remote-host", address.text);
         option_number(text, "remote-port", brick->port);
-        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%zu\"\n", volume, i);
+        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%llu\"\n", volume,
+                    number_of(sources->volume, i));
         /* Bricks take requests from ports that only root may bind (add_server()). */
         option(text, "client-bind-insecure", "off");
         option_number(text, "ping-timeout", sources->ping_timeout);
@@ -270,8 +277,8 @@ static void add_watches(const struct volfile_sources *sources, struct strbuf *te
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
     for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        begin(text, type, "%s-watch-%zu", volume, i);
-        end(text, "\"%s-client-%zu\"", volume, i);
+        begin(text, type, "%s-watch-%llu", volume, number_of(sources->volume, i));
+        end(text, "\"%s-client-%llu\"", volume, number_of(sources->volume, i));
     }
 }
 
@@ -281,7 +288,8 @@ static char *brick_names(const struct volume *volume, const char *role, const ch
 {
     struct strbuf names = {0};
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i ? separator : "", quote, volume->meta.name, role, i, quote);
+        strbuf_addf(&names, "%s%s%s-%s-%llu%s", i ? separator : "", quote, volume->meta.name, role,
+                    number_of(volume, i), quote);
     return strbuf_steal(&names);
 }
 
@@ -335,7 +343,7 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    bool replicated = volume->spec.template_name != TEMPLATE_SINGLE;
+    bool replicated = volume->spec.bricks.count > 1;
     if (replicated) {
         add_watches(sources, ret_text);
         add_client_replicate(volume, ret_text);
@@ -345,7 +353,10 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     option(ret_text, "volume-id", volume->meta.uid);
     option(ret_text, "latency-measurement", "off");
     option(ret_text, "count-fop-hits", "off");
-    end(ret_text, "\"%s-%s-0\"", volume->meta.name, replicated ? "replicate" : "client");
+    if (replicated)
+        end(ret_text, "\"%s-replicate-0\"", volume->meta.name);
+    else
+        end(ret_text, "\"%s-client-%llu\"", volume->meta.name, number_of(volume, 0));
     return 0;
 }
 
@@ -358,7 +369,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
-    if (volume->spec.template_name == TEMPLATE_SINGLE)
+    if (volume->spec.bricks.count < 2)
         return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
                          volume->meta.name);
     r = add_clients(sources, text, ret_error);
