@@ -248,6 +248,31 @@ static int create(struct core *core, const struct block_create *request, const s
     return r;
 }
 
+/*
+ * A create whose file could not be made, and whose caller waited for it, is taken back: an error is the
+ * answer, and no block that was never there stays. (The room may have gone between the check and the file.)
+ */
+static int take_back_failed(struct core *core, const struct block_create *request,
+                            const struct core_change *change, struct core_result *ret_result,
+                            struct error **ret_error)
+{
+    struct block block cleanup(cleanup_block) = {0};
+    autofree char *name = xasprintf("%s/%s", request->volume, request->name);
+    const char *uid = json_string_value(json_object_get(ret_result->object, "uid"));
+    if (!uid || record_get(core, KIND_BLOCK, name, &block, NULL) < 0 || !string_equal(block.meta.uid, uid) ||
+        !string_equal(block.status.phase, "failed") || block.status.job)
+        return 0;
+    const struct core_change removal = {.wait = change->wait, .revision = block.meta.revision};
+    struct core_result result = {0};
+    int r = core_block_delete(core, name, block.spec.adopted, &removal, &result, NULL);
+    core_result_clear(&result);
+    if (r < 0) /* mended meanwhile, or somebody else works on it: it is there, and tells its state */
+        return 0;
+    idempotency_forget(core, change);
+    core_result_clear(ret_result);
+    return error_set(ret_error, block.spec.adopted ? ENOENT : ENOSPC, "%s", block.status.error);
+}
+
 int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
@@ -256,7 +281,7 @@ int core_block_create(struct core *core, const struct block_create *request, con
     do
         r = create(core, request, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    return r == 0 && change->wait ? take_back_failed(core, request, change, ret_result, ret_error) : r;
 }
 
 /* ---- What is at work on a block ---- */

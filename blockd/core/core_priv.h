@@ -127,6 +127,8 @@ int idempotency_find(struct core *core, const struct core_change *change, char *
 /* Makes the request's mark part of its transaction. */
 void idempotency_record(struct txn *txn, const struct core_change *change, const char *key, const char *uid);
 /* Forgets marks that are older than a day. */
+/* The change was taken back: the same request is a new one. */
+void idempotency_forget(struct core *core, const struct core_change *change);
 void idempotency_sweep(struct core *core);
 
 /* ---- queue.c: which keys need work ---- */

@@ -278,15 +278,6 @@ static bool heals_here(const struct engine *engine, const struct volume *volume)
     return false;
 }
 
-/* A short name of the text, so that a running daemon is known to have read it (FNV-1a, 64 bits). */
-static char *version_of(const char *text)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return xasprintf("%016llx", (unsigned long long)hash);
-}
-
 static void heal_plan(const struct engine *engine, const char *volfile, const char *text, const char *uuid,
                       struct process_plan *ret_plan)
 {
@@ -295,7 +286,7 @@ static void heal_plan(const struct engine *engine, const char *volfile, const ch
         .name = xstrdup("self-heal"),
         .unit = xstrdup("blockd-heal.service"),
         .log_path = xasprintf("%s/heal.log", engine->config->log_dir),
-        .version = text ? version_of(text) : NULL,
+        .version = text ? text_version(text) : NULL,
     };
     autofree char *node_uuid = xasprintf("*replicate*.node-uuid=%s", uuid);
     const char *const words[] = {engine->roots.glusterfs, "-N",     "-f",      volfile,          "-l",
