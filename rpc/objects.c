@@ -99,6 +99,8 @@ static const struct field device_spec_fields[] = {
      .help = "It may be formatted although it holds something else"},
     {"graves", FIELD_STRINGS, OF(device_spec, graves), FIELD_OPTIONAL,
      .help = "Volumes that were deleted while it was gone, erased when it is back"},
+    {"forced", FIELD_BOOL, OF(device_spec, forced), FIELD_OPTIONAL,
+     .help = "Removal does not insist on wiping a disk that fails"},
     {"image_size", FIELD_SIZE, OF(device_spec, image_size), FIELD_OPTIONAL,
      .help = "Size of the image file that blockd made"},
     END,

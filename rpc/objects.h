@@ -56,6 +56,7 @@ struct device_spec {
                                    formatted */
     struct string_list graves;  /* "VOLUME UID" of volumes that were deleted while it was gone: erased when it
                                    is  back */
+    bool forced;                /* removal does not insist on wiping a disk that fails */
     uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
                             delete */
 };

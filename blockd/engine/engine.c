@@ -15,6 +15,8 @@ const struct engine_roots engine_default_roots = {
     .glusterfs = "/usr/sbin/glusterfs",
     .mkfs_xfs = "/usr/sbin/mkfs.xfs",
     .systemctl = "/usr/bin/systemctl",
+    .smartctl = "/usr/sbin/smartctl",
+    .by_id = "/dev/disk/by-id",
     .units_env = "/run/blockd/units.env",
 };
 
@@ -151,6 +153,7 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     pthread_mutex_init(&engine->busy_mutex, NULL);
     pthread_cond_init(&engine->busy_changed, NULL);
     pthread_mutex_init(&engine->ports_mutex, NULL);
+    pthread_mutex_init(&engine->devices_mutex, NULL);
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
@@ -185,6 +188,9 @@ void engine_free(struct engine *engine)
         return;
     supervisor_free(engine->supervisor);
     brick_ports_clear(engine);
+    device_checks_clear(engine);
+    smart_clear(engine);
+    pthread_mutex_destroy(&engine->devices_mutex);
     string_list_clear(&engine->busy);
     pthread_mutex_destroy(&engine->ports_mutex);
     pthread_cond_destroy(&engine->busy_changed);

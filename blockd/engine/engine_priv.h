@@ -4,6 +4,7 @@
 #define BLOCKD_ENGINE_PRIV_H
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "blockd/engine/engine.h"
@@ -13,7 +14,8 @@
 
 /* What a test replaces; everything else of this machine is reached through the configuration's folders. */
 struct engine_roots {
-    const char *glusterfsd, *glusterfs, *mkfs_xfs, *systemctl; /* programs */
+    const char *glusterfsd, *glusterfs, *mkfs_xfs, *systemctl, *smartctl; /* programs */
+    const char *by_id;     /* folder of the names that disks have for good */
     const char *units_env; /* what the systemd units read their folders from */
 };
 extern const struct engine_roots engine_default_roots;
@@ -36,6 +38,11 @@ struct engine {
     pthread_mutex_t ports_mutex; /* innermost; guards what follows */
     char *address;               /* where the bricks of this node listen */
     struct port_check *ports;    /* brick.c */
+
+    pthread_mutex_t devices_mutex;  /* guards what follows */
+    struct device_check *checks;    /* device_check.c, one a device for good */
+    struct string_list bad_devices; /* "NAME REASON" */
+    struct smart *smart;            /* smart.c, one a device for good */
 };
 
 /* As engine_new(), with other roots. They are copied, the strings in them are not. */
@@ -115,7 +122,37 @@ bool volume_may_heal(const struct volume *volume);
 char *device_mount_point(const struct engine *engine, const char *name);
 #define DEVICE_MARKER ".blockd-device" /* in the root of each device: the uid of the device object */
 /* 0 when the device is mounted at its place and is one of ours; else -ENODEV. */
-int device_check_mounted(const struct engine *engine, const char *name, struct error **ret_error);
+int device_check_mounted(struct engine *engine, const char *name, struct error **ret_error);
+
+/* ---- device_check.c ---- */
+
+/* Writes and reads at a device's folder. -ETIMEDOUT: it does not answer; -EROFS, -EIO and others: it fails.
+ * The message is a part of a sentence about the device. Blocks for ten seconds at most. */
+int device_check(struct engine *engine, const char *name, const char *folder, struct error **ret_error);
+/* What is bad has no bricks running, and no brick is started on it. NULL: it is good. */
+void device_set_bad(struct engine *engine, const char *name, const char *reason);
+/* NULL when it is good; the caller's. */
+char *device_bad_reason(struct engine *engine, const char *name);
+void device_checks_clear(struct engine *engine);
+
+/* ---- disk_users.c ---- */
+
+/* What the kernel uses a disk, one of its partitions or a file for: "is mounted at /home"; NULL: nothing
+ * known. The caller's. */
+char *disk_use(const struct stat *what);
+/* A name below `by_id` for the block device, the caller's; NULL: there is none. */
+char *disk_stable_name(const char *by_id, const char *path);
+/* "/dev/sdb" of a disk or of one of its partitions; the caller's, NULL when it is gone. */
+char *disk_whole(dev_t device);
+
+/* ---- smart.c ---- */
+
+/* The words of device_status.health and its reason (or NULL); both are the caller's. One caller a device at a
+ * time. */
+void smart_look(struct engine *engine, const char *name, dev_t device, char **ret_health, char **ret_reason);
+/* Asks anew at the next look: the disk may be another one. */
+void smart_forget(struct engine *engine, const char *name);
+void smart_clear(struct engine *engine);
 
 /* ---- disk.c: what lies on a disk ---- */
 
@@ -171,10 +208,10 @@ char *brick_volfile(const struct engine *engine, const char *device, const char 
  * another brick of this one, or was there and is gone. With `fresh` the brick holds nothing yet: what an
  * earlier brick of the volume left there is removed.
  */
-int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
-                  uint64_t number, bool fresh, struct error **ret_error);
+int brick_prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
+                  bool fresh, struct error **ret_error);
 /* Removes the folder with all data, in steps that a crash may interrupt. */
-int brick_erase(const struct engine *engine, const char *device, const struct volume *volume,
+int brick_erase(struct engine *engine, const char *device, const struct volume *volume,
                 struct error **ret_error);
 void brick_plan(const struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct process_plan *ret_plan);

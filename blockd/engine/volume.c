@@ -73,6 +73,14 @@ static int write_client_volfile(struct engine *engine, const struct volfile_sour
     return r;
 }
 
+static int brick_down(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                      struct error **ret_error)
+{
+    cleanup(process_plan_clear) struct process_plan plan;
+    brick_plan(engine, volume, brick, &plan);
+    return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
+}
+
 static int brick_up(struct engine *engine, const struct volfile_sources *sources, size_t index, bool fresh,
                     struct error **ret_error)
 {
@@ -86,8 +94,12 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
     if (r == 0)
         r = brick_prepare(engine, brick->device, volume, brick_number(volume->spec.bricks.items, index),
                           fresh, ret_error);
-    if (r < 0)
+    if (r < 0) {
+        /* One that runs there all the same is no good: of a device that failed, or of an earlier blockd. */
+        if (device_check_mounted(engine, brick->device, NULL) < 0)
+            brick_down(engine, volume, brick, NULL);
         return r;
+    }
     fault_point("volume.up.after-brick-folder");
     r = file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)
@@ -135,14 +147,6 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
 }
 
 /* ---- Down ---- */
-
-static int brick_down(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
-                      struct error **ret_error)
-{
-    cleanup(process_plan_clear) struct process_plan plan;
-    brick_plan(engine, volume, brick, &plan);
-    return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
-}
 
 static int bricks_down(struct engine *engine, const struct volume *volume, struct error **ret_error)
 {
