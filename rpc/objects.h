@@ -81,7 +81,7 @@ struct device {
     struct device_status status;
 };
 
-enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER };
+enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER, TEMPLATE_DISPERSE };
 extern const char *const volume_template_words[];
 enum volume_state { VOLUME_STARTED, VOLUME_STOPPED };
 extern const char *const volume_state_words[];
@@ -89,6 +89,7 @@ extern const char *const volume_state_words[];
 struct brick_spec {
     char *node, *device;
     uint64_t port;   /* of its glusterfsd; allocated once */
+    uint64_t size;   /* bytes of the device that are promised to it; 0: it may fill the device */
     uint64_t serial; /* counts from 1 over all bricks that the volume ever had; 0: its place in the list, and
                         one. Its number, which names it in volfiles and in replicas' marks, is one less */
 };
@@ -124,13 +125,17 @@ struct brick_move {
 };
 
 struct volume_spec {
-    int template_name;         /* enum volume_template */
-    int state;                 /* enum volume_state */
-    double overcommit;         /* the sum of block sizes may be this many times the volume's size */
-    struct object_list bricks; /* of struct brick_spec; for arbiter the third holds metadata only */
-    struct object_list moves;  /* of struct brick_move */
-    uint64_t bricks_made;      /* how many it ever had; 0: those that it has */
-    bool forced;               /* deletion leaves bricks behind on devices that are gone */
+    int template_name;          /* enum volume_template */
+    int state;                  /* enum volume_state */
+    double overcommit;          /* the sum of block sizes may be this many times the volume's size */
+    uint64_t data, redundancy;  /* of disperse: fragments that hold data, and those that may be lost */
+    struct object_list bricks;  /* of struct brick_spec, set by set (rpc/volume_layout.h); of arbiter every
+                                   third holds metadata only */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
+    char *profile;              /* a named set of options; NULL: none */
+    struct object_list moves;   /* of struct brick_move */
+    uint64_t bricks_made;       /* how many it ever had; 0: those that it has */
+    bool forced;                /* deletion leaves bricks behind on devices that are gone */
 };
 
 struct brick_status {
@@ -143,13 +148,25 @@ struct brick_status {
     char *error;
 };
 
+struct set_status {
+    uint64_t number;         /* from 0 */
+    char *phase;             /* "online", "degraded", "offline", "failed", "stopped" */
+    uint64_t bricks, online; /* how many it has, and how many of them serve */
+    uint64_t quorum;         /* how many must serve */
+    uint64_t size, free;
+    uint64_t heal_pending; /* the largest count of its bricks */
+};
+
 struct volume_status {
     char *phase; /* "pending", "online", "degraded", "offline", "stopped", "failed" */
     uint64_t size, free;
     uint64_t provisioned; /* the sum of the sizes of its blocks */
     uint64_t blocks;
+    uint64_t largest;          /* bytes that one file can have: each lies in one set */
     uint64_t heal_pending;     /* the largest count of its bricks */
+    struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
+    char *job;                 /* name of the job that works on it, while there is one */
     uint64_t observed_generation;
     char *error;
 };
@@ -209,7 +226,7 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE, JOB_EVACUATE, JOB_REPLACE };
+enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_EVACUATE, JOB_REPLACE };
 extern const char *const job_kind_words[];
 
 struct job_spec {
@@ -223,6 +240,7 @@ struct job_status {
     char *phase;          /* "pending", "running", "succeeded", "failed", "canceled" */
     uint64_t done, total; /* bytes */
     int64_t started, finished;
+    char *message; /* what is worth knowing of one that goes on or went well */
     char *error;
 };
 

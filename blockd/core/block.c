@@ -100,6 +100,20 @@ static int limit_of(const struct volume *volume, uint64_t *ret_limit, struct err
     return 0;
 }
 
+/* Each file lies in one set of bricks. */
+static int check_fits_set(const struct volume *volume, uint64_t size, struct error **ret_error)
+{
+    double largest = (double)volume->status.largest * volume->spec.overcommit;
+    if (volume->status.sets.count < 2 || (double)size <= largest)
+        return 0;
+    char wanted[SIZE_TEXT_SIZE], most[SIZE_TEXT_SIZE];
+    size_format(size, wanted);
+    size_format((uint64_t)largest, most);
+    return error_set(ret_error, ENOSPC,
+                     "a block of %s fits no set of bricks of volume %s: one file may have %s there", wanted,
+                     volume->meta.name, most);
+}
+
 /* ---- Create ---- */
 
 static void export_init(struct export *export, const char *node, const char *block_name)
@@ -225,6 +239,8 @@ static int create(struct core *core, const struct block_create *request, const s
     r = prepare(core, request, name, &volume, &block, ret_error);
     if (r == 0)
         r = limit_of(&volume, &limit, ret_error);
+    if (r == 0)
+        r = check_fits_set(&volume, block.spec.size, ret_error);
     if (r == 0)
         r = ledger_reserve(core->ledger, request->volume, block.spec.size, 1, limit, ret_error);
     if (r < 0)
@@ -359,6 +375,7 @@ static int resize(struct core *core, const char *name, const struct block_patch 
     uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
     if ((r = limit_of(&volume, &limit, ret_error)) < 0 ||
+        (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
         (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0 ||
         (r = ledger_reserve(core->ledger, volume_name, grown, 0, limit, ret_error)) < 0)
         return r;

@@ -176,9 +176,13 @@ void hosting_drop(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
 
-/* Fills volume->spec.bricks (without ports) as the request says, or by free space. */
-int placement_plan(struct core *core, const struct volume_create *request, struct volume *volume,
-                   struct error **ret_error);
+/*
+ * Adds bricks (without ports) to volume->spec.bricks as the planner finds them. The request's lists are set;
+ * its volume, spec and the full names of its devices are filled in here. *ret_plan is the caller's.
+ */
+struct planner_request;
+int placement_plan(struct core *core, const struct planner_request *request, struct volume *volume,
+                   struct volume_plan *ret_plan, struct error **ret_error);
 /* The lowest free brick port of a node that is not in `taken`. */
 int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,
                    struct error **ret_error);

@@ -407,14 +407,6 @@ static int fill_status(const struct disk *disk, struct device_status *ret_status
 
 /* ---- A disk that fails ---- */
 
-static int check(const struct disk *disk, struct error **ret_error)
-{
-    autoerror struct error *reason = NULL;
-    int r = device_check(disk->engine, disk->name, disk->folder, &reason);
-    return r < 0 ? error_set(ret_error, -r, "device %s: %s", disk->device->meta.name, error_message(reason))
-                 : 0;
-}
-
 static void stop_bricks(const struct disk *disk)
 {
     struct supervisor *supervisor = disk->engine->supervisor;

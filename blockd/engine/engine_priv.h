@@ -106,15 +106,23 @@ static inline const struct brick_spec *volume_brick(const struct volume *volume,
 
 /* ---- moves.c ---- */
 
-enum volume_audience { AUDIENCE_NODE, AUDIENCE_CLIENTS, AUDIENCE_HEAL };
-/* A copy of the volume whose list of bricks is what the audience is to know: those of the volume in their
- * order, then those of moves. */
+/* The bricks of a volume and those of its moves. */
+size_t volume_children(const struct volume *volume);
+const struct brick_spec *volume_child(const struct volume *volume, size_t index);
+/* Names it in volfiles. */
+uint64_t volume_child_number(const struct volume *volume, size_t index);
+size_t volume_child_set(const struct volume *volume, size_t index);
+bool volume_child_is_witness(const struct volume *volume, size_t index);
+/* Does replicate stand above the set? Above a single brick it does while that moves. */
+bool volume_set_is_replicated(const struct volume *volume, size_t set);
+
+enum volume_audience { AUDIENCE_CLIENTS, AUDIENCE_HEAL };
+/* A copy of the volume that has only the moves that the audience is to know of. */
 void volume_view(const struct volume *volume, enum volume_audience audience, struct volume *ret_view);
-/* Does the brick hold no data? `volume` is as it is, or the view of a node. */
-bool volume_is_witness(const struct volume *volume, size_t index);
 /* What the client that marks the new brick of a move as behind is to know. */
 void volume_view_marking(const struct volume *volume, const struct brick_move *move, struct volume *ret_view);
-bool volume_may_heal(const struct volume *volume);
+/* `volume` is the self-heal daemon's view, before anything of it was left out. */
+bool volume_heals(const struct volume *volume);
 
 /* ---- device.c ---- */
 

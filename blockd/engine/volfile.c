@@ -12,11 +12,14 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
 /* The shortest that replicate takes. A brick's return starts a heal at once; this is the retry. */
 #define HEAL_INTERVAL_SECONDS 5
-#define HEAL_THREADS          4
-#define HEALTH_CHECK_SECONDS  15
+/* The shortest that disperse takes. */
+#define FRAGMENT_HEAL_INTERVAL_SECONDS 60
+#define HEAL_THREADS                   4
+#define HEALTH_CHECK_SECONDS           15
 
 int volfile_path_check(const char *what, const char *path, struct error **ret_error)
 {
@@ -77,13 +80,18 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
         strspn(volume->meta.uid, "0123456789abcdef-") != 36)
         return error_set(ret_error, EINVAL, "volume %s has no UUID", name);
     size_t count = volume->spec.bricks.count;
-    size_t wanted = volume->spec.template_name == TEMPLATE_SINGLE ? 1 : 3;
-    /* The views of a volume whose bricks move have more. */
-    if (count < wanted || count > wanted + volume->spec.moves.count)
-        return error_set(ret_error, EINVAL, "volume %s has %zu bricks, but template %s needs %zu", name,
-                         count, volume_template_words[volume->spec.template_name], wanted);
-    for (size_t i = 0; i < count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
+    r = layout_check(&volume->spec, ret_error);
+    if (r < 0) {
+        error_prefix(ret_error, "volume %s", name);
+        return r;
+    }
+    if (!layout_sets(&volume->spec) || count > VOLUME_BRICKS_MAX)
+        return error_set(ret_error, EINVAL,
+                         "volume %s has %zu bricks, but template %s needs a multiple of %zu, at most %d",
+                         name, count, volume_template_words[volume->spec.template_name],
+                         layout_set_bricks(&volume->spec), VOLUME_BRICKS_MAX);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
         r = engine_name_check("node", brick->node, ret_error);
         if (r == 0)
             r = engine_name_check("device", brick->device, ret_error);
@@ -98,7 +106,7 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
 
 static unsigned long long number_of(const struct volume *volume, size_t index)
 {
-    return brick_number(volume->spec.bricks.items, index);
+    return volume_child_number(volume, index);
 }
 
 static void option(struct strbuf *text, const char *key, const char *value)
@@ -175,7 +183,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 {
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (volume_is_witness(sources->volume, index)) {
+    if (volume_child_is_witness(sources->volume, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -185,8 +193,12 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 
     begin(text, "features/index", "%s-index", volume);
     strbuf_addf(text, "    option index-base \"%s/.glusterfs/indices\"\n", folder);
-    option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
-    strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    if (sources->volume->spec.template_name == TEMPLATE_DISPERSE) {
+        option(text, "xattrop64-watchlist", "trusted.ec.dirty");
+    } else {
+        option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
+        strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    }
     end(text, "\"%s-locks\"", volume);
 
     begin(text, "performance/io-threads", "%s-io-threads", volume);
@@ -210,7 +222,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
     struct address address = {0};
-    r = node_address(sources, volume_brick(volume, index)->node, &address, ret_error);
+    r = node_address(sources, volume_child(volume, index)->node, &address, ret_error);
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
@@ -225,7 +237,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     option(ret_text, "transport-type", "tcp");
     option(ret_text, "transport.address-family", address.family);
     option(ret_text, "transport.socket.bind-address", address.text);
-    option_number(ret_text, "transport.socket.listen-port", volume_brick(volume, index)->port);
+    option_number(ret_text, "transport.socket.listen-port", volume_child(volume, index)->port);
     option_number(ret_text, "transport.listen-backlog", 1024);
     /* The locks of a client that vanished are held until its connection is given up: as soon as a client
      * does. */
@@ -248,8 +260,8 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
 static int add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
 {
     const char *volume = sources->volume->meta.name;
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(sources->volume, i);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        const struct brick_spec *brick = volume_child(sources->volume, i);
         struct address address = {0};
         int r = node_address(sources, brick->node, &address, ret_error);
         if (r < 0)
@@ -271,25 +283,62 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
     return 0;
 }
 
-/* The self-heal daemon has none: it needs the clients right below replicate. */
+/*
+ * The self-heal daemon has none: it needs the clients right below replicate. Neither has disperse: it reads
+ * under its lock, and notes who is behind before it gives that up.
+ */
 static void add_watches(const struct volfile_sources *sources, struct strbuf *text)
 {
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        if (!volume_set_is_replicated(sources->volume, volume_child_set(sources->volume, i)))
+            continue;
         begin(text, type, "%s-watch-%llu", volume, number_of(sources->volume, i));
         end(text, "\"%s-client-%llu\"", volume, number_of(sources->volume, i));
     }
 }
 
-/* The names "V-ROLE-N" of all bricks, joined by a separator. */
-static char *brick_names(const struct volume *volume, const char *role, const char *quote,
+/* The names "V-ROLE-N" of the bricks of one set, joined by a separator. */
+static char *brick_names(const struct volume *volume, size_t set, const char *role, const char *quote,
                          const char *separator)
 {
     struct strbuf names = {0};
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        strbuf_addf(&names, "%s%s%s-%s-%llu%s", i ? separator : "", quote, volume->meta.name, role,
-                    number_of(volume, i), quote);
+    for (size_t i = 0; i < volume_children(volume); i++)
+        if (volume_child_set(volume, i) == set)
+            strbuf_addf(&names, "%s%s%s-%s-%llu%s", names.length ? separator : "", quote, volume->meta.name,
+                        role, number_of(volume, i), quote);
+    return strbuf_steal(&names);
+}
+
+/* The name of a set's translator. */
+static void add_set_name(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    const char *name = volume->meta.name;
+    if (volume_set_is_replicated(volume, set))
+        strbuf_addf(text, "\"%s-replicate-%zu\"", name, set);
+    else if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        strbuf_addf(text, "\"%s-disperse-%zu\"", name, set);
+    else
+        strbuf_addf(text, "\"%s-client-%llu\"", name, number_of(volume, set));
+}
+
+/* Has the set a translator that keeps several bricks together? */
+static bool is_bundle(const struct volume *volume, size_t set)
+{
+    return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
+}
+
+static char *set_names(const struct volume *volume, bool bundles_only)
+{
+    struct strbuf names = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (bundles_only && !is_bundle(volume, set))
+            continue;
+        if (names.length)
+            strbuf_adds(&names, " ");
+        add_set_name(volume, set, &names);
+    }
     return strbuf_steal(&names);
 }
 
@@ -298,10 +347,10 @@ static char *brick_names(const struct volume *volume, const char *role, const ch
  * ensure-durability makes a brick's data durable before the mark that it may be behind is taken away: without
  * it, a power cut could leave replicas that differ and do not know.
  */
-static void add_replicate_common(const struct volume *volume, struct strbuf *text)
+static void add_replicate_common(const struct volume *volume, size_t set, struct strbuf *text)
 {
-    autofree char *pending = brick_names(volume, "client", "", ",");
-    begin(text, "cluster/replicate", "%s-replicate-0", volume->meta.name);
+    autofree char *pending = brick_names(volume, set, "client", "", ",");
+    begin(text, "cluster/replicate", "%s-replicate-%zu", volume->meta.name, set);
     option(text, "afr-pending-xattr", pending);
     if (volume->spec.template_name == TEMPLATE_ARBITER)
         option_number(text, "arbiter-count", 1);
@@ -312,10 +361,18 @@ static void add_replicate_common(const struct volume *volume, struct strbuf *tex
     option(text, "locking-scheme", "granular");
 }
 
-static void end_replicate(const struct volume *volume, const char *below, struct strbuf *text)
+static void end_set(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
 {
-    autofree char *children = brick_names(volume, below, "\"", " ");
+    autofree char *children = brick_names(volume, set, below, "\"", " ");
     end(text, "%s", children);
+}
+
+static void add_disperse_common(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    begin(text, "cluster/disperse", "%s-disperse-%zu", volume->meta.name, set);
+    option_number(text, "redundancy", volume->spec.redundancy);
+    option(text, "eager-lock", "on");
+    option(text, "other-eager-lock", "on");
 }
 
 /*
@@ -323,16 +380,39 @@ static void end_replicate(const struct volume *volume, const char *below, struct
  * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
  * half replicated write come and go until it is healed.
  */
-static void add_client_replicate(const struct volume *volume, struct strbuf *text)
+static void add_client_replicate(const struct volume *volume, size_t set, struct strbuf *text)
 {
-    add_replicate_common(volume, text);
+    add_replicate_common(volume, set, text);
     option_number(text, "post-op-delay-secs", 1);
     option(text, "choose-local", "on");
     option_number(text, "read-hash-mode", 1);
     option(text, "data-self-heal", "off");
     option(text, "metadata-self-heal", "off");
     option(text, "entry-self-heal", "off");
-    end_replicate(volume, "watch", text);
+    end_set(volume, set, "watch", text);
+}
+
+static void add_client_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    add_disperse_common(volume, set, text);
+    option(text, "read-policy", "gfid-hash");
+    option_number(text, "background-heals", 0);
+    end_set(volume, set, "client", text);
+}
+
+/*
+ * A file is looked for in every set when it is not where its name says: it is so after an expand, until the
+ * volume is rebalanced, and after it for files that were in use. A file that somebody writes to is never
+ * moved by force.
+ */
+static void add_distribute(const struct volume *volume, struct strbuf *text)
+{
+    autofree char *sets = set_names(volume, false);
+    begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
+    option(text, "lookup-unhashed", "on");
+    option(text, "lookup-optimize", "off");
+    option(text, "force-migration", "off");
+    end(text, "%s", sets);
 }
 
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
@@ -343,39 +423,30 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    bool replicated = volume->spec.bricks.count > 1;
-    if (replicated) {
-        add_watches(sources, ret_text);
-        add_client_replicate(volume, ret_text);
-    }
+    size_t sets = layout_sets(&volume->spec);
+    bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
+    add_watches(sources, ret_text);
+    for (size_t set = 0; set < sets; set++)
+        if (is_bundle(volume, set))
+            (disperse ? add_client_disperse : add_client_replicate)(volume, set, ret_text);
+    if (sets > 1)
+        add_distribute(volume, ret_text);
 
     begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     option(ret_text, "volume-id", volume->meta.uid);
     option(ret_text, "latency-measurement", "off");
     option(ret_text, "count-fop-hits", "off");
-    if (replicated)
-        end(ret_text, "\"%s-replicate-0\"", volume->meta.name);
-    else
-        end(ret_text, "\"%s-client-%llu\"", volume->meta.name, number_of(volume, 0));
+    autofree char *below = sets > 1 ? xasprintf("\"%s-dht\"", volume->meta.name) : set_names(volume, false);
+    end(ret_text, "%s", below);
     return 0;
 }
 
 /* ---- Self-heal daemon ---- */
 
-static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
-                           struct error **ret_error)
+static void add_heal_replicate(const struct volume *volume, size_t set, const char *node_uuid,
+                               struct strbuf *text)
 {
-    const struct volume *volume = sources->volume;
-    int r = volfile_volume_check(volume, ret_error);
-    if (r < 0)
-        return r;
-    if (volume->spec.bricks.count < 2)
-        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
-                         volume->meta.name);
-    r = add_clients(sources, text, ret_error);
-    if (r < 0)
-        return r;
-    add_replicate_common(volume, text);
+    add_replicate_common(volume, set, text);
     option(text, "node-uuid", node_uuid);
     option(text, "iam-self-heal-daemon", "on");
     option(text, "self-heal-daemon", "on");
@@ -384,7 +455,38 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     option(text, "entry-self-heal", "on");
     option_number(text, "heal-timeout", HEAL_INTERVAL_SECONDS);
     option_number(text, "shd-max-threads", HEAL_THREADS);
-    end_replicate(volume, "client", text);
+    end_set(volume, set, "client", text);
+}
+
+static void add_heal_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    add_disperse_common(volume, set, text);
+    option(text, "iam-self-heal-daemon", "on");
+    option(text, "self-heal-daemon", "on");
+    option_number(text, "heal-timeout", FRAGMENT_HEAL_INTERVAL_SECONDS);
+    option_number(text, "shd-max-threads", HEAL_THREADS);
+    end_set(volume, set, "client", text);
+}
+
+static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
+                           struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r < 0)
+        return r;
+    if (!volume_heals(volume))
+        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
+                         volume->meta.name);
+    r = add_clients(sources, text, ret_error);
+    if (r < 0)
+        return r;
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (volume->spec.template_name == TEMPLATE_DISPERSE)
+            add_heal_disperse(volume, set, text);
+        else if (is_bundle(volume, set))
+            add_heal_replicate(volume, set, node_uuid, text);
+    }
     return 0;
 }
 
@@ -398,7 +500,8 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        strbuf_addf(&below, "%s\"%s-replicate-0\"", i ? " " : "", sources[i].volume->meta.name);
+        autofree char *sets = set_names(sources[i].volume, true);
+        strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");
     option(ret_text, "latency-measurement", "off");

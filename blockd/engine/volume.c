@@ -8,6 +8,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 static char *volume_folder(const struct engine *engine, const char *volume)
 {
@@ -85,15 +86,15 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
                     struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
-    const struct brick_spec *brick = volume_brick(volume, index);
+    const struct brick_spec *brick = volume_child(volume, index);
     scoped_claim(engine, "device", brick->device);
     autostrbuf struct strbuf text = {0};
     autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
     autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
     int r = volfile_brick(sources, index, folder, &text, ret_error);
     if (r == 0)
-        r = brick_prepare(engine, brick->device, volume, brick_number(volume->spec.bricks.items, index),
-                          fresh, ret_error);
+        r = brick_prepare(engine, brick->device, volume, volume_child_number(volume, index), fresh,
+                          ret_error);
     if (r < 0) {
         /* One that runs there all the same is no good: of a device that failed, or of an earlier blockd. */
         if (device_check_mounted(engine, brick->device, NULL) < 0)
@@ -111,20 +112,18 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
 }
 
 /* A brick that cannot come up keeps no other one down; the first error is the one that is told. */
-static int bricks_up(struct engine *engine, const struct volfile_sources *whole, struct error **ret_error)
+static int bricks_up(struct engine *engine, const struct volfile_sources *sources, struct error **ret_error)
 {
-    struct volume view cleanup(cleanup_volume);
-    const struct volfile_sources sources = view_of(whole, AUDIENCE_NODE, &view);
-    size_t first_move = whole->volume->spec.bricks.count;
-    const struct brick_move *moves = view.spec.moves.items;
+    const struct volume *volume = sources->volume;
+    size_t bricks = volume->spec.bricks.count;
+    const struct brick_move *moves = volume->spec.moves.items;
     int first = 0;
-    for (size_t i = 0; i < view.spec.bricks.count; i++) {
-        const struct brick_move *move = i < first_move ? NULL : &moves[i - first_move];
-        if (!brick_is_local(engine, volume_brick(&view, i)) || (move && move->step == MOVE_LEFT))
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_move *move = i < bricks ? NULL : &moves[i - bricks];
+        if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT))
             continue;
-        /* The old one of a replacement is lost; it leaves when all is done. */
         bool fresh = move && move->step == MOVE_PREPARE;
-        int r = brick_up(engine, &sources, i, fresh, first ? NULL : ret_error);
+        int r = brick_up(engine, sources, i, fresh, first ? NULL : ret_error);
         first = first ? first : r;
     }
     return first;
@@ -150,12 +149,10 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
 
 static int bricks_down(struct engine *engine, const struct volume *volume, struct error **ret_error)
 {
-    struct volume view cleanup(cleanup_volume);
-    volume_view(volume, AUDIENCE_NODE, &view);
     int r = 0;
-    for (size_t i = 0; r == 0 && i < view.spec.bricks.count; i++)
-        if (brick_is_local(engine, volume_brick(&view, i)))
-            r = brick_down(engine, &view, volume_brick(&view, i), ret_error);
+    for (size_t i = 0; r == 0 && i < volume_children(volume); i++)
+        if (brick_is_local(engine, volume_child(volume, i)))
+            r = brick_down(engine, volume, volume_child(volume, i), ret_error);
     return r;
 }
 
@@ -212,12 +209,10 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, bool
     if (r < 0)
         return r;
     fault_point("volume.erase.after-stop");
-    struct volume view cleanup(cleanup_volume);
-    volume_view(volume, AUDIENCE_NODE, &view);
-    for (size_t i = 0; i < view.spec.bricks.count; i++) {
-        if (!brick_is_local(engine, volume_brick(&view, i)))
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        if (!brick_is_local(engine, volume_child(volume, i)))
             continue;
-        r = brick_forget(engine, volume, volume_brick(&view, i), lost, ret_error);
+        r = brick_forget(engine, volume, volume_child(volume, i), lost, ret_error);
         if (r < 0)
             return r;
     }
@@ -274,7 +269,7 @@ static const char *own_uuid(const struct engine *engine, const struct node *node
 /* `volume` is the self-heal daemon's view. */
 static bool heals_here(const struct engine *engine, const struct volume *volume)
 {
-    if (volume->spec.bricks.count < 2 || !volume_may_heal(volume))
+    if (!volume_heals(volume))
         return false;
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
         if (brick_is_local(engine, volume_brick(volume, i)))
@@ -335,7 +330,7 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
     size_t count = 0;
     for (size_t i = 0; i < volume_count; i++) {
         volume_view(&volumes[i], AUDIENCE_HEAL, &views.items[i]);
-        if (heals_here(engine, &views.items[i]))
+        if (volume_heals(&volumes[i]) && heals_here(engine, &views.items[i]))
             sources[count++] = sources_of(engine, &views.items[i], nodes, node_count);
     }
     if (count == 0)
