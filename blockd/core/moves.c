@@ -322,7 +322,7 @@ static int when_told(struct core *core, const struct volume *volume, const struc
                      struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = engine_clients_told(core->engine, volume, ret_error);
+    int r = engine_clients_told(core->engine, volume, move, ret_error);
     return r < 0 ? r : record_step(core, volume, move, to, false, ret_error);
 }
 

@@ -106,6 +106,9 @@ static int make_folders(const struct config *config, struct error **ret_error)
         autofree char *path = xasprintf("%s/%s", config->state_dir, below[i]);
         r = folder_make(path, 0700, ret_error);
     }
+    autofree char *clients = xasprintf("%s/clients", config->run_dir);
+    if (r == 0)
+        r = folder_make(clients, 0700, ret_error);
     return r;
 }
 
@@ -190,6 +193,7 @@ void engine_free(struct engine *engine)
     brick_ports_clear(engine);
     device_checks_clear(engine);
     smart_clear(engine);
+    string_list_clear(&engine->lingering);
     pthread_mutex_destroy(&engine->devices_mutex);
     string_list_clear(&engine->busy);
     pthread_mutex_destroy(&engine->ports_mutex);

@@ -115,10 +115,12 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the volume taken over its client volfile as engine_volume_up() wrote it last? 0: they
- * have; -EAGAIN: not yet. Cheap.
+ * Have all clients of the set of bricks that a move is about taken over the client volfile as
+ * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
+ * yet, with a message when it names who lags behind. Cheap.
  */
-int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error);
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error);
 /* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error);

@@ -43,6 +43,7 @@ struct engine {
     struct device_check *checks;    /* device_check.c, one a device for good */
     struct string_list bad_devices; /* "NAME REASON" */
     struct smart *smart;            /* smart.c, one a device for good */
+    struct string_list lingering;   /* clients.c: "VOLUME MILLISECONDS" */
 };
 
 /* As engine_new(), with other roots. They are copied, the strings in them are not. */
@@ -83,8 +84,9 @@ struct volfile_sources {
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
 };
 
-/* Serves brick `index` of the volume out of `folder`. */
-int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+/* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.
+ */
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error);
 /* What block servers (libgfapi) load. */
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
@@ -226,6 +228,11 @@ void brick_plan(const struct engine *engine, const struct volume *volume, const 
 void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
+
+/* ---- clients.c ---- */
+
+/* RUN_DIR/clients/V.D. The caller's. */
+char *brick_roll(const struct engine *engine, const char *device, const char *volume);
 
 /* ---- tree.c ---- */
 

@@ -179,7 +179,7 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
 }
 
 static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
-                             struct strbuf *text)
+                             const char *roll, struct strbuf *text)
 {
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
@@ -204,21 +204,28 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
+    autofree char *type = xasprintf("%s/roll", sources->xlators);
+    begin(text, type, "%s-roll", volume);
+    option(text, "file", roll);
+    end(text, "\"%s-io-threads\"", volume);
+
     begin(text, "debug/io-stats", "%s-brick-%llu", volume, number_of(sources->volume, index));
     option(text, "unique-id", folder);
     option(text, "volume-id", sources->volume->meta.uid);
     option(text, "latency-measurement", "off");
     option(text, "count-fop-hits", "off");
-    end(text, "\"%s-io-threads\"", volume);
+    end(text, "\"%s-roll\"", volume);
 }
 
-int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = volfile_path_check("brick folder", folder, ret_error);
+    if (r == 0)
+        r = volfile_path_check("list of clients", roll, ret_error);
     if (r < 0)
         return r;
     struct address address = {0};
@@ -231,7 +238,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
         return r;
 
     add_posix(sources, folder, ret_text);
-    add_brick_middle(sources, index, folder, ret_text);
+    add_brick_middle(sources, index, folder, roll, ret_text);
 
     begin(ret_text, "protocol/server", "%s-server", volume->meta.name);
     option(ret_text, "transport-type", "tcp");

@@ -91,7 +91,8 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
     autostrbuf struct strbuf text = {0};
     autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
     autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
-    int r = volfile_brick(sources, index, folder, &text, ret_error);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    int r = volfile_brick(sources, index, folder, roll, &text, ret_error);
     if (r == 0)
         r = brick_prepare(engine, brick->device, volume, volume_child_number(volume, index), fresh,
                           ret_error);
@@ -180,6 +181,10 @@ static int brick_forget(struct engine *engine, const struct volume *volume, cons
     cleanup(process_plan_clear) struct process_plan plan;
     brick_plan(engine, volume, brick, &plan);
     autofree char *older = xasprintf("%s.1", plan.log_path);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    r = file_remove(roll, ret_error);
+    if (r < 0)
+        return r;
     r = file_remove(plan.log_path, ret_error);
     if (r == 0)
         r = file_remove(older, ret_error);
@@ -247,12 +252,6 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
         return r;
     *ret_path = steal_ptr(&path);
     *ret_brick = xasprintf("%s-watch-%llu", volume->meta.name, (unsigned long long)move->brick.serial - 1);
-    return 0;
-}
-
-int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error)
-{
-    (void)engine, (void)volume, (void)ret_error;
     return 0;
 }
 

@@ -183,8 +183,10 @@ int engine_device_forget(struct engine *engine, const struct device *device, con
     return engine_volume_down(engine, volume, ret_error);
 }
 
-int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error)
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error)
 {
+    (void)move;
     return engine_volume_down(engine, volume, ret_error);
 }
 
