@@ -321,7 +321,7 @@ static int drop(struct core *core, const struct volume *volume, const struct bri
 static int when_told(struct core *core, const struct volume *volume, const struct brick_move *move, int to,
                      struct error **ret_error)
 {
-    hosting_drop(core->hosting, volume->meta.name);
+    hosting_refresh(core->hosting, volume->meta.name);
     int r = engine_clients_told(core->engine, volume, move, ret_error);
     return r < 0 ? r : record_step(core, volume, move, to, false, ret_error);
 }

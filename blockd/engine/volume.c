@@ -58,14 +58,13 @@ static struct volfile_sources view_of(const struct volfile_sources *sources, enu
     return seen;
 }
 
-static int write_client_volfile(struct engine *engine, const struct volfile_sources *whole,
+static int write_client_volfile(struct engine *engine, const struct volfile_sources *sources,
                                 struct error **ret_error)
 {
-    struct volume view cleanup(cleanup_volume);
-    const struct volfile_sources clients = view_of(whole, AUDIENCE_CLIENTS, &view), *sources = &clients;
     autostrbuf struct strbuf text = {0};
     autofree char *folder = volume_folder(engine, sources->volume->meta.name);
     autofree char *path = engine_client_volfile(engine, sources->volume->meta.name);
+    volserver_mark(engine, sources->volume->meta.name, &text);
     int r = volfile_client(sources, &text, ret_error);
     if (r == 0)
         r = folder_make(folder, 0755, ret_error);
@@ -139,7 +138,11 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     scoped_claim(engine, "volume", volume->meta.name);
     const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
     remember_address(engine, nodes, node_count);
-    r = write_client_volfile(engine, &sources, ret_error);
+    struct volume view cleanup(cleanup_volume);
+    const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
+    r = write_client_volfile(engine, &clients, ret_error);
+    if (r == 0)
+        r = volserver_publish(engine, &clients, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.up.after-client-volfile");
@@ -163,7 +166,8 @@ int engine_volume_down(struct engine *engine, const struct volume *volume, struc
     if (r < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
-    return bricks_down(engine, volume, ret_error);
+    r = volserver_withdraw(engine, volume->meta.name, ret_error);
+    return r < 0 ? r : bricks_down(engine, volume, ret_error);
 }
 
 /* `lost`: what lies on a device that is not there stays there. */
@@ -210,7 +214,9 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, bool
         return r;
     const char *name = volume->meta.name;
     scoped_claim(engine, "volume", name);
-    r = bricks_down(engine, volume, ret_error);
+    r = volserver_withdraw(engine, name, ret_error);
+    if (r == 0)
+        r = bricks_down(engine, volume, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.erase.after-stop");
