@@ -17,6 +17,9 @@ enum api_op {
     API_DEVICE_GET,
     API_DEVICE_CREATE,
     API_DEVICE_DELETE,
+    API_DEVICE_PATCH,
+    API_DEVICE_EVACUATE,
+    API_DEVICE_REPLACE,
     API_VOLUME_LIST,
     API_VOLUME_GET,
     API_VOLUME_CREATE,
@@ -141,6 +144,21 @@ struct device_create {
 };
 extern const struct schema device_create_schema;
 
+struct device_patch {
+    int state; /* enum device_state */
+};
+extern const struct schema device_patch_schema;
+
+struct device_evacuate {
+    char *target; /* "NODE/DEVICE" or "DEVICE" of this node; NULL: the best one for each brick */
+};
+extern const struct schema device_evacuate_schema;
+
+struct device_replace {
+    char *target; /* as above */
+};
+extern const struct schema device_replace_schema;
+
 struct volume_create {
     char *name;
     int template_name;         /* enum volume_template */
@@ -154,6 +172,7 @@ struct volume_create {
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
     bool allow_same_zone;
+    struct string_list access; /* who may mount it beside the nodes */
 };
 extern const struct schema volume_create_schema;
 
@@ -193,6 +212,7 @@ static inline void cleanup_volume_plan(struct volume_plan *plan)
 struct volume_patch {
     int state;
     double overcommit;
+    struct string_list access;
 };
 extern const struct schema volume_patch_schema;
 

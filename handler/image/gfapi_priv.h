@@ -15,6 +15,7 @@ struct gfapi_volume {
     struct image_volume base;
     glfs_t *fs;
     char *name;
+    bool live;                         /* its volfile comes from the volfile server */
     struct gfapi_volume *next, **link; /* among all volumes, under volumes_mutex, as is what follows */
     struct gfapi_image *first;
 };

@@ -50,6 +50,11 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
     return selected->volume_open(name, volfile, log_path, ret_volume, ret_error);
 }
 
+bool image_volume_live(struct image_volume *volume)
+{
+    return volume->driver->volume_live(volume);
+}
+
 void image_volume_close(struct image_volume *volume)
 {
     if (volume)

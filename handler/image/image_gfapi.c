@@ -22,6 +22,7 @@
 
 #include "handler/image/gate.h"
 #include "handler/image/gfapi_priv.h"
+#include "handler/image/live.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 #include "xlators/watch/watch.h"
@@ -106,7 +107,8 @@ static int settle(void *data)
 
 /* A volfile that cannot be parsed fails only after glfs_init() has started threads, which glfs_fini() then
  * does not end. */
-static int check_volfile(const char *name, const char *volfile, struct error **ret_error)
+static int check_volfile(const char *name, const char *volfile, struct live_volfile *ret_live,
+                         struct error **ret_error)
 {
     autofree char *text = NULL;
     int r = file_read(volfile, VOLFILE_LIMIT, &text, NULL, ret_error);
@@ -116,25 +118,39 @@ static int check_volfile(const char *name, const char *volfile, struct error **r
     }
     if (!strstr(text, "volume ") || !strstr(text, "end-volume"))
         return error_set(ret_error, EINVAL, "volume %s: %s is no volfile", name, volfile);
+    live_volfile_parse(text, ret_live);
+    return 0;
+}
+
+/* From the volfile server when that answers, so that changes arrive; else from the file. */
+static int make_client(const char *name, const char *volfile, const char *log_path, bool live,
+                       const struct live_volfile *server, glfs_t **ret_fs, struct error **ret_error)
+{
+    errno = 0;
+    cleanup(cleanup_glfs) glfs_t *fs = glfs_new(live ? server->key : name);
+    if (!fs)
+        return error_set(ret_error, gfapi_failure(), "volume %s: cannot make a client: %s", name,
+                         strerror(gfapi_failure()));
+    if (live ? glfs_set_volfile_server(fs, "unix", server->socket, 0) < 0 : glfs_set_volfile(fs, volfile) < 0)
+        return error_set(ret_error, ENOMEM, "volume %s: cannot set the volfile %s", name, volfile);
+    if (glfs_set_logging(fs, log_path, ENGINE_LOG_LEVEL) < 0)
+        return error_set(ret_error, EIO, "volume %s: cannot log to %s", name, log_path);
+    *ret_fs = steal_ptr(&fs);
     return 0;
 }
 
 static int volume_open(const char *name, const char *volfile, const char *log_path,
                        struct image_volume **ret_volume, struct error **ret_error)
 {
-    int r = check_volfile(name, volfile, ret_error);
+    cleanup(live_volfile_clear) struct live_volfile server = {0};
+    cleanup(cleanup_glfs) glfs_t *fs = NULL;
+    int r = check_volfile(name, volfile, &server, ret_error);
     if (r < 0)
         return r;
-
-    errno = 0;
-    cleanup(cleanup_glfs) glfs_t *fs = glfs_new(name);
-    if (!fs)
-        return error_set(ret_error, gfapi_failure(), "volume %s: cannot make a client: %s", name,
-                         strerror(gfapi_failure()));
-    if (glfs_set_volfile(fs, volfile) < 0)
-        return error_set(ret_error, ENOMEM, "volume %s: cannot set the volfile %s", name, volfile);
-    if (glfs_set_logging(fs, log_path, ENGINE_LOG_LEVEL) < 0)
-        return error_set(ret_error, EIO, "volume %s: cannot log to %s", name, log_path);
+    bool live = live_volfile_served(&server);
+    r = make_client(name, volfile, log_path, live, &server, &fs, ret_error);
+    if (r < 0)
+        return r;
 
     struct stat root;
     errno = 0;
@@ -149,6 +165,7 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     volume->base.driver = &image_driver_gfapi;
     volume->fs = steal_ptr(&fs);
     volume->name = xstrdup(name);
+    volume->live = live;
     scoped_lock(&volumes_mutex);
     volume->next = first_volume;
     volume->link = &first_volume;
@@ -157,6 +174,11 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     first_volume = volume;
     *ret_volume = &volume->base;
     return 0;
+}
+
+static bool volume_live(struct image_volume *volume)
+{
+    return gfapi_volume(volume)->live;
 }
 
 static void *finish_volume(void *data)
@@ -655,6 +677,7 @@ const struct image_driver image_driver_gfapi = {
     .name = "gfapi",
     .files = &image_files_gfapi,
     .volume_open = volume_open,
+    .volume_live = volume_live,
     .volume_close = volume_close,
     .create = create_file,
     .truncate = truncate_file,

@@ -22,6 +22,7 @@ struct image_driver {
      */
     int (*volume_open)(const char *name, const char *volfile, const char *log_path,
                        struct image_volume **ret_volume, struct error **ret_error);
+    bool (*volume_live)(struct image_volume *volume);
     void (*volume_close)(struct image_volume *volume); /* never NULL; no image of it is open */
     int (*create)(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error);
     int (*truncate)(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error);
