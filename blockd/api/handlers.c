@@ -78,6 +78,11 @@ static int answer(struct call *call, struct core_result *result)
 CHANGE_HANDLER(node_patch,
                core_node_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(device_create, core_device_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_patch,
+               core_device_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(device_evacuate,
+               core_device_evacuate(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_replace, core_device_replace(call->core, name, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(device_delete, core_device_delete(call->core, name, &change, &result, ret_error))
 CHANGE_HANDLER(volume_create_now, core_volume_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(volume_patch,
@@ -196,22 +201,41 @@ static int get_readyz(struct call *call, struct error **ret_error)
 }
 
 const api_handler api_handlers[API_OP_COUNT] = {
-    [API_NODE_LIST] = list_objects,      [API_NODE_GET] = get_object,
-    [API_NODE_PATCH] = node_patch,       [API_DEVICE_LIST] = list_objects,
-    [API_DEVICE_GET] = get_object,       [API_DEVICE_CREATE] = device_create,
-    [API_DEVICE_DELETE] = device_delete, [API_VOLUME_LIST] = list_objects,
-    [API_VOLUME_GET] = get_object,       [API_VOLUME_CREATE] = volume_create,
-    [API_VOLUME_PATCH] = volume_patch,   [API_VOLUME_DELETE] = volume_delete,
-    [API_BLOCK_LIST] = list_objects,     [API_BLOCK_LIST_VOLUME] = list_objects,
-    [API_BLOCK_GET] = get_object,        [API_BLOCK_CREATE] = block_create,
-    [API_BLOCK_PATCH] = block_patch,     [API_BLOCK_RENAME] = block_rename,
-    [API_BLOCK_DELETE] = block_delete,   [API_EXPORT_LIST] = list_objects,
-    [API_EXPORT_GET] = get_object,       [API_EXPORT_CREATE] = export_create,
-    [API_EXPORT_DELETE] = export_delete, [API_JOB_LIST] = list_objects,
-    [API_JOB_GET] = get_object,          [API_JOB_DELETE] = job_delete,
-    [API_STATUS] = get_status,           [API_VERSION] = get_version,
-    [API_OPENAPI] = get_openapi,         [API_METRICS] = get_metrics,
-    [API_HEALTHZ] = get_healthz,         [API_READYZ] = get_readyz,
+    [API_NODE_LIST] = list_objects,
+    [API_NODE_GET] = get_object,
+    [API_NODE_PATCH] = node_patch,
+    [API_DEVICE_LIST] = list_objects,
+    [API_DEVICE_GET] = get_object,
+    [API_DEVICE_CREATE] = device_create,
+    [API_DEVICE_PATCH] = device_patch,
+    [API_DEVICE_EVACUATE] = device_evacuate,
+    [API_DEVICE_REPLACE] = device_replace,
+    [API_DEVICE_DELETE] = device_delete,
+    [API_VOLUME_LIST] = list_objects,
+    [API_VOLUME_GET] = get_object,
+    [API_VOLUME_CREATE] = volume_create,
+    [API_VOLUME_PATCH] = volume_patch,
+    [API_VOLUME_DELETE] = volume_delete,
+    [API_BLOCK_LIST] = list_objects,
+    [API_BLOCK_LIST_VOLUME] = list_objects,
+    [API_BLOCK_GET] = get_object,
+    [API_BLOCK_CREATE] = block_create,
+    [API_BLOCK_PATCH] = block_patch,
+    [API_BLOCK_RENAME] = block_rename,
+    [API_BLOCK_DELETE] = block_delete,
+    [API_EXPORT_LIST] = list_objects,
+    [API_EXPORT_GET] = get_object,
+    [API_EXPORT_CREATE] = export_create,
+    [API_EXPORT_DELETE] = export_delete,
+    [API_JOB_LIST] = list_objects,
+    [API_JOB_GET] = get_object,
+    [API_JOB_DELETE] = job_delete,
+    [API_STATUS] = get_status,
+    [API_VERSION] = get_version,
+    [API_OPENAPI] = get_openapi,
+    [API_METRICS] = get_metrics,
+    [API_HEALTHZ] = get_healthz,
+    [API_READYZ] = get_readyz,
 };
 
 void api_body_defaults(enum api_op op, void *object)

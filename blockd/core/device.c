@@ -127,12 +127,8 @@ static int users_of(struct core *core, const char *device_name, struct strbuf *u
     int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
     for (size_t i = 0; i < volumes.list.count; i++) {
         const struct volume *volume = RECORD(&volumes, volume, i);
-        const struct brick_spec *bricks = volume->spec.bricks.items;
-        for (size_t k = 0; k < volume->spec.bricks.count; k++) {
-            autofree char *name = xasprintf("%s/%s", bricks[k].node, bricks[k].device);
-            if (strcmp(name, device_name) == 0)
-                strbuf_addf(users, "%s%s", users->length ? ", " : "", volume->meta.name);
-        }
+        if (volume_uses_device(volume, device_name))
+            strbuf_addf(users, "%s%s", users->length ? ", " : "", volume->meta.name);
     }
     record_list_clear(&volumes);
     return r;
@@ -151,8 +147,10 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     if (r < 0)
         return r;
     if (users.length)
-        return error_set(ret_error, EBUSY, "device %s holds bricks of volume %s: delete the volume first",
-                         name, strbuf_string(&users));
+        return error_set(ret_error, EBUSY,
+                         "device %s holds bricks of volume %s: move them away with gluster-block device "
+                         "evacuate %s, or delete the volume first",
+                         name, strbuf_string(&users), name);
 
     autofree char *key = object_key(KIND_DEVICE, name);
     device.meta.deleting = true;
@@ -186,6 +184,103 @@ int core_device_delete(struct core *core, const char *name, const struct core_ch
         r = delete_device(core, name, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
     return r;
+}
+
+/* ---- Change ---- */
+
+char *device_full_name(const struct core *core, const char *word)
+{
+    return strchr(word, '/') ? xstrdup(word) : xasprintf("%s/%s", core->node, word);
+}
+
+enum { PATCH_STATE }; /* the field's place in device_patch_schema */
+
+static int change_spec(struct core *core, const char *name, const struct device_patch *patch,
+                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct device device cleanup(cleanup_device) = {0};
+    r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
+    if (r < 0)
+        return r;
+    if (device.meta.deleting)
+        return error_set(ret_error, EBUSY, "device %s is being removed", name);
+    if (present >> PATCH_STATE & 1)
+        device.spec.state = patch->state;
+    device.meta.generation++;
+    autofree char *key = object_key(KIND_DEVICE, name);
+    struct txn txn = {0};
+    txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
+    r = change_commit(core, change, &txn, key, device.meta.uid, ret_error);
+    return r < 0 ? r : result_make(core, key, device.meta.uid, change, ret_result, ret_error);
+}
+
+int core_device_patch(struct core *core, const char *name, const struct device_patch *patch, uint64_t present,
+                      const struct core_change *change, struct core_result *ret_result,
+                      struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
+    while (change_again(core, change, r, &tries, ret_error));
+    return r;
+}
+
+/* ---- Bricks that are nobody's any more ---- */
+
+static bool drop_graves(void *object, void *data)
+{
+    struct device *device = object;
+    const struct string_list *graves = data;
+    struct string_list left = {0};
+    for (size_t i = 0; i < device->spec.graves.count; i++)
+        if (!string_list_contains(graves, device->spec.graves.items[i]))
+            string_list_add(&left, device->spec.graves.items[i]);
+    bool changed = left.count != device->spec.graves.count;
+    string_list_clear(&device->spec.graves);
+    device->spec.graves = left;
+    return changed;
+}
+
+static int erase_graves(struct core *core, const struct device *device, struct error **ret_error)
+{
+    const struct string_list *graves = &device->spec.graves;
+    for (size_t i = 0; i < graves->count; i++) {
+        const char *blank = strchr(graves->items[i], ' ');
+        if (!blank)
+            continue;
+        struct volume volume cleanup(cleanup_volume) = {0};
+        volume.meta.name = xstrndup(graves->items[i], (size_t)(blank - graves->items[i]));
+        volume.meta.uid = xstrdup(blank + 1);
+        int r = engine_device_forget(core->engine, device, &volume, ret_error);
+        if (r < 0)
+            return r;
+    }
+    return graves->count ? record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, drop_graves,
+                                         (void *)graves, ret_error)
+                         : 0;
+}
+
+/*
+ * A device that was away may still hold bricks that were replaced meanwhile, or whose volume was deleted:
+ * they are old, and never to be served again. No brick may come there while this decides.
+ */
+static int remove_old_bricks(struct core *core, const struct device *device, struct error **ret_error)
+{
+    scoped_lock(&core->placement_mutex);
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
+    for (size_t i = 0; r == 0 && i < volumes.list.count; i++) {
+        const struct volume *volume = RECORD(&volumes, volume, i);
+        if (!volume_uses_device(volume, device->meta.name))
+            r = engine_device_forget(core->engine, device, volume, ret_error);
+    }
+    record_list_clear(&volumes);
+    return r < 0 ? r : erase_graves(core, device, ret_error);
 }
 
 /* ---- Reconcile ---- */
@@ -258,6 +353,8 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
     autoerror struct error *problem = NULL;
     if (node_is_enabled(core)) {
         r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
+        if (r == 0)
+            r = remove_old_bricks(core, &device, &problem);
     } else {
         r = engine_device_down(core->engine, &device, &problem);
         if (r ==

@@ -83,14 +83,42 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
- * -ENODEV while a device that has a brick is not mounted. Blocks. */
-int engine_volume_erase(struct engine *engine, const struct volume *volume, struct error **ret_error);
+ * -ENODEV while a device that has a brick is not mounted, unless what is `lost` may stay there. Blocks. */
+int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
+                        struct error **ret_error);
+/* Stops one local brick and removes all that there is of it; what lies on a device that is not mounted stays
+ * there. One of another node is left to that. Blocks. */
+int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                       struct error **ret_error);
 /* Live state of the local bricks (process, port, heal index, space) and the phase that follows from it.
  * Cheap. */
 int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
                          struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
 char *engine_client_volfile(struct engine *engine, const char *volume);
+
+/* ---- Bricks that move to other devices ---- */
+
+/* Live state of one brick of this node; of another node's, "online" is taken for granted. Cheap. */
+void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                         struct brick_status *ret_status);
+/* Writes the volfile of the client that marks a move's new brick as behind. Path and the name of the brick's
+ * translator are the caller's. */
+int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                           const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
+                           struct error **ret_error);
+/*
+ * Have all clients of the volume taken over its client volfile as engine_volume_up() wrote it last? 0: they
+ * have; -EAGAIN: not yet. Cheap.
+ */
+int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error);
+/* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
+int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
+                          struct error **ret_error);
+/* Removes a brick that an earlier volume's move or replacement left on a device. The caller knows that no
+ * brick of the volume is there. Blocks. */
+int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
+                         struct error **ret_error);
 
 /* ---- What runs beside the bricks ---- */
 

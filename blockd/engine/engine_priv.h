@@ -97,6 +97,20 @@ static inline const struct brick_spec *volume_brick(const struct volume *volume,
     return (const struct brick_spec *)volume->spec.bricks.items + index;
 }
 
+/* ---- moves.c ---- */
+
+enum volume_audience { AUDIENCE_NODE, AUDIENCE_CLIENTS, AUDIENCE_HEAL };
+/* A copy of the volume whose list of bricks is what the audience is to know: those of the volume in their
+ * order, then those of moves. */
+void volume_view(const struct volume *volume, enum volume_audience audience, struct volume *ret_view);
+/* Does the brick hold no data? `volume` is as it is, or the view of a node. */
+bool volume_is_witness(const struct volume *volume, size_t index);
+/* Some set of the view has more than one brick. */
+bool volume_heals(const struct volume *volume);
+/* What the client that marks the new brick of a move as behind is to know. */
+void volume_view_marking(const struct volume *volume, const struct brick_move *move, struct volume *ret_view);
+bool volume_may_heal(const struct volume *volume);
+
 /* ---- device.c ---- */
 
 /* STATE_DIR/devices/NAME, `name` without the node. The caller's. */
@@ -154,10 +168,13 @@ int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
 char *brick_folder(const struct engine *engine, const char *device, const char *volume);
 /* STATE_DIR/bricks/V.D.vol. The caller's. */
 char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
-/* Makes the folder with volume id and index; -ESTALE when it belongs to another volume, or was there and is
- * gone. */
+/*
+ * Makes the folder with volume id, brick number and index; -ESTALE when it belongs to another volume, or to
+ * another brick of this one, or was there and is gone. With `fresh` the brick holds nothing yet: what an
+ * earlier brick of the volume left there is removed.
+ */
 int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
-                  struct error **ret_error);
+                  uint64_t number, bool fresh, struct error **ret_error);
 /* Removes the folder with all data, in steps that a crash may interrupt. */
 int brick_erase(const struct engine *engine, const char *device, const struct volume *volume,
                 struct error **ret_error);

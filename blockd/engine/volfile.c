@@ -104,6 +104,16 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
     return 0;
 }
 
+static unsigned long long number_of(const struct volume *volume, size_t index)
+{
+    return brick_number(volume->spec.bricks.items, index);
+}
+
+bool volume_heals(const struct volume *volume)
+{
+    return layout_heals(&volume->spec) || volume->spec.bricks.count > layout_placed(&volume->spec);
+}
+
 static void option(struct strbuf *text, const char *key, const char *value)
 {
     strbuf_addf(text, "    option %s \"%s\"\n", key, value);
@@ -178,7 +188,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 {
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (layout_is_witness(&sources->volume->spec, index)) {
+    if (volume_is_witness(sources->volume, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -199,7 +209,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
-    begin(text, "debug/io-stats", "%s-brick-%zu", volume, index);
+    begin(text, "debug/io-stats", "%s-brick-%llu", volume, number_of(sources->volume, index));
     option(text, "unique-id", folder);
     option(text, "volume-id", sources->volume->meta.uid);
     option(text, "latency-measurement", "off");
@@ -244,9 +254,9 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     /* The protocol believes the user id that a client claims, so only root's ports of known machines may
      * speak. */
     option(ret_text, "rpc-auth-allow-insecure", "off");
-    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%zu.allow\" \"%s\"\n", volume->meta.name, index,
-                strbuf_string(&peers));
-    end(ret_text, "\"%s-brick-%zu\"", volume->meta.name, index);
+    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
+                number_of(volume, index), strbuf_string(&peers));
+    end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
     return 0;
 }
 
@@ -261,12 +271,13 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
         int r = node_address(sources, brick->node, &address, ret_error);
         if (r < 0)
             return r;
-        begin(text, "protocol/client", "%s-client-%zu", volume, i);
+        begin(text, "protocol/client", "%s-client-%llu", volume, number_of(sources->volume, i));
         option(text, "transport-type", "tcp");
         option(text, "transport.address-family", address.family);
         option(text, "remote-host", address.text);
         option_number(text, "remote-port", brick->port);
-        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%zu\"\n", volume, i);
+        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%llu\"\n", volume,
+                    number_of(sources->volume, i));
         /* Bricks take requests from ports that only root may bind (add_server()). */
         option(text, "client-bind-insecure", "off");
         option_number(text, "ping-timeout", sources->ping_timeout);
@@ -286,41 +297,41 @@ static void add_watches(const struct volfile_sources *sources, struct strbuf *te
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
     for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        begin(text, type, "%s-watch-%zu", volume, i);
-        end(text, "\"%s-client-%zu\"", volume, i);
+        begin(text, type, "%s-watch-%llu", volume, number_of(sources->volume, i));
+        end(text, "\"%s-client-%llu\"", volume, number_of(sources->volume, i));
     }
 }
 
-/* The names "V-ROLE-N" from the first on, joined by a separator. */
-static char *numbered_names(const struct volume *volume, const char *role, size_t first, size_t count,
-                            const char *quote, const char *separator)
-{
-    struct strbuf names = {0};
-    for (size_t i = first; i < first + count; i++)
-        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i > first ? separator : "", quote, volume->meta.name, role, i,
-                    quote);
-    return strbuf_steal(&names);
-}
-
-/* Names of the bricks of one set. */
+/* The names "V-ROLE-N" of the bricks of one set, joined by a separator. */
 static char *brick_names(const struct volume *volume, size_t set, const char *role, const char *quote,
                          const char *separator)
 {
-    size_t each = layout_set_bricks(&volume->spec);
-    return numbered_names(volume, role, set * each, each, quote, separator);
+    struct strbuf names = {0};
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        if (layout_set_of(&volume->spec, i) == set)
+            strbuf_addf(&names, "%s%s%s-%s-%llu%s", names.length ? separator : "", quote, volume->meta.name,
+                        role, number_of(volume, i), quote);
+    return strbuf_steal(&names);
 }
 
-/* What a set's translator is called: "V-ROLE-SET". */
-static const char *set_role(const struct volume *volume)
+/* While a brick moves, its set has one more. */
+static size_t members(const struct volume *volume, size_t set)
 {
-    switch (volume->spec.template_name) {
-    case TEMPLATE_SINGLE:
-        return "client";
-    case TEMPLATE_DISPERSE:
-        return "disperse";
-    default:
-        return "replicate";
-    }
+    size_t count = 0;
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        count += layout_set_of(&volume->spec, i) == set;
+    return count;
+}
+
+/* The translator that stands for a set. Distribute notes its name in files, so that it never changes there.
+ */
+static char *set_name(const struct volume *volume, size_t set)
+{
+    if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        return xasprintf("\"%s-disperse-%zu\"", volume->meta.name, set);
+    if (members(volume, set) > 1)
+        return xasprintf("\"%s-replicate-%zu\"", volume->meta.name, set);
+    return brick_names(volume, set, "client", "\"", "");
 }
 
 /*
@@ -388,12 +399,25 @@ static void add_client_disperse(const struct volume *volume, size_t set, struct 
  */
 static void add_distribute(const struct volume *volume, struct strbuf *text)
 {
-    autofree char *sets = numbered_names(volume, set_role(volume), 0, layout_sets(&volume->spec), "\"", " ");
+    autostrbuf struct strbuf below = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        autofree char *name = set_name(volume, set);
+        bool single = volume->spec.template_name == TEMPLATE_SINGLE;
+        if (single) { /* its brick's name changes when that moves */
+            begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
+            option(text, "latency-measurement", "off");
+            option(text, "count-fop-hits", "off");
+            end(text, "%s", name);
+        }
+        autofree char *stable =
+            single ? xasprintf("\"%s-single-%zu\"", volume->meta.name, set) : xstrdup(name);
+        strbuf_addf(&below, "%s%s", set ? " " : "", stable);
+    }
     begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
     option(text, "lookup-unhashed", "on");
     option(text, "lookup-optimize", "off");
     option(text, "force-migration", "off");
-    end(text, "%s", sets);
+    end(text, "%s", strbuf_string(&below));
 }
 
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
@@ -406,12 +430,14 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         return r;
     size_t sets = layout_sets(&volume->spec);
     bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
-    if (layout_heals(&volume->spec) && !disperse)
+    if (volume_heals(volume) && !disperse)
         add_watches(sources, ret_text);
-    for (size_t set = 0; set < sets && layout_heals(&volume->spec); set++)
-        (disperse ? add_client_disperse : add_client_replicate)(volume, set, ret_text);
+    for (size_t set = 0; set < sets; set++)
+        if (members(volume, set) > 1)
+            (disperse ? add_client_disperse : add_client_replicate)(volume, set, ret_text);
     if (sets > 1)
         add_distribute(volume, ret_text);
+    autofree char *only = set_name(volume, 0);
 
     begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     option(ret_text, "volume-id", volume->meta.uid);
@@ -420,7 +446,7 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     if (sets > 1)
         end(ret_text, "\"%s-dht\"", volume->meta.name);
     else
-        end(ret_text, "\"%s-%s-0\"", volume->meta.name, set_role(volume));
+        end(ret_text, "%s", only);
     return 0;
 }
 
@@ -458,7 +484,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
-    if (!layout_heals(&volume->spec))
+    if (!volume_heals(volume))
         return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
                          volume->meta.name);
     r = add_clients(sources, text, ret_error);
@@ -467,7 +493,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (volume->spec.template_name == TEMPLATE_DISPERSE)
             add_heal_disperse(volume, set, text);
-        else
+        else if (members(volume, set) > 1)
             add_heal_replicate(volume, set, node_uuid, text);
     }
     return 0;
@@ -484,9 +510,11 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         if (r < 0)
             return r;
         const struct volume *volume = sources[i].volume;
-        autofree char *sets =
-            numbered_names(volume, set_role(volume), 0, layout_sets(&volume->spec), "\"", " ");
-        strbuf_addf(&below, "%s%s", i ? " " : "", sets);
+        for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+            autofree char *name = set_name(volume, set);
+            if (members(volume, set) > 1)
+                strbuf_addf(&below, "%s%s", below.length ? " " : "", name);
+        }
     }
     begin(ret_text, "debug/io-stats", "glustershd");
     option(ret_text, "latency-measurement", "off");
