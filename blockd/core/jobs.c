@@ -190,6 +190,8 @@ static int allocate(struct jobs *jobs, const struct job *job, const struct block
 static bool run(struct jobs *jobs, const struct job *job)
 {
     struct core *core = jobs->core;
+    if (job->spec.kind == JOB_REBALANCE)
+        return rebalance_run(core, job);
     if (job->spec.kind != JOB_PREALLOCATE)
         return evacuate_run(core, job);
     struct block block cleanup(cleanup_block) = {0};

@@ -22,7 +22,8 @@ struct engine {
     const struct config *config;
     char *node;
     char *nbd_program; /* NULL: not run */
-    char *xlators;     /* how the type of one of blockd's translators begins in a volfile */
+    char *rebalance_program;
+    char *xlators; /* how the type of one of blockd's translators begins in a volfile */
     unsigned event_threads;
     char *config_path;
     struct engine_roots roots;
@@ -74,6 +75,7 @@ struct volfile_sources {
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
+    bool one_set;        /* a client of the first set alone, to speak with its replicate */
 };
 
 /* Serves brick `index` of the volume out of `folder`. */

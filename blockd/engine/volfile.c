@@ -393,9 +393,10 @@ static void add_client_disperse(const struct volume *volume, size_t set, struct 
 }
 
 /*
- * A file is looked for in every set when it is not where its name says: it is so after an expand, until the
- * volume is rebalanced, and after it for files that were in use. A file that somebody writes to is never
- * moved by force.
+ * A volume of one set has it too: folders get the note of their layout, without which they could not be
+ * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
+ * says: it is so after an expand, until the volume is rebalanced, and after it for files that were in use. A
+ * file that somebody writes to is never moved by force.
  */
 static void add_distribute(const struct volume *volume, struct strbuf *text)
 {
@@ -435,7 +436,7 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     for (size_t set = 0; set < sets; set++)
         if (members(volume, set) > 1)
             (disperse ? add_client_disperse : add_client_replicate)(volume, set, ret_text);
-    if (sets > 1)
+    if (!sources->one_set)
         add_distribute(volume, ret_text);
     autofree char *only = set_name(volume, 0);
 
@@ -443,10 +444,10 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     option(ret_text, "volume-id", volume->meta.uid);
     option(ret_text, "latency-measurement", "off");
     option(ret_text, "count-fop-hits", "off");
-    if (sets > 1)
-        end(ret_text, "\"%s-dht\"", volume->meta.name);
-    else
+    if (sources->one_set)
         end(ret_text, "%s", only);
+    else
+        end(ret_text, "\"%s-dht\"", volume->meta.name);
     return 0;
 }
 

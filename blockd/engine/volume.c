@@ -239,6 +239,7 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
     struct volume view cleanup(cleanup_volume);
     volume_view_marking(volume, move, &view);
     struct volfile_sources sources = sources_of(engine, &view, nodes, node_count);
+    sources.one_set = true;
     autostrbuf struct strbuf text = {0};
     int r = volfile_client(&sources, &text, ret_error);
     if (r < 0)
