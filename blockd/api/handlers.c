@@ -95,6 +95,13 @@ CHANGE_HANDLER(block_rename, core_block_rename(call->core, name, call->body, &ch
 CHANGE_HANDLER(block_delete, core_block_delete(call->core, name,
                                                ((const struct block_delete_query *)call->query)->keep_storage,
                                                &change, &result, ret_error))
+CHANGE_HANDLER(share_create, core_share_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(share_patch,
+               core_share_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(share_access, core_share_access(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(share_delete,
+               core_share_delete(call->core, name, ((const struct share_delete_query *)call->query)->archive,
+                                 &change, &result, ret_error))
 CHANGE_HANDLER(export_create, core_export_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(export_delete, core_export_delete(call->core, name, &change, &result, ret_error))
 CHANGE_HANDLER(job_delete, core_job_delete(call->core, name, &change, &result, ret_error))
@@ -157,7 +164,7 @@ static int list_objects(struct call *call, struct error **ret_error)
     json_t *list = NULL;
     if (query->watch)
         return respond_watch(call, kind_of(call), wanted, query->after, ret_error);
-    if (call->match->route->op == API_BLOCK_LIST_VOLUME) { /* no blocks is not the same as no volume */
+    if (*prefix) { /* none in a volume is not the same as no volume */
         int r = core_get(call->core, KIND_VOLUME, prefix, &list, ret_error);
         if (r < 0)
             return r;
@@ -242,6 +249,13 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_BLOCK_PATCH] = block_patch,
     [API_BLOCK_RENAME] = block_rename,
     [API_BLOCK_DELETE] = block_delete,
+    [API_SHARE_LIST] = list_objects,
+    [API_SHARE_LIST_VOLUME] = list_objects,
+    [API_SHARE_GET] = get_object,
+    [API_SHARE_CREATE] = share_create,
+    [API_SHARE_PATCH] = share_patch,
+    [API_SHARE_ACCESS] = share_access,
+    [API_SHARE_DELETE] = share_delete,
     [API_EXPORT_LIST] = list_objects,
     [API_EXPORT_GET] = get_object,
     [API_EXPORT_CREATE] = export_create,
