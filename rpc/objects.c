@@ -12,7 +12,7 @@ const char *const volume_template_words[] = {"single", "replica3", "arbiter", "d
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", "evacuate", "replace", "rebalance", "remove", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", "evacuate", "replace", NULL};
 const char *const device_state_words[] = {"enabled", "disabled", NULL};
 const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
                                        "swap-heal", "leave", "left", NULL};
@@ -99,6 +99,8 @@ static const struct field device_spec_fields[] = {
      .help = "It may be formatted although it holds something else"},
     {"graves", FIELD_STRINGS, OF(device_spec, graves), FIELD_OPTIONAL,
      .help = "Volumes that were deleted while it was gone, erased when it is back"},
+    {"forced", FIELD_BOOL, OF(device_spec, forced), FIELD_OPTIONAL,
+     .help = "Removal does not insist on wiping a disk that fails"},
     {"image_size", FIELD_SIZE, OF(device_spec, image_size), FIELD_OPTIONAL,
      .help = "Size of the image file that blockd made"},
     END,
@@ -135,10 +137,10 @@ static const struct field brick_spec_fields[] = {
     {"node", FIELD_NAME, OF(brick_spec, node), FIELD_REQUIRED, .help = "Node that serves it"},
     {"device", FIELD_NAME, OF(brick_spec, device), FIELD_REQUIRED, .help = "Device that holds it"},
     {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
-    {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
-     .help = "Bytes of the device that are promised to it; all of them if absent"},
     {"serial", FIELD_UINT, OF(brick_spec, serial), FIELD_OPTIONAL,
      .help = "Counts from 1 over all bricks that the volume ever had; its place in the list if absent"},
+    {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
+     .help = "Bytes of the device that are promised to it; all of them if absent"},
     END,
 };
 const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec), brick_spec_fields,

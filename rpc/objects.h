@@ -65,6 +65,7 @@ struct device_spec {
                                    formatted */
     struct string_list graves;  /* "VOLUME UID" of volumes that were deleted while it was gone: erased when it
                                    is  back */
+    bool forced;                /* removal does not insist on wiping a disk that fails */
     uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
                             delete */
 };
@@ -261,7 +262,7 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE, JOB_EVACUATE, JOB_REPLACE, JOB_REBALANCE, JOB_REMOVE };
+enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_REMOVE, JOB_EVACUATE, JOB_REPLACE };
 extern const char *const job_kind_words[];
 
 struct job_spec {

@@ -17,40 +17,10 @@ size_t layout_set_bricks(const struct volume_spec *spec)
     }
 }
 
-/* The move of a brick in the list; NULL when it is in its place. */
-static const struct brick_move *move_of(const struct volume_spec *spec, size_t index)
-{
-    const struct brick_spec *brick = (const struct brick_spec *)spec->bricks.items + index;
-    const struct brick_move *moves = spec->moves.items;
-    for (size_t i = 0; i < spec->moves.count; i++)
-        if (brick->serial && moves[i].brick.serial == brick->serial)
-            return &moves[i];
-    return NULL;
-}
-
-/* A view may also have a new brick in the old one's place: then the sets are whole with it. */
-size_t layout_placed(const struct volume_spec *spec)
-{
-    size_t each = layout_set_bricks(spec), placed = spec->bricks.count;
-    while (placed && (each == 1 || (each && placed % each)) && move_of(spec, placed - 1))
-        placed--;
-    return placed;
-}
-
 size_t layout_sets(const struct volume_spec *spec)
 {
-    size_t each = layout_set_bricks(spec), placed = layout_placed(spec);
-    return each && placed % each == 0 ? placed / each : 0;
-}
-
-size_t layout_set_of(const struct volume_spec *spec, size_t index)
-{
-    size_t each = layout_set_bricks(spec), placed = layout_placed(spec);
-    const struct brick_move *move = index < placed ? NULL : move_of(spec, index);
-    for (size_t i = 0; move && i < placed; i++)
-        if (brick_number(spec->bricks.items, i) == move->replaces)
-            index = i;
-    return index / each;
+    size_t each = layout_set_bricks(spec);
+    return each && spec->bricks.count % each == 0 ? spec->bricks.count / each : 0;
 }
 
 size_t layout_set_data(const struct volume_spec *spec)

@@ -14,15 +14,8 @@
 
 /* Bricks in one set; 0 when the numbers of a disperse volume make no sense. */
 size_t layout_set_bricks(const struct volume_spec *spec);
-/*
- * How many of the bricks are in their place. In a view of a volume whose bricks move (engine_priv.h), those
- * on their way come after them.
- */
-size_t layout_placed(const struct volume_spec *spec);
 /* Sets of the volume, 0 when the bricks make no whole sets. */
 size_t layout_sets(const struct volume_spec *spec);
-/* The set of a brick; one on its way is in that of the brick whose place it takes. */
-size_t layout_set_of(const struct volume_spec *spec, size_t index);
 /* Bricks whose space counts in one set: a file of N bytes needs N divided by this on each data brick. */
 size_t layout_set_data(const struct volume_spec *spec);
 /* Bricks of a set that must be up for it to serve. */

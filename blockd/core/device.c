@@ -62,7 +62,11 @@ static int prepare_create(struct core *core, const struct device_create *request
 
     autofree char *name = xasprintf("%s/%s", node, request->name);
     meta_init(&device->meta, name);
-    device->spec.path = xstrdup(request->path);
+    device->spec.path = engine_device_stable_path(core->engine, request->path);
+    if (!device->spec.path)
+        device->spec.path = xstrdup(request->path);
+    else if (strcmp(device->spec.path, request->path) != 0)
+        device->spec.given_path = xstrdup(request->path);
     device->spec.image_size = request->image_size;
     device->spec.destroy_existing_data = request->destroy_existing_data;
     device->status.phase = xstrdup("pending");
@@ -154,6 +158,7 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
 
     autofree char *key = object_key(KIND_DEVICE, name);
     device.meta.deleting = true;
+    device.spec.forced |= change->force;
     device.meta.generation++;
     struct txn txn = {0};
     txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
@@ -295,7 +300,13 @@ static bool set_status(void *object, void *data)
     struct device *device = object;
     const struct seen *seen = data;
     struct device_status *status = &device->status;
+    bool failed = string_equal(seen->status->phase, "failed");
+    status->failures += failed && string_equal(status->phase, "ready");
     bool changed = string_replace(&status->phase, seen->status->phase);
+    if (seen->status->health) {
+        changed |= string_replace(&status->health, seen->status->health);
+        changed |= string_replace(&status->health_reason, seen->status->health_reason);
+    }
     changed |= string_replace(&status->error, seen->status->error);
     if (seen->status->uuid) /* once known it stays known, whatever state the device is in */
         changed |= string_replace(&status->uuid, seen->status->uuid);
@@ -326,11 +337,13 @@ static void clear_status(struct device_status *status)
     free(status->uuid);
     free(status->mount);
     free(status->error);
+    free(status->health);
+    free(status->health_reason);
 }
 
 static int erase(struct core *core, const struct device *device, struct error **ret_error)
 {
-    int r = engine_device_erase(core->engine, device, ret_error);
+    int r = engine_device_erase(core->engine, device, device->spec.forced, ret_error);
     if (r < 0)
         return r;
     fault_point("device.delete.after-erase");
@@ -373,7 +386,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         clear_status(&seen);
         seen = (struct device_status){.phase = xstrdup("failed"), .error = xstrdup(error_message(problem))};
     }
-    bool changed = failure == 0 && !string_equal(device.status.phase, seen.phase);
+    bool changed = !string_equal(device.status.phase, seen.phase);
     r = record_status(core, &device, &seen, ret_error);
     clear_status(&seen);
     if (r == 0 && changed) { /* volumes may wait for it to be ready, the node's stop for its end */

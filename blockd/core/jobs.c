@@ -245,7 +245,7 @@ static bool run(struct jobs *jobs, const struct job *job)
     struct core *core = jobs->core;
     if (job->spec.kind == JOB_REBALANCE)
         return rebalance_run(core, job);
-    if (job->spec.kind != JOB_PREALLOCATE)
+    if (job->spec.kind == JOB_EVACUATE || job->spec.kind == JOB_REPLACE)
         return evacuate_run(core, job);
     struct block block cleanup(cleanup_block) = {0};
     int r = find_block(core, job, &block);

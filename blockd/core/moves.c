@@ -79,13 +79,14 @@ static void add_move(struct volume *volume, size_t index, const char *target, ui
 {
     struct volume_spec *spec = &volume->spec;
     uint64_t replaces = brick_number(spec->bricks.items, index);
+    uint64_t size = ((const struct brick_spec *)spec->bricks.items)[index].size;
     spec->bricks_made = (spec->bricks_made ? spec->bricks_made : spec->bricks.count) + 1;
     struct brick_move *move = object_list_add(&spec->moves, sizeof *move);
     *move = (struct brick_move){
         .brick = {.node = object_name_part(target, 0),
                   .device = object_name_part(target, 1),
                   .port = port,
-                  .size = ((const struct brick_spec *)spec->bricks.items)[index].size,
+                  .size = size,
                   .serial = spec->bricks_made},
         .replaces = replaces,
         .step = MOVE_PREPARE,
@@ -106,11 +107,11 @@ static int check_may_begin(const struct volume *volume, size_t index, bool lost,
                          volume->meta.name);
     if (volume->spec.moves.count)
         return error_set(ret_error, EBUSY, "volume %s has a brick on its way already", volume->meta.name);
-    /* Its fragments are known by their places, and marks of replicate mean nothing to it. */
     if (volume->spec.template_name == TEMPLATE_DISPERSE)
-        return error_set(ret_error, EOPNOTSUPP, "volume %s is of template disperse, whose bricks cannot move",
+        return error_set(ret_error, EOPNOTSUPP,
+                         "volume %s is of template disperse, whose bricks cannot be moved",
                          volume->meta.name);
-    if (lost && volume->spec.template_name == TEMPLATE_SINGLE)
+    if (lost && !layout_heals(&volume->spec))
         return error_set(ret_error, EIO,
                          "volume %s has its only copy on device %s/%s: bring the disk back, or delete the "
                          "volume with force",
@@ -234,14 +235,15 @@ static bool is_online(struct core *core, const struct volume *volume, const stru
     return online;
 }
 
-/* All bricks serve, and none knows of a file that another one lacks. */
+/* All bricks of the set serve, and none knows of a file that another one lacks. */
 static bool looks_whole(struct core *core, const struct volume *volume, const struct brick_move *move)
 {
     uint64_t pending;
     const struct brick_spec *bricks = volume->spec.bricks.items;
     if (!has_swapped(move) && (!is_online(core, volume, &move->brick, &pending) || pending))
         return false;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+    size_t each = layout_set_bricks(&volume->spec), place = (size_t)(peer_of(volume, move) - bricks);
+    for (size_t i = place / each * each; i < (place / each + 1) * each; i++)
         if (!is_online(core, volume, &bricks[i], &pending) || pending)
             return false;
     return true;
@@ -319,14 +321,17 @@ static int drop(struct core *core, const struct volume *volume, const struct bri
 static int when_told(struct core *core, const struct volume *volume, const struct brick_move *move, int to,
                      struct error **ret_error)
 {
-    hosting_drop(core->hosting, volume->meta.name);
-    int r = engine_clients_told(core->engine, volume, ret_error);
+    hosting_refresh(core->hosting, volume->meta.name);
+    int r = engine_clients_told(core->engine, volume, move, ret_error);
     return r < 0 ? r : record_step(core, volume, move, to, false, ret_error);
 }
 
 static int advance(struct core *core, const struct volume *volume, const struct brick_move *move,
                    struct error **ret_error)
 {
+    if (!peer_of(volume, move))
+        return error_set(ret_error, EUCLEAN, "volume %s has no brick %llu, which a move is about",
+                         volume->meta.name, (unsigned long long)move->replaces);
     switch (move->step) {
     case MOVE_PREPARE:
         return prepare(core, volume, move, ret_error);

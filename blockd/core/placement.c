@@ -15,6 +15,9 @@ static void add_brick(struct volume *volume, const char *node, const char *devic
     brick->node = xstrdup(node);
     brick->device = xstrdup(device);
     brick->size = size;
+    /* After a brick was replaced, places are no numbers any more. */
+    if (volume->spec.bricks_made)
+        brick->serial = ++volume->spec.bricks_made;
 }
 
 /* ---- What the planner needs to know ---- */
@@ -86,25 +89,23 @@ static void take_device(struct core *core, struct inventory *inventory, struct d
     to->zone = node ? xstrdup(node->spec.zone) : NULL;
 }
 
-static void take_promise(const struct inventory *inventory, const char *volume,
-                         const struct brick_spec *brick)
-{
-    struct planner_device *device = device_of(inventory, brick->node, brick->device);
-    if (!device)
-        return;
-    device->promised += brick->size;
-    if (!brick->size && !device->whole)
-        device->whole = xstrdup(volume);
-}
-
 static void take_promises(const struct inventory *inventory, const struct volume *volume)
 {
     const struct brick_spec *bricks = volume->spec.bricks.items;
+    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        struct planner_device *device = device_of(inventory, bricks[i].node, bricks[i].device);
+        if (!device)
+            continue;
+        device->promised += bricks[i].size;
+        if (!bricks[i].size && !device->whole)
+            device->whole = xstrdup(volume->meta.name);
+    }
     const struct brick_move *moves = volume->spec.moves.items;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        take_promise(inventory, volume->meta.name, &bricks[i]);
-    for (size_t i = 0; i < volume->spec.moves.count; i++)
-        take_promise(inventory, volume->meta.name, &moves[i].brick);
+    for (size_t i = 0; i < volume->spec.moves.count; i++) {
+        struct planner_device *device = device_of(inventory, moves[i].brick.node, moves[i].brick.device);
+        if (device)
+            device->promised += moves[i].brick.size;
+    }
 }
 
 static int take_inventory(struct core *core, struct inventory *inventory, struct error **ret_error)
@@ -308,89 +309,73 @@ int placement_plan(struct core *core, const struct planner_request *request, str
     return plan(&inventory, &whole, volume, ret_plan, ret_error);
 }
 
-/* ---- A new place for a brick ---- */
+/* ---- A new place for one brick ---- */
 
-/* Not closer together than they are: bricks that share a node or a zone did so with consent. */
-static char *too_close(const struct inventory *inventory, const struct volume *volume, size_t index,
-                       const struct planner_device *device)
+/* Not closer together than they are: bricks that share a node or a zone do so with consent. */
+static const char *too_close(const struct inventory *inventory, const struct volume *volume, size_t index,
+                             const struct planner_device *device)
 {
     const struct brick_spec *bricks = volume->spec.bricks.items;
-    size_t each = layout_set_bricks(&volume->spec);
     const struct planner_device *old = device_of(inventory, bricks[index].node, bricks[index].device);
+    size_t each = layout_set_bricks(&volume->spec);
     for (size_t i = index / each * each; i < (index / each + 1) * each; i++) {
         const struct planner_device *other = device_of(inventory, bricks[i].node, bricks[i].device);
-        if (i == index)
+        if (i == index || !other)
             continue;
-        if (string_equal(bricks[i].node, device->node) && !string_equal(bricks[index].node, device->node))
-            return xasprintf("node %s has a brick of this set already", device->node);
-        if (other && device->zone && string_equal(other->zone, device->zone) &&
+        if (strcmp(other->node, device->node) == 0 && strcmp(bricks[index].node, device->node) != 0)
+            return "its node has a brick of this set already";
+        if (other->zone && string_equal(other->zone, device->zone) &&
             !(old && string_equal(old->zone, device->zone)))
-            return xasprintf("zone %s has a brick of this set already", device->zone);
+            return "its zone has a brick of this set already";
     }
     return NULL;
 }
 
-/* Why a device cannot take the brick over; NULL when it can. The caller's. */
-static char *move_refusal(const struct inventory *inventory, const struct volume *volume, size_t index,
-                          const struct planner_device *device, uint64_t used)
+/* Why a device cannot take the brick over; NULL when it can. */
+static const char *move_refusal(const struct inventory *inventory, const struct volume *volume, size_t index,
+                                const struct planner_device *device, uint64_t used)
 {
-    const struct brick_spec *brick = (const struct brick_spec *)volume->spec.bricks.items + index;
+    const struct brick_spec *bricks = volume->spec.bricks.items;
     autofree char *name = xasprintf("%s/%s", device->node, device->device);
     if (device->unusable)
-        return xstrdup(device->unusable);
+        return device->unusable;
     if (volume_uses_device(volume, name))
-        return xstrdup("it has a brick of this volume already");
-    if (brick->size && device->whole)
-        return xasprintf("volume %s has all of it, because it was made without a size", device->whole);
-    char *close = too_close(inventory, volume, index, device);
-    if (close)
-        return close;
-    uint64_t room = brick->size || device->promised ? planner_room(device) : device->free;
-    uint64_t needed = brick->size > used ? brick->size : used;
-    if (room >= needed)
-        return NULL;
-    char have[SIZE_TEXT_SIZE], want[SIZE_TEXT_SIZE];
-    size_format(room, have);
-    size_format(needed, want);
-    return xasprintf("it has not enough room: %s, and the brick needs %s", have, want);
-}
-
-/* What one brick of the set holds now, as far as that is seen. */
-static uint64_t brick_use(struct core *core, const struct volume *volume, size_t index)
-{
-    struct volume live cleanup(cleanup_volume) = {0};
-    schema_copy(&volume_schema, &live, volume);
-    size_t number = index / layout_set_bricks(&volume->spec);
-    if (layout_is_witness(&volume->spec, index) || volume_live_status(core, &live, NULL) < 0 ||
-        number >= live.status.sets.count)
-        return 0;
-    const struct set_status *set = (const struct set_status *)live.status.sets.items + number;
-    return (set->size - set->free) / layout_set_data(&volume->spec);
+        return "it has a brick of this volume already";
+    const char *reason = too_close(inventory, volume, index, device);
+    if (reason)
+        return reason;
+    if (device->free < used || (bricks[index].size && planner_room(device) < bricks[index].size))
+        return "it has not enough room";
+    return NULL;
 }
 
 int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
                    char **ret_device, uint64_t *ret_used, struct error **ret_error)
 {
     struct inventory inventory cleanup(inventory_clear) = {.nodes = {.kind = KIND_NODE}};
+    struct volume live cleanup(cleanup_volume) = {0};
+    schema_copy(&volume_schema, &live, volume);
+    uint64_t used = volume_live_status(core, &live, NULL) == 0 ? live.status.size - live.status.free : 0;
+    if (layout_is_witness(&volume->spec, index))
+        used = 0;
     int r = take_inventory(core, &inventory, ret_error);
-    if (r < 0)
-        return r;
-    uint64_t used = brick_use(core, volume, index);
     const struct planner_device *best = NULL;
     autostrbuf struct strbuf reasons = {0};
-    for (size_t i = 0; i < inventory.count; i++) {
+    for (size_t i = 0; r == 0 && i < inventory.count; i++) {
         const struct planner_device *device = &inventory.devices[i];
         autofree char *name = xasprintf("%s/%s", device->node, device->device);
         if (wanted && strcmp(wanted, name) != 0)
             continue;
-        autofree char *reason = move_refusal(&inventory, volume, index, device, used);
+        const char *reason = move_refusal(&inventory, volume, index, device, used);
         if (reason)
             strbuf_addf(&reasons, "%s %s: %s", reasons.length ? ";" : "", name, reason);
         else if (!best || planner_room(device) > planner_room(best))
             best = device;
     }
+    if (r < 0)
+        return r;
     if (!best)
-        return error_set(ret_error, ENOSPC, "no device can take the brick of volume %s;%s", volume->meta.name,
+        return error_set(ret_error, ENOSPC, "no device can take the brick of volume %s:%s", volume->meta.name,
                          reasons.length ? strbuf_string(&reasons) : " there is none");
     *ret_device = xasprintf("%s/%s", best->node, best->device);
     *ret_used = best->size - best->free;

@@ -166,13 +166,15 @@ bool rebalance_run(struct core *core, const struct job *job)
     const struct brick_spec *bricks = volume.spec.bricks.items;
     if (r < 0 || strcmp(bricks[0].node, core->node) != 0) /* one node does it for all */
         return true;
-    /* A connection that does not know the new sets must have ended before the first file moves. */
+    /* A client that does not know the new sets must be gone before the first file moves. */
     if (string_equal(job->status.phase, "pending")) {
         hosting_drop(core->hosting, name);
         news.phase = "running";
         record(core, job, &news);
         return true;
     }
+    if (engine_clients_told(core->engine, &volume, NULL) < 0)
+        return true;
     if (engine_rebalance_up(core->engine, name, job->meta.name, NULL) < 0)
         return true;
     fault_point("rebalance.after-start");

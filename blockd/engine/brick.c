@@ -196,7 +196,7 @@ static int make_folder(const struct engine *engine, const char *device, const ch
 }
 
 /* A device that had a brick of the volume once gets a new one: what is left of the old one is in the way. */
-static int remove_older(const struct engine *engine, const char *device, const char *folder,
+static int remove_older(struct engine *engine, const char *device, const char *folder,
                         const struct volume *volume, uint64_t number, struct error **ret_error)
 {
     if (access(folder, F_OK) < 0 || check_owner(folder, volume, NULL) < 0 ||
@@ -205,8 +205,8 @@ static int remove_older(const struct engine *engine, const char *device, const c
     return brick_erase(engine, device, volume, ret_error);
 }
 
-int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
-                  uint64_t number, bool fresh, struct error **ret_error)
+int brick_prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
+                  bool fresh, struct error **ret_error)
 {
     int r = device_check_mounted(engine, device, ret_error);
     if (r < 0)
@@ -236,7 +236,7 @@ int brick_prepare(const struct engine *engine, const char *device, const struct 
  * The folder is renamed first: half a brick never carries a brick's name. Device gone: nothing can be removed
  * from it, and the caller has to decide.
  */
-int brick_erase(const struct engine *engine, const char *device, const struct volume *volume,
+int brick_erase(struct engine *engine, const char *device, const struct volume *volume,
                 struct error **ret_error)
 {
     int r = device_check_mounted(engine, device, ret_error);

@@ -51,20 +51,27 @@ DEFINE_CLEANUP(struct engine *, cleanup_engine, engine_free)
  * it holds data that blockd did not put there for this device. An image file that must be made passes when
  * its folder exists and has room.
  */
+/* A name for the block device that stays the same over boots, /dev/disk/by-id/..., the caller's; NULL: it has
+ * none, or is no block device. */
+char *engine_device_stable_path(struct engine *engine, const char *path);
 int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error);
 
 /*
  * Makes the device ready: image file and loop device where asked for, XFS with reflink when it is not
  * formatted for this device yet (`destroy` allows to overwrite other data), mount under
  * STATE_DIR/devices/NAME. Fills *ret_status (phase "ready"). Once formatted, the file system is known by its
- * UUID: `device->status.uuid` set and another one found is -ESTALE. Blocks.
+ * UUID: `device->status.uuid` set and another one found is -ESTALE. One that is mounted is asked whether its
+ * disk still works: if not, it is taken out (its bricks are stopped, it is unmounted), with the errno of what
+ * failed, and the next call tries to bring it back. Blocks.
  */
 int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
                      struct device_status *ret_status, struct error **ret_error);
 /* Unmounts and detaches; the data stays. -EBUSY while a brick runs on it. Blocks. */
 int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error);
-/* engine_device_down(), then wipes blockd's signature and removes an image file that blockd made. Blocks. */
-int engine_device_erase(struct engine *engine, const struct device *device, struct error **ret_error);
+/* Unmounts it, wipes blockd's signature and removes an image file that blockd made. With `lost` what fails on
+ * the disk counts as done. Blocks. */
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error);
 /* Size, free space and mount state now; cheap. */
 int engine_device_status(struct engine *engine, const struct device *device, struct device_status *ret_status,
                          struct error **ret_error);
@@ -114,10 +121,12 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the volume taken over its client volfile as engine_volume_up() wrote it last? 0: they
- * have; -EAGAIN: not yet. Cheap.
+ * Have all clients of the set of bricks that a move is about taken over the client volfile as
+ * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
+ * yet, with a message when it names who lags behind. Cheap.
  */
-int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error);
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error);
 /* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error);

@@ -90,8 +90,8 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
                          "volume %s has %zu bricks, but template %s needs a multiple of %zu, at most %d",
                          name, count, volume_template_words[volume->spec.template_name],
                          layout_set_bricks(&volume->spec), VOLUME_BRICKS_MAX);
-    for (size_t i = 0; i < count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
         r = engine_name_check("node", brick->node, ret_error);
         if (r == 0)
             r = engine_name_check("device", brick->device, ret_error);
@@ -106,12 +106,7 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
 
 static unsigned long long number_of(const struct volume *volume, size_t index)
 {
-    return brick_number(volume->spec.bricks.items, index);
-}
-
-bool volume_heals(const struct volume *volume)
-{
-    return layout_heals(&volume->spec) || volume->spec.bricks.count > layout_placed(&volume->spec);
+    return volume_child_number(volume, index);
 }
 
 static void option(struct strbuf *text, const char *key, const char *value)
@@ -244,12 +239,12 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
 }
 
 static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
-                             struct strbuf *text)
+                             const char *roll, struct strbuf *text)
 {
     autofree char *reload = xasprintf("%s/reload", sources->xlators);
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (volume_is_witness(sources->volume, index)) {
+    if (volume_child_is_witness(sources->volume, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -270,8 +265,13 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
-    begin(text, reload, "%s-reload", volume);
+    autofree char *type = xasprintf("%s/roll", sources->xlators);
+    begin(text, type, "%s-roll", volume);
+    option(text, "file", roll);
     end(text, "\"%s-io-threads\"", volume);
+
+    begin(text, reload, "%s-reload", volume);
+    end(text, "\"%s-roll\"", volume);
 
     begin(text, "debug/io-stats", "%s-brick-%llu", volume, number_of(sources->volume, index));
     option(text, "unique-id", folder);
@@ -281,17 +281,19 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     end(text, "\"%s-reload\"", volume);
 }
 
-int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = volfile_path_check("brick folder", folder, ret_error);
+    if (r == 0)
+        r = volfile_path_check("list of clients", roll, ret_error);
     if (r < 0)
         return r;
     struct address address = {0};
-    r = node_address(sources, volume_brick(volume, index)->node, &address, ret_error);
+    r = node_address(sources, volume_child(volume, index)->node, &address, ret_error);
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
@@ -300,13 +302,13 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
         return r;
 
     add_posix(sources, folder, ret_text);
-    add_brick_middle(sources, index, folder, ret_text);
+    add_brick_middle(sources, index, folder, roll, ret_text);
 
     begin(ret_text, "protocol/server", "%s-server", volume->meta.name);
     option(ret_text, "transport-type", "tcp");
     option(ret_text, "transport.address-family", address.family);
     option(ret_text, "transport.socket.bind-address", address.text);
-    option_number(ret_text, "transport.socket.listen-port", volume_brick(volume, index)->port);
+    option_number(ret_text, "transport.socket.listen-port", volume_child(volume, index)->port);
     option_number(ret_text, "transport.listen-backlog", 1024);
     /* The locks of a client that vanished are held until its connection is given up: as soon as a client
      * does. */
@@ -333,8 +335,8 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
 static int add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
 {
     const char *volume = sources->volume->meta.name;
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(sources->volume, i);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        const struct brick_spec *brick = volume_child(sources->volume, i);
         struct address address = {0};
         int r = node_address(sources, brick->node, &address, ret_error);
         if (r < 0)
@@ -364,7 +366,9 @@ static void add_watches(const struct volfile_sources *sources, struct strbuf *te
 {
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        if (!volume_set_is_replicated(sources->volume, volume_child_set(sources->volume, i)))
+            continue;
         begin(text, type, "%s-watch-%llu", volume, number_of(sources->volume, i));
         end(text, "\"%s-client-%llu\"", volume, number_of(sources->volume, i));
     }
@@ -375,31 +379,39 @@ static char *brick_names(const struct volume *volume, size_t set, const char *ro
                          const char *separator)
 {
     struct strbuf names = {0};
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        if (layout_set_of(&volume->spec, i) == set)
+    for (size_t i = 0; i < volume_children(volume); i++)
+        if (volume_child_set(volume, i) == set)
             strbuf_addf(&names, "%s%s%s-%s-%llu%s", names.length ? separator : "", quote, volume->meta.name,
                         role, number_of(volume, i), quote);
     return strbuf_steal(&names);
 }
 
-/* While a brick moves, its set has one more. */
-static size_t members(const struct volume *volume, size_t set)
+/* What comes after "V-" in the name of a set's translator. The caller's. */
+static char *set_role(const struct volume *volume, size_t set)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        count += layout_set_of(&volume->spec, i) == set;
-    return count;
+    if (volume_set_is_replicated(volume, set))
+        return xasprintf("replicate-%zu", set);
+    if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        return xasprintf("disperse-%zu", set);
+    return xasprintf("client-%llu", number_of(volume, set));
 }
 
-/* The translator that stands for a set. Distribute notes its name in files, so that it never changes there.
- */
-static char *set_name(const struct volume *volume, size_t set)
+/* Has the set a translator that keeps several bricks together? */
+static bool is_bundle(const struct volume *volume, size_t set)
 {
-    if (volume->spec.template_name == TEMPLATE_DISPERSE)
-        return xasprintf("\"%s-disperse-%zu\"", volume->meta.name, set);
-    if (members(volume, set) > 1)
-        return xasprintf("\"%s-replicate-%zu\"", volume->meta.name, set);
-    return brick_names(volume, set, "client", "\"", "");
+    return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
+}
+
+static char *bundle_names(const struct volume *volume)
+{
+    struct strbuf names = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (!is_bundle(volume, set))
+            continue;
+        autofree char *role = set_role(volume, set);
+        strbuf_addf(&names, "%s\"%s-%s\"", names.length ? " " : "", volume->meta.name, role);
+    }
+    return strbuf_steal(&names);
 }
 
 /*
@@ -462,6 +474,19 @@ static void add_client_disperse(const struct volume *volume, size_t set, const c
     end_set(volume, set, below, text);
 }
 
+/* The name of a set for distribute, which notes it in files: a brick's changes when that moves. */
+static char *stable_name(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    autofree char *role = set_role(volume, set);
+    if (volume->spec.template_name != TEMPLATE_SINGLE)
+        return xasprintf("\"%s-%s\"", volume->meta.name, role);
+    begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
+    option(text, "latency-measurement", "off");
+    option(text, "count-fop-hits", "off");
+    end(text, "\"%s-%s\"", volume->meta.name, role);
+    return xasprintf("\"%s-single-%zu\"", volume->meta.name, set);
+}
+
 /*
  * A volume of one set has it too: folders get the note of their layout, without which they could not be
  * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
@@ -472,17 +497,8 @@ static void add_distribute(const struct volume *volume, struct strbuf *text)
 {
     autostrbuf struct strbuf below = {0};
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
-        autofree char *name = set_name(volume, set);
-        bool single = volume->spec.template_name == TEMPLATE_SINGLE;
-        if (single) { /* its brick's name changes when that moves */
-            begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
-            option(text, "latency-measurement", "off");
-            option(text, "count-fop-hits", "off");
-            end(text, "%s", name);
-        }
-        autofree char *stable =
-            single ? xasprintf("\"%s-single-%zu\"", volume->meta.name, set) : xstrdup(name);
-        strbuf_addf(&below, "%s%s", set ? " " : "", stable);
+        autofree char *name = stable_name(volume, set, text);
+        strbuf_addf(&below, "%s%s", set ? " " : "", name);
     }
     begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
     option(text, "lookup-unhashed", "on");
@@ -491,19 +507,20 @@ static void add_distribute(const struct volume *volume, struct strbuf *text)
     end(text, "%s", strbuf_string(&below));
 }
 
-/* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top, quoted.
- */
+/* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
 static char *add_sets(const struct volfile_sources *sources, const char *below, struct strbuf *text)
 {
     const struct volume *volume = sources->volume;
-    bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
-    for (size_t set = 0; set < layout_sets(&volume->spec); set++)
-        if (members(volume, set) > 1)
-            (disperse ? add_client_disperse : add_client_replicate)(volume, set, below, text);
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (volume_set_is_replicated(volume, set))
+            add_client_replicate(volume, set, below, text);
+        else if (is_bundle(volume, set))
+            add_client_disperse(volume, set, "client", text);
+    }
     if (sources->one_set)
-        return set_name(volume, 0);
+        return set_role(volume, sources->one_set - 1);
     add_distribute(volume, text);
-    return xasprintf("\"%s-dht\"", volume->meta.name);
+    return xstrdup("dht");
 }
 
 /* The top of a client's stack bears the volume's name. */
@@ -513,7 +530,7 @@ static void add_client_top(const struct volume *volume, const char *below, struc
     option(text, "volume-id", volume->meta.uid);
     option(text, "latency-measurement", "off");
     option(text, "count-fop-hits", "off");
-    end(text, "%s", below);
+    end(text, "\"%s-%s\"", volume->meta.name, below);
 }
 
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
@@ -524,10 +541,8 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    bool watched = volume_heals(volume) && volume->spec.template_name != TEMPLATE_DISPERSE;
-    if (watched)
-        add_watches(sources, ret_text);
-    autofree char *below = add_sets(sources, watched ? "watch" : "client", ret_text);
+    add_watches(sources, ret_text);
+    autofree char *below = add_sets(sources, "watch", ret_text);
     add_client_top(volume, below, ret_text);
     return 0;
 }
@@ -549,11 +564,10 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
     autofree char *below = add_sets(sources, "client", ret_text);
 
     begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
-    end(ret_text, "%s", below);
+    end(ret_text, "\"%s-%s\"", volume->meta.name, below);
     begin(ret_text, "performance/md-cache", "%s-md-cache", volume->meta.name);
     end(ret_text, "\"%s-write-behind\"", volume->meta.name);
-    autofree char *top = xasprintf("\"%s-md-cache\"", volume->meta.name);
-    add_client_top(volume, top, ret_text);
+    add_client_top(volume, "md-cache", ret_text);
     return 0;
 }
 
@@ -630,7 +644,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (volume->spec.template_name == TEMPLATE_DISPERSE)
             add_heal_disperse(volume, set, text);
-        else if (members(volume, set) > 1)
+        else if (is_bundle(volume, set))
             add_heal_replicate(volume, set, node_uuid, text);
     }
     return 0;
@@ -646,12 +660,8 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        const struct volume *volume = sources[i].volume;
-        for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
-            autofree char *name = set_name(volume, set);
-            if (members(volume, set) > 1)
-                strbuf_addf(&below, "%s%s", below.length ? " " : "", name);
-        }
+        autofree char *sets = bundle_names(sources[i].volume);
+        strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");
     option(ret_text, "latency-measurement", "off");

@@ -58,11 +58,9 @@ static struct volfile_sources view_of(const struct volfile_sources *sources, enu
     return seen;
 }
 
-static int write_client_volfile(struct engine *engine, const struct volfile_sources *whole,
+static int write_client_volfile(struct engine *engine, const struct volfile_sources *sources,
                                 struct error **ret_error)
 {
-    struct volume view cleanup(cleanup_volume);
-    const struct volfile_sources clients = view_of(whole, AUDIENCE_CLIENTS, &view), *sources = &clients;
     autostrbuf struct strbuf text = {0};
     autofree char *folder = volume_folder(engine, sources->volume->meta.name);
     autofree char *path = engine_client_volfile(engine, sources->volume->meta.name);
@@ -75,21 +73,34 @@ static int write_client_volfile(struct engine *engine, const struct volfile_sour
     return r;
 }
 
+static int brick_down(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                      struct error **ret_error)
+{
+    cleanup(process_plan_clear) struct process_plan plan;
+    brick_plan(engine, volume, brick, &plan);
+    return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
+}
+
 static int brick_up(struct engine *engine, const struct volfile_sources *sources, size_t index, bool fresh,
                     struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
-    const struct brick_spec *brick = volume_brick(volume, index);
+    const struct brick_spec *brick = volume_child(volume, index);
     scoped_claim(engine, "device", brick->device);
     autostrbuf struct strbuf text = {0};
     autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
     autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
-    int r = volfile_brick(sources, index, folder, &text, ret_error);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    int r = volfile_brick(sources, index, folder, roll, &text, ret_error);
     if (r == 0)
-        r = brick_prepare(engine, brick->device, volume, brick_number(volume->spec.bricks.items, index),
-                          fresh, ret_error);
-    if (r < 0)
+        r = brick_prepare(engine, brick->device, volume, volume_child_number(volume, index), fresh,
+                          ret_error);
+    if (r < 0) {
+        /* One that runs there all the same is no good: of a device that failed, or of an earlier blockd. */
+        if (device_check_mounted(engine, brick->device, NULL) < 0)
+            brick_down(engine, volume, brick, NULL);
         return r;
+    }
     fault_point("volume.up.after-brick-folder");
     r = file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)
@@ -101,20 +112,18 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
 }
 
 /* A brick that cannot come up keeps no other one down; the first error is the one that is told. */
-static int bricks_up(struct engine *engine, const struct volfile_sources *whole, struct error **ret_error)
+static int bricks_up(struct engine *engine, const struct volfile_sources *sources, struct error **ret_error)
 {
-    struct volume view cleanup(cleanup_volume);
-    const struct volfile_sources sources = view_of(whole, AUDIENCE_NODE, &view);
-    size_t first_move = whole->volume->spec.bricks.count;
-    const struct brick_move *moves = view.spec.moves.items;
+    const struct volume *volume = sources->volume;
+    size_t bricks = volume->spec.bricks.count;
+    const struct brick_move *moves = volume->spec.moves.items;
     int first = 0;
-    for (size_t i = 0; i < view.spec.bricks.count; i++) {
-        const struct brick_move *move = i < first_move ? NULL : &moves[i - first_move];
-        if (!brick_is_local(engine, volume_brick(&view, i)) || (move && move->step == MOVE_LEFT))
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_move *move = i < bricks ? NULL : &moves[i - bricks];
+        if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT))
             continue;
-        /* The old one of a replacement is lost; it leaves when all is done. */
         bool fresh = move && move->step == MOVE_PREPARE;
-        int r = brick_up(engine, &sources, i, fresh, first ? NULL : ret_error);
+        int r = brick_up(engine, sources, i, fresh, first ? NULL : ret_error);
         first = first ? first : r;
     }
     return first;
@@ -129,9 +138,11 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     scoped_claim(engine, "volume", volume->meta.name);
     const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
     remember_address(engine, nodes, node_count);
-    r = write_client_volfile(engine, &sources, ret_error);
+    struct volume view cleanup(cleanup_volume);
+    const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
+    r = write_client_volfile(engine, &clients, ret_error);
     if (r == 0)
-        r = volserver_publish(engine, &sources, ret_error);
+        r = volserver_publish(engine, &clients, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.up.after-client-volfile");
@@ -140,22 +151,12 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
 
 /* ---- Down ---- */
 
-static int brick_down(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
-                      struct error **ret_error)
-{
-    cleanup(process_plan_clear) struct process_plan plan;
-    brick_plan(engine, volume, brick, &plan);
-    return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
-}
-
 static int bricks_down(struct engine *engine, const struct volume *volume, struct error **ret_error)
 {
-    struct volume view cleanup(cleanup_volume);
-    volume_view(volume, AUDIENCE_NODE, &view);
     int r = 0;
-    for (size_t i = 0; r == 0 && i < view.spec.bricks.count; i++)
-        if (brick_is_local(engine, volume_brick(&view, i)))
-            r = brick_down(engine, &view, volume_brick(&view, i), ret_error);
+    for (size_t i = 0; r == 0 && i < volume_children(volume); i++)
+        if (brick_is_local(engine, volume_child(volume, i)))
+            r = brick_down(engine, volume, volume_child(volume, i), ret_error);
     return r;
 }
 
@@ -184,6 +185,10 @@ static int brick_forget(struct engine *engine, const struct volume *volume, cons
     cleanup(process_plan_clear) struct process_plan plan;
     brick_plan(engine, volume, brick, &plan);
     autofree char *older = xasprintf("%s.1", plan.log_path);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    r = file_remove(roll, ret_error);
+    if (r < 0)
+        return r;
     r = file_remove(plan.log_path, ret_error);
     if (r == 0)
         r = file_remove(older, ret_error);
@@ -215,12 +220,10 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, bool
     if (r < 0)
         return r;
     fault_point("volume.erase.after-stop");
-    struct volume view cleanup(cleanup_volume);
-    volume_view(volume, AUDIENCE_NODE, &view);
-    for (size_t i = 0; i < view.spec.bricks.count; i++) {
-        if (!brick_is_local(engine, volume_brick(&view, i)))
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        if (!brick_is_local(engine, volume_child(volume, i)))
             continue;
-        r = brick_forget(engine, volume, volume_brick(&view, i), lost, ret_error);
+        r = brick_forget(engine, volume, volume_child(volume, i), lost, ret_error);
         if (r < 0)
             return r;
     }
@@ -245,7 +248,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
     struct volume view cleanup(cleanup_volume);
     volume_view_marking(volume, move, &view);
     struct volfile_sources sources = sources_of(engine, &view, nodes, node_count);
-    sources.one_set = true;
+    for (size_t i = 0; i < volume_children(&view); i++)
+        if (volume_child_number(&view, i) == move->brick.serial - 1)
+            sources.one_set = volume_child_set(&view, i) + 1;
     autostrbuf struct strbuf text = {0};
     int r = volfile_client(&sources, &text, ret_error);
     if (r < 0)
@@ -256,12 +261,6 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
         return r;
     *ret_path = steal_ptr(&path);
     *ret_brick = xasprintf("%s-watch-%llu", volume->meta.name, (unsigned long long)move->brick.serial - 1);
-    return 0;
-}
-
-int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error)
-{
-    (void)engine, (void)volume, (void)ret_error;
     return 0;
 }
 
@@ -278,7 +277,7 @@ static const char *own_uuid(const struct engine *engine, const struct node *node
 /* `volume` is the self-heal daemon's view. */
 static bool heals_here(const struct engine *engine, const struct volume *volume)
 {
-    if (!volume_heals(volume) || !volume_may_heal(volume))
+    if (!volume_heals(volume))
         return false;
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
         if (brick_is_local(engine, volume_brick(volume, i)))
@@ -339,7 +338,7 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
     size_t count = 0;
     for (size_t i = 0; i < volume_count; i++) {
         volume_view(&volumes[i], AUDIENCE_HEAL, &views.items[i]);
-        if (heals_here(engine, &views.items[i]))
+        if (volume_heals(&volumes[i]) && heals_here(engine, &views.items[i]))
             sources[count++] = sources_of(engine, &views.items[i], nodes, node_count);
     }
     if (count == 0)

@@ -72,6 +72,11 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
     return 0;
 }
 
+bool image_volume_live(struct image_volume *volume)
+{
+    return volume != NULL;
+}
+
 void image_volume_close(struct image_volume *volume)
 {
     (void)volume;
@@ -148,7 +153,6 @@ int image_remove(struct image_volume *volume, const char *path, struct error **r
     }
 WELL_DONE(engine_device_probe, struct engine *a, const struct device *b)
 WELL_DONE(engine_device_down, struct engine *a, const struct device *b)
-WELL_DONE(engine_device_erase, struct engine *a, const struct device *b)
 WELL_DONE(engine_volume_down, struct engine *a, const struct volume *b)
 
 int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
@@ -156,6 +160,19 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, bool
 {
     (void)lost;
     return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error)
+{
+    (void)lost;
+    return engine_device_down(engine, device, ret_error);
+}
+
+char *engine_device_stable_path(struct engine *engine, const char *path)
+{
+    (void)engine, (void)path;
+    return NULL;
 }
 
 int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
@@ -172,8 +189,10 @@ int engine_device_forget(struct engine *engine, const struct device *device, con
     return engine_volume_down(engine, volume, ret_error);
 }
 
-int engine_clients_told(struct engine *engine, const struct volume *volume, struct error **ret_error)
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error)
 {
+    (void)move;
     return engine_volume_down(engine, volume, ret_error);
 }
 
