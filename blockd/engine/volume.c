@@ -75,7 +75,8 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
 
 /* A brick that cannot come up keeps no other one down; the first error is the one that is told. */
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error)
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error)
 {
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
@@ -85,6 +86,8 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
         .volume = volume,
         .nodes = nodes,
         .node_count = node_count,
+        .shares = shares,
+        .share_count = share_count,
         .ping_timeout = engine->config->ping_timeout,
         .event_threads = engine->event_threads,
         .xlators = engine->xlators,

@@ -168,13 +168,13 @@ def check_hang(node, load):
 
 
 @contextlib.contextmanager
-def stranger(node):
+def stranger(node, *words):
     """A FUSE client that comes from 127.0.0.2, with a volfile that somebody gave it."""
     point, volfile = node.folder / "stranger", node.folder / "stranger.vol"
     point.mkdir(exist_ok=True)
     text = (node.state / "volserver" / "v.mount.vol").read_text()
     volfile.write_text(text.replace("option remote-host", "option transport.socket.source-addr 127.0.0.2\n    option remote-host"))
-    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, "-l", node.logs / "stranger.log", point],
+    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, "-l", node.logs / "stranger.log", *words, point],
                               env=node.environment())
     try:
         wait_until("a FUSE mount", lambda: os.path.ismount(point) or client.poll() is not None)
@@ -212,6 +212,19 @@ def check_access(node, point, writer):
             return False
 
         wait_until("the bricks cut him off", is_refused, 20)
+    # A share's own list: he may mount that folder and no other.
+    node.post("/v1/shares", {"volume": "v", "name": "team", "size": "4MiB", "no_quota": True})
+    node.post("/v1/shares", {"volume": "v", "name": "public", "size": "4MiB", "no_quota": True, "access": ["127.0.0.2"]})
+    (point / "shares" / "public" / "leaflet").write_bytes(b"for all")
+    with stranger(node, "--subdir-mount=/shares/public") as strange:
+        wait_until("he has the share", lambda: reads(strange / "leaflet") == b"for all", 20)
+    for words in ((), ("--subdir-mount=/shares/team",), ("--subdir-mount=/",)):
+        with stranger(node, *words) as strange:
+            assert reads(strange / "known") is None and not reads(strange / "shares/public/leaflet"), words
+    with mounted(node, "/v/shares/team", "team") as team:
+        (team / "minutes").touch()
+    with Volfiles(node, source="127.0.0.2") as server:
+        assert "end-volume" in server.fetch("v")
     writer.wait_progress()
     assert node.brick_pids("v") == bricks
 
