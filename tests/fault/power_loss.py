@@ -25,12 +25,6 @@ def cut_disks(node):
         subprocess.run(["xfs_io", "-x", "-c", "shutdown", point], check=True, stdout=subprocess.DEVNULL)
 
 
-def unmount(node):
-    """The kernel may still be closing what the killed processes had open."""
-    for point in traces.mounts(node.state):
-        cluster.wait_until(f"{point} can be unmounted", lambda: subprocess.run(["umount", point]).returncode == 0)
-
-
 def power_loss(node, cut):
     pids = list(node.processes())
     if cut:
@@ -41,7 +35,8 @@ def power_loss(node, cut):
     faults.wait_gone(pids)
     node.process.wait()
     if cut:
-        unmount(node)
+        for point in traces.mounts(node.state):
+            traces.unmount(point)
 
 
 def main():
