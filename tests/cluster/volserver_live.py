@@ -13,6 +13,8 @@ import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+import nbd
+
 import faults
 from load import Load
 from node import Node, require_programs, require_root, skip, wait_until
@@ -131,7 +133,8 @@ def check_translators(node, point, writer, load):
     wait_until("blockd-nbd has new connections", lambda: len(to_bricks(node, node.nbd_pid()) - nbd) == 3, 20)
     writer.wait_progress(50)
     load.wait_progress()
-    # The next pass writes what the store says, which takes it back.
+    # The next look at the volume writes what the store says, which takes it back.
+    node.patch("/v1/volumes/v", {"overcommit": 1.5})
     wait_until("what blockd wants is served again", lambda: "v-extra" not in (node.state / "volserver/v.mount.vol").read_text())
     writer.wait_progress(50)
     load.wait_progress()
@@ -229,6 +232,24 @@ def check_access(node, point, writer):
     assert node.brick_pids("v") == bricks
 
 
+def check_again(node):
+    """A volume that is deleted and made again under its name is another one, also for who had connected to it."""
+    node.single("w", "512MiB")
+    device = node.get("/v1/volumes/w")["spec"]["bricks"][0]["device"]
+    for turn in range(3):
+        node.create_block("w/b", "16MiB")
+        handle = nbd.NBD()
+        handle.connect_uri(node.uri("w/b"))
+        assert not any(handle.pread(1 << 20, 0)), turn
+        handle.pwrite(b"x" * 65536, 0)
+        handle.flush()
+        handle.shutdown()
+        node.delete_block("w/b")
+        node.delete("/v1/volumes/w")
+        node.create_volume("w", "single", [device])
+        node.wait_volume("w")
+
+
 def main():
     require_root()
     require_programs("mount.glusterfs", "glusterfs")
@@ -253,6 +274,7 @@ def main():
             check_hang(node, load)
         load.verify(node.uri("v/c"))
         print("check_hang", flush=True)
+        check_again(node)
 
 
 main()
