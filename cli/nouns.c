@@ -193,6 +193,9 @@ static void report(struct cli *cli, const struct command *command, const struct 
             : arguments->name ? arguments->name
                               : "",
             *phase ? phase : "pending");
+    if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))
+        fprintf(cli->out, "%s is known as %s from now on\n", json_text(object, "spec.given_path"),
+                json_text(object, "spec.path"));
 }
 
 static bool is_dry_run(const struct arguments *arguments)

@@ -100,6 +100,7 @@ static const char *const coherent[] = {"--direct-io-mode=enable",
                                        "--entry-timeout=0",
                                        "--xlator-option=*-write-behind.pass-through=on",
                                        "--xlator-option=*-md-cache.pass-through=on",
+                                       "--xlator-option=*-replicate-*.post-op-delay-secs=0",
                                        NULL};
 
 struct mount_words {
