@@ -153,6 +153,8 @@ static bool knows_child(const struct volume *view, uint64_t number)
     return false;
 }
 
+#define ALL_SETS SIZE_MAX
+
 /* The rolls of one set's bricks: of those that clients are to know, and of the others that run. */
 static int read_rolls(struct engine *engine, const struct volume *volume, size_t set, struct rolls *known,
                       struct rolls *unknown)
@@ -163,7 +165,8 @@ static int read_rolls(struct engine *engine, const struct volume *volume, size_t
     unknown->items = xcalloc(volume_children(volume) + 1, sizeof *unknown->items);
     for (size_t i = 0; i < volume_children(volume); i++) {
         const struct brick_spec *brick = volume_child(volume, i);
-        if (volume_child_set(volume, i) != set || !brick_is_local(engine, brick))
+        bool wanted = set == ALL_SETS || volume_child_set(volume, i) == set;
+        if (!wanted || !brick_is_local(engine, brick))
             continue;
         bool counts = knows_child(&view, volume_child_number(volume, i));
         struct rolls *rolls = counts ? known : unknown;
@@ -199,9 +202,11 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
     cleanup(rolls_clear) struct rolls known = {0};
     cleanup(rolls_clear) struct rolls unknown = {0};
     size_t index = volume->spec.bricks.count;
-    while (index < volume_children(volume) && volume_child(volume, index)->serial != move->brick.serial)
+    while (move && index < volume_children(volume) &&
+           volume_child(volume, index)->serial != move->brick.serial)
         index++;
-    int r = read_rolls(engine, volume, volume_child_set(volume, index), &known, &unknown);
+    size_t set = move ? volume_child_set(volume, index) : ALL_SETS;
+    int r = read_rolls(engine, volume, set, &known, &unknown);
     struct verdict verdict = {0};
     if (r == 0) {
         cleanup(process_view_clear) struct process_view healer = {0};

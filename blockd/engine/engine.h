@@ -121,9 +121,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the set of bricks that a move is about taken over the client volfile as
- * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
- * yet, with a message when it names who lags behind. Cheap.
+ * Have all clients of the set of bricks that a move is about (NULL: of all sets) taken over the client
+ * volfile as engine_volume_up() wrote it last? 0: they have, and what they began before has had its time;
+ * -EAGAIN: not yet, with a message when it names who lags behind. Cheap.
  */
 int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                         struct error **ret_error);
