@@ -130,6 +130,12 @@ static const struct field volume_create_fields[] = {
      .help = "Allow several bricks of one set in one zone"},
     {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
      .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+    {"profile", FIELD_NAME, OF(volume_create, profile), 0,
+     .help = "Named set of options: database, vm, share or archive"},
+    {"options", FIELD_STRINGS, OF(volume_create, options), 0, .max = 64,
+     .help = "TRANSLATOR.OPTION=VALUE of GlusterFS's translators"},
+    {"advanced", FIELD_BOOL, OF(volume_create, advanced), 0,
+     .help = "Allow options that their authors do not offer to everybody"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
@@ -200,6 +206,12 @@ static const struct field volume_patch_fields[] = {
      .help = "Sum of block sizes, as a multiple of the volume's size"},
     {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
      .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+    {"profile", FIELD_NAME, OF(volume_patch, profile), 0,
+     .help = "Named set of options: database, vm, share, archive or none"},
+    {"options", FIELD_STRINGS, OF(volume_patch, options), 0, .max = 64,
+     .help = "TRANSLATOR.OPTION=VALUE sets one, TRANSLATOR.OPTION= unsets it, others stay"},
+    {"advanced", FIELD_BOOL, OF(volume_patch, advanced), 0,
+     .help = "Allow options that their authors do not offer to everybody"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");

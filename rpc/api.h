@@ -174,7 +174,10 @@ struct volume_create {
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
     bool allow_same_zone;
-    struct string_list access; /* who may mount it beside the nodes */
+    struct string_list access;  /* who may mount it beside the nodes */
+    char *profile;              /* named set of options; NULL: none */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE" */
+    bool advanced;              /* options that are not for everybody, too */
 };
 extern const struct schema volume_create_schema;
 
@@ -222,6 +225,9 @@ struct volume_patch {
     int state;
     double overcommit;
     struct string_list access;
+    char *profile;              /* "none": none */
+    struct string_list options; /* changes: what is not named stays, "TRANSLATOR.OPTION=" goes */
+    bool advanced;
 };
 extern const struct schema volume_patch_schema;
 

@@ -274,6 +274,12 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
 /* "NODE/D" from "D" or "NODE/D". The caller's. */
 char *device_full_name(const struct core *core, const char *word);
 
+/* volume_options.c */
+/* Sets and unsets options after checking each. */
+int volume_change_options(struct core *core, struct volume_spec *spec, const struct string_list *changes,
+                          bool advanced, struct error **ret_error);
+int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
+
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */
 bool rebalance_run(struct core *core, const struct job *job);

@@ -163,6 +163,7 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
+    engine->options_program = xstrdup(options->options_program ? options->options_program : "blockd-options");
     engine->rebalance_program =
         xstrdup(options->rebalance_program ? options->rebalance_program : "blockd-rebalance");
     engine->event_threads = event_threads();
@@ -209,6 +210,7 @@ void engine_free(struct engine *engine)
     free(engine->xlators);
     free(engine->nbd_program);
     free(engine->rebalance_program);
+    free(engine->options_program);
     free(engine->node);
     free(engine);
 }

@@ -375,6 +375,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
 
+    size_t from = ret_text->length;
     add_posix(sources, folder, ret_text);
     add_brick_middle(sources, index, folder, roll, ret_text);
 
@@ -401,6 +402,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
                 number_of(volume, index), strbuf_string(&peers));
     end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -610,6 +612,7 @@ static void add_client_top(const struct volume *volume, const char *below, struc
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
@@ -618,6 +621,7 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     add_watches(sources, ret_text);
     autofree char *below = add_sets(sources, "watch", ret_text);
     add_client_top(volume, below, ret_text);
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -630,6 +634,7 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
@@ -642,6 +647,7 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
     begin(ret_text, "performance/md-cache", "%s-md-cache", volume->meta.name);
     end(ret_text, "\"%s-write-behind\"", volume->meta.name);
     add_client_top(volume, "md-cache", ret_text);
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -706,6 +712,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
                            struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
@@ -721,6 +728,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
         else if (is_bundle(volume, set))
             add_heal_replicate(volume, set, node_uuid, text);
     }
+    volfile_set_options(volume, text, from);
     return 0;
 }
 
