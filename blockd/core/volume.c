@@ -350,6 +350,7 @@ static int apply_heal(struct core *core, struct error **ret_error)
     return r;
 }
 
+/* A brick that cannot come up is no reason to keep the others from being healed. */
 static int bring_up(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     struct record_list nodes = {.kind = KIND_NODE};
@@ -357,7 +358,8 @@ static int bring_up(struct core *core, const struct volume *volume, struct error
     if (r == 0)
         r = engine_volume_up(core->engine, volume, nodes.list.items, nodes.list.count, ret_error);
     record_list_clear(&nodes);
-    return r < 0 ? r : apply_heal(core, ret_error);
+    int healed = apply_heal(core, r < 0 ? NULL : ret_error);
+    return r < 0 ? r : healed;
 }
 
 /* Its port is free again; on a device that is gone the brick is to be erased when that comes back. */
