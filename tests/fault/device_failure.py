@@ -23,8 +23,15 @@ def mount_of(node, name):
     return node.state / "devices" / name
 
 
-def read_only(node, name):
-    subprocess.run(["mount", "-o", "remount,ro", mount_of(node, name)], check=True)
+def read_only(node):
+    """A file system that somebody (or the kernel) made read-only; it can only be done to one that nobody writes to."""
+    node.devices(1, "512MiB", first=5)
+    remount = ["mount", "-o", "remount,ro", mount_of(node, "d5")]
+    cluster.wait_until("blockd's own look at it is over", lambda: subprocess.run(remount, capture_output=True).returncode == 0)
+    node.call("PATCH", "/v1/devices/node1/d5", {"state": "disabled"})  # a change makes blockd look
+    cluster.wait_until("a read-only device is counted as failed", lambda: status_of(node, "d5").get("failures", 0) > 0)
+    cluster.wait_until("it is mounted anew", lambda: status_of(node, "d5")["phase"] == "ready")
+    node.delete("/v1/devices/node1/d5")
 
 
 def shut_down(node, name):
@@ -112,10 +119,12 @@ def main():
     with cluster.Node() as node:
         node.replica3("v", "512MiB")
         node.create_block("v/b", "16MiB")
+        read_only(node)
+        print("read-only", flush=True)
         with Load(node.unix_uri("v/b"), rng) as load:
-            for how in (read_only, shut_down):
-                fails_and_returns(node, load, rng.choice(["d1", "d2", "d3"]), how)
-                print(how.__name__, flush=True)
+            for name in ("d1", "d2", "d3"):
+                fails_and_returns(node, load, name, shut_down)
+            print("shut down", flush=True)
             vanishes(node, load, rng.choice(["d1", "d2", "d3"]))
             print("vanished", flush=True)
             dead_while_taking_out(node, load, "d1")
