@@ -249,6 +249,26 @@ static char *log_path(const struct config *config, const char *share)
     return xasprintf("%s/mount.%s.log", config->log_dir, flat);
 }
 
+/* The volfile server of this node, from which the mount hears what changes in the volume. */
+static int add_servers(const struct config *config, struct string_list *argv, struct error **ret_error)
+{
+    autostring_list struct string_list addresses = {0};
+    config_volserver_addresses(config, &addresses);
+    for (size_t i = 0; i < addresses.count; i++) {
+        const char *address = addresses.items[i];
+        if (strcmp(address, CONFIG_LISTEN_NODE) == 0)
+            address = config->address;
+        if (config_address_is_any(address))
+            address = strchr(address, ':') ? "::1" : "127.0.0.1";
+        string_list_addf(argv, "--volfile-server=%s", address);
+    }
+    if (addresses.count == 0)
+        return error_set(ret_error, EADDRNOTAVAIL,
+                         "the volfile server of this node listens nowhere: see [volserver] in blockd.conf");
+    string_list_addf(argv, "--volfile-server-port=%llu", (unsigned long long)config->volserver_port);
+    return 0;
+}
+
 static int run_client(const struct config *config, const struct mount_words *words, const char *path,
                       const char *folder, struct error **ret_error)
 {
@@ -257,7 +277,10 @@ static int run_client(const struct config *config, const struct mount_words *wor
     autofree char *log = log_path(config, words->share);
     string_list_add(&argv, GLUSTERFS);
     string_list_add(&argv, "--process-name=fuse");
-    string_list_addf(&argv, "--volfile=%s/volfiles/%s/client.vol", config->state_dir, volume);
+    int r = add_servers(config, &argv, ret_error);
+    if (r < 0)
+        return r;
+    string_list_addf(&argv, "--volfile-id=/%s", volume);
     string_list_addf(&argv, "--subdir-mount=%s", path);
     string_list_addf(&argv, "--fs-display-name=" SOURCE_PREFIX "%s", volume);
     string_list_addf(&argv, "--fuse-mountopts=%s", strbuf_string(&words->fuse));
@@ -270,7 +293,7 @@ static int run_client(const struct config *config, const struct mount_words *wor
     for (size_t i = 0; i < argv.count; i++)
         words_of[i] = argv.items[i];
     autoerror struct error *problem = NULL;
-    int r = program_run(words_of, MOUNT_MS, NULL, NULL, &problem);
+    r = program_run(words_of, MOUNT_MS, NULL, NULL, &problem);
     if (r < 0)
         return error_set(ret_error, -r, "share %s cannot be mounted: %s; see %s", words->share,
                          error_message(problem), log);

@@ -297,6 +297,8 @@ struct engine_share share_for_engine(const struct share *share);
 
 /* ---- share_reconcile.c ---- */
 
+/* Tells the engine who may mount which share of a volume that is about to be brought up. */
+int shares_admit(struct core *core, const char *volume, struct error **ret_error);
 /* Gives all shares of a volume that serves their quota again, where it is missing. */
 int shares_apply(struct core *core, const struct volume *volume, struct error **ret_error);
 

@@ -355,6 +355,8 @@ static int bring_up(struct core *core, const struct volume *volume, struct error
     struct record_list nodes = {.kind = KIND_NODE};
     int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
     if (r == 0)
+        r = shares_admit(core, volume->meta.name, ret_error);
+    if (r == 0)
         r = engine_volume_up(core->engine, volume, nodes.list.items, nodes.list.count, ret_error);
     record_list_clear(&nodes);
     return r < 0 ? r : apply_heal(core, ret_error);

@@ -137,11 +137,12 @@ int engine_device_forget(struct engine *engine, const struct device *device, con
 /* ---- Shares ---- */
 
 struct engine_share {
-    const char *name; /* "V/S", for messages */
-    const char *path; /* its folder in the hosting volume */
-    uint32_t project; /* XFS project id */
-    bool limited;     /* `size` is enforced */
-    uint64_t size;    /* bytes */
+    const char *name;                 /* "V/S", for messages */
+    const char *path;                 /* its folder in the hosting volume */
+    uint32_t project;                 /* XFS project id */
+    bool limited;                     /* `size` is enforced */
+    uint64_t size;                    /* bytes */
+    const struct string_list *access; /* who may mount it beside those who may mount the volume */
 };
 
 /*
@@ -151,6 +152,14 @@ struct engine_share {
  */
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
                         size_t count, struct error **ret_error);
+/*
+ * Says who may mount the shares of a volume beside those who may mount the volume; it counts with the next
+ * engine_volume_up(). All of its shares are told at once.
+ */
+int engine_shares_admit(struct engine *engine, const char *volume, const struct engine_share *shares,
+                        size_t count, struct error **ret_error);
+/* Does any share of the volume have a list of its own? Then each new share must be told, too. */
+bool engine_shares_listed(struct engine *engine, const char *volume);
 /* Takes a project's limit away from the local bricks, before the id is another's. */
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
                         struct error **ret_error);

@@ -194,12 +194,12 @@ int engine_access_check(const struct string_list *access, struct error **ret_err
     return r;
 }
 
-int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+int volfile_access(const struct volfile_sources *sources, struct string_list *ret_list,
+                   struct error **ret_error)
 {
     const struct string_list *access = &sources->volume->spec.access;
-    autostring_list struct string_list list = {0};
-    string_list_add(&list, "127.0.0.1");
-    string_list_add(&list, "::1");
+    string_list_add(ret_list, "127.0.0.1");
+    string_list_add(ret_list, "::1");
     for (size_t i = 0; i < sources->node_count; i++) {
         const struct node *node = &sources->nodes[i];
         for (size_t k = 0; k < node->spec.addresses.count; k++) {
@@ -207,8 +207,8 @@ int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_lis
             int r = address_parse(node->meta.name, node->spec.addresses.items[k], &address, ret_error);
             if (r < 0)
                 return r;
-            if (!string_list_contains(&list, address.text))
-                string_list_add(&list, address.text);
+            if (!string_list_contains(ret_list, address.text))
+                string_list_add(ret_list, address.text);
         }
     }
     for (size_t i = 0; i < access->count; i++) {
@@ -216,11 +216,25 @@ int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_lis
         int r = volfile_access_pattern(access->items[i], &pattern, ret_error);
         if (r < 0)
             return r;
-        if (!string_list_contains(&list, pattern))
-            string_list_add(&list, pattern);
+        if (!string_list_contains(ret_list, pattern))
+            string_list_add(ret_list, pattern);
     }
-    for (size_t i = 0; i < list.count; i++)
-        strbuf_addf(ret_list, "%s%s", i ? "," : "", list.items[i]);
+    return 0;
+}
+
+/* One list for the volume, or one for each share too. */
+static int admitted(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    autostring_list struct string_list list = {0};
+    autostrbuf struct strbuf plain = {0};
+    int r = volfile_access(sources, &list, ret_error);
+    if (r < 0)
+        return r;
+    if (sources->engine)
+        share_admissions_text(sources->engine, sources->volume->meta.name, &list, ret_text);
+    for (size_t i = 0; !ret_text->length && i < list.count; i++)
+        strbuf_addf(&plain, "%s%s", i ? "," : "", list.items[i]);
+    strbuf_adds(ret_text, strbuf_string(&plain));
     return 0;
 }
 
@@ -297,7 +311,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
-    r = volfile_access(sources, &peers, ret_error);
+    r = admitted(sources, &peers, ret_error);
     if (r < 0)
         return r;
 

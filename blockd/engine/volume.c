@@ -35,7 +35,7 @@ static void remember_address(struct engine *engine, const struct node *nodes, si
     }
 }
 
-static struct volfile_sources sources_of(const struct engine *engine, const struct volume *volume,
+static struct volfile_sources sources_of(struct engine *engine, const struct volume *volume,
                                          const struct node *nodes, size_t node_count)
 {
     return (struct volfile_sources){
@@ -45,6 +45,7 @@ static struct volfile_sources sources_of(const struct engine *engine, const stru
         .ping_timeout = engine->config->ping_timeout,
         .event_threads = engine->event_threads,
         .xlators = engine->xlators,
+        .engine = engine,
     };
 }
 

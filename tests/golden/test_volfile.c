@@ -172,10 +172,14 @@ static void access_list(void **state)
         "198.51.100.7", "10.0.0.0/8", "172.16.9.9/16", "203.0.113.0/24", "192.0.2.1", "2001:DB8::0:00", "*"};
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         string_list_add(&scene.volume.spec.access, more[i]);
-    autostrbuf struct strbuf list = {0};
+    autostring_list struct string_list list = {0};
+    autostrbuf struct strbuf joined = {0};
     assert_int_equal(volfile_access(&scene.sources, &list, NULL), 0);
-    assert_string_equal(strbuf_string(&list), "127.0.0.1,::1,192.0.2.1,192.0.2.2,192.0.2.3,198.51.100.7,10.*,"
-                                              "172.16.*,203.0.113.*,2001:db8::,*");
+    for (size_t i = 0; i < list.count; i++)
+        strbuf_addf(&joined, "%s%s", i ? "," : "", list.items[i]);
+    assert_string_equal(strbuf_string(&joined),
+                        "127.0.0.1,::1,192.0.2.1,192.0.2.2,192.0.2.3,198.51.100.7,10.*,"
+                        "172.16.*,203.0.113.*,2001:db8::,*");
     check_brick("access-brick", &scene, 0);
 }
 
