@@ -59,11 +59,13 @@ int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error 
 
 /* ---- Create ---- */
 
-static int allocate_ports(struct core *core, struct volume *volume, struct txn *txn, struct error **ret_error)
+int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn, struct error **ret_error)
 {
     autostring_list struct string_list taken = {0};
     struct brick_spec *bricks = volume->spec.bricks.items;
     for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        if (bricks[i].port)
+            continue;
         int r = placement_port(core, bricks[i].node, &taken, &bricks[i].port, ret_error);
         if (r < 0)
             return r;
@@ -144,7 +146,7 @@ static int commit_new(struct core *core, const struct volume_create *request,
 
     autofree char *key = object_key(KIND_VOLUME, request->name);
     struct txn txn = {0};
-    r = allocate_ports(core, &volume, &txn, ret_error);
+    r = volume_allocate_ports(core, &volume, &txn, ret_error);
     if (r == 0) {
         txn_put(&txn, KIND_VOLUME, &volume, 0);
         r = change_commit(core, change, &txn, key, volume.meta.uid, ret_error);
@@ -384,7 +386,9 @@ static int release_brick(struct core *core, struct txn *txn, const struct volume
 static int erase(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = apply_heal(core, ret_error);
+    int r = engine_rebalance_down(core->engine, volume->meta.name, ret_error);
+    if (r == 0)
+        r = apply_heal(core, ret_error);
     if (r == 0)
         r = engine_volume_erase(core->engine, volume, volume->spec.forced, ret_error);
     if (r < 0)
@@ -409,7 +413,9 @@ static int erase(struct core *core, const struct volume *volume, struct error **
 static int bring_down(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = apply_heal(core, ret_error);
+    int r = engine_rebalance_down(core->engine, volume->meta.name, ret_error);
+    if (r == 0)
+        r = apply_heal(core, ret_error);
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
 }
 

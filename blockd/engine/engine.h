@@ -28,11 +28,12 @@ struct engine;
 typedef void (*engine_changed)(void *data);
 
 struct engine_options {
-    const struct config *config; /* outlives the engine */
-    const char *node;            /* this node's name */
-    const char *nbd_program;     /* path of blockd-nbd; NULL: do not run it */
-    const char *xlators;         /* folder of blockd's translators; NULL: where GlusterFS looks */
-    const char *config_path;     /* handed on to blockd-nbd */
+    const struct config *config;   /* outlives the engine */
+    const char *node;              /* this node's name */
+    const char *nbd_program;       /* path of blockd-nbd; NULL: do not run it */
+    const char *rebalance_program; /* path of blockd-rebalance; NULL: where PATH finds it */
+    const char *xlators;           /* folder of blockd's translators; NULL: where GlusterFS looks */
+    const char *config_path;       /* handed on to blockd-nbd */
     engine_changed changed;
     void *changed_data;
 };
@@ -186,6 +187,22 @@ int engine_volserver_down(struct engine *engine, struct error **ret_error);
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);
 int engine_nbd_down(struct engine *engine, struct error **ret_error);
+
+/*
+ * Keeps blockd-rebalance running on a volume until it is told to end, also when its work is done: its
+ * progress stays to be read. `run` names the work: with another one it begins anew.
+ */
+struct engine_rebalance {
+    uint64_t done, total;           /* bytes */
+    uint64_t moved, in_use, failed; /* files; those in use stay where they are */
+    bool finished;
+    char *error; /* the last one, NULL: none. The caller's */
+};
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error);
+int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error);
+/* -ENOENT until there is progress of that run. */
+int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,
+                          struct engine_rebalance *ret_progress, struct error **ret_error);
 
 /* What the supervisor knows about one of its processes: for status and metrics. */
 struct engine_process {

@@ -24,7 +24,8 @@ struct engine {
     const struct config *config;
     char *node;
     char *nbd_program; /* NULL: not run */
-    char *xlators;     /* how the type of one of blockd's translators begins in a volfile */
+    char *rebalance_program;
+    char *xlators; /* how the type of one of blockd's translators begins in a volfile */
     unsigned event_threads;
     char *config_path;
     struct engine_roots roots;
@@ -82,7 +83,8 @@ struct volfile_sources {
     size_t node_count;
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
-    const char *xlators;   /* where blockd's translators are, as a volfile's type begins */
+    const char *xlators; /* where blockd's translators are, as a volfile's type begins */
+    size_t one_set;      /* not 0: a client of this set alone, counted from 1, to speak with its replicate */
     struct engine *engine; /* knows who may mount which share; NULL: there are no shares */
 };
 
