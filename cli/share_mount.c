@@ -9,7 +9,9 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -91,7 +93,8 @@ static ssize_t find_folder(const struct mounted *mounted, const char *folder)
 /*
  * Nothing between the mount and the bricks: what one mount wrote before it gave a lock back, another reads
  * once it has the lock. The kernel tells changes by the time of a file, which two writes can have in common,
- * and write-behind lets an unlock overtake a write.
+ * and write-behind lets an unlock overtake a write. Nor may replicate put off the note that a brick missed a
+ * write: another mount would read that brick when it is back.
  */
 static const char *const coherent[] = {"--direct-io-mode=enable",
                                        "--attribute-timeout=0",
@@ -249,24 +252,27 @@ static char *log_path(const struct config *config, const char *share)
     return xasprintf("%s/mount.%s.log", config->log_dir, flat);
 }
 
-/* The volfile server of this node, from which the mount hears what changes in the volume. */
-static int add_servers(const struct config *config, struct string_list *argv, struct error **ret_error)
+static bool answers(const char *path)
 {
-    autostring_list struct string_list addresses = {0};
-    config_volserver_addresses(config, &addresses);
-    for (size_t i = 0; i < addresses.count; i++) {
-        const char *address = addresses.items[i];
-        if (strcmp(address, CONFIG_LISTEN_NODE) == 0)
-            address = config->address;
-        if (config_address_is_any(address))
-            address = strchr(address, ':') ? "::1" : "127.0.0.1";
-        string_list_addf(argv, "--volfile-server=%s", address);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || strlen(path) >= sizeof address.sun_path)
+        return false;
+    strcpy(address.sun_path, path);
+    return connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+}
+
+/* From the node's volfile server, so that the mount follows changes; from the file when that is away. */
+static void add_volfile(const struct config *config, const char *volume, struct string_list *argv)
+{
+    autofree char *server = config_volserver_socket_path(config);
+    if (!answers(server)) {
+        string_list_addf(argv, "--volfile=%s/volserver/%s.mount.vol", config->state_dir, volume);
+        return;
     }
-    if (addresses.count == 0)
-        return error_set(ret_error, EADDRNOTAVAIL,
-                         "the volfile server of this node listens nowhere: see [volserver] in blockd.conf");
-    string_list_addf(argv, "--volfile-server-port=%llu", (unsigned long long)config->volserver_port);
-    return 0;
+    string_list_addf(argv, "--volfile-server=%s", server);
+    string_list_add(argv, "--volfile-server-transport=unix");
+    string_list_addf(argv, "--volfile-id=%s.mount", volume);
 }
 
 static int run_client(const struct config *config, const struct mount_words *words, const char *path,
@@ -277,10 +283,7 @@ static int run_client(const struct config *config, const struct mount_words *wor
     autofree char *log = log_path(config, words->share);
     string_list_add(&argv, GLUSTERFS);
     string_list_add(&argv, "--process-name=fuse");
-    int r = add_servers(config, &argv, ret_error);
-    if (r < 0)
-        return r;
-    string_list_addf(&argv, "--volfile-id=/%s", volume);
+    add_volfile(config, volume, &argv);
     string_list_addf(&argv, "--subdir-mount=%s", path);
     string_list_addf(&argv, "--fs-display-name=" SOURCE_PREFIX "%s", volume);
     string_list_addf(&argv, "--fuse-mountopts=%s", strbuf_string(&words->fuse));
@@ -293,7 +296,7 @@ static int run_client(const struct config *config, const struct mount_words *wor
     for (size_t i = 0; i < argv.count; i++)
         words_of[i] = argv.items[i];
     autoerror struct error *problem = NULL;
-    r = program_run(words_of, MOUNT_MS, NULL, NULL, &problem);
+    int r = program_run(words_of, MOUNT_MS, NULL, NULL, &problem);
     if (r < 0)
         return error_set(ret_error, -r, "share %s cannot be mounted: %s; see %s", words->share,
                          error_message(problem), log);

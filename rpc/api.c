@@ -239,8 +239,7 @@ static const struct field share_create_fields[] = {
     {"no_quota", FIELD_BOOL, OF(share_create, no_quota), 0,
      .help = "Let nothing enforce the size, where the kernel has no XFS project quota"},
     {"access", FIELD_STRINGS, OF(share_create, access), 0, .max = SHARE_ACCESS_MAX,
-     .help = "Who may mount it beside the nodes and those who may mount the volume: addresses, a.b.c.d/8, "
-             "/16 or /24, *"},
+     .help = "Addresses, networks (10.0.0.0/8) and patterns (10.1.*) that may mount it, beside the nodes"},
     END,
 };
 SCHEMA(share_create, "ShareCreate", "A share to create");
@@ -253,7 +252,7 @@ SCHEMA(share_patch, "SharePatch", "Changes of a share");
 
 static const struct field share_access_fields[] = {
     {"access", FIELD_STRINGS, OF(share_access, access), FIELD_REQUIRED, .max = SHARE_ACCESS_MAX,
-     .help = "The new list: addresses, a.b.c.d/8, /16 or /24, *; none takes it away"},
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes; none: the nodes only"},
     END,
 };
 SCHEMA(share_access, "ShareAccess", "Who may mount a share");

@@ -286,7 +286,7 @@ static const struct field share_spec_fields[] = {
     {"project", FIELD_UINT, OF(share_spec, project), 0, 0, UINT32_MAX - 1,
      .help = "XFS project id of its files on every brick"},
     {"access", FIELD_STRINGS, OF(share_spec, access), 0, .max = SHARE_ACCESS_MAX,
-     .help = "Who may mount it beside the nodes and those who may mount the volume"},
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes"},
     {"archived", FIELD_BOOL, OF(share_spec, archived), FIELD_OPTIONAL,
      .help = "It was taken out of service, and its files lie in the archive"},
     {"archive_as", FIELD_NAME, OF(share_spec, archive_as), FIELD_OPTIONAL,

@@ -220,7 +220,7 @@ struct share_spec {
     uint64_t size;    /* bytes that its files may take */
     bool no_quota;    /* nothing enforces the size: it is a promise and counts against the volume only */
     uint64_t project; /* XFS project id of its files on every brick; allotted once */
-    struct string_list access; /* who may mount it beside those who may mount the volume: as its own list */
+    struct string_list access; /* addresses, networks and patterns that may mount it, beside the nodes */
     bool archived;             /* taken out of service: its files lie in the archive */
     char *archive_as; /* while it is deleted: the name of the archived share that it becomes; NULL: none */
 };

@@ -173,7 +173,7 @@ bool rebalance_run(struct core *core, const struct job *job)
         record(core, job, &news);
         return true;
     }
-    if (engine_clients_told(core->engine, &volume, NULL) < 0)
+    if (engine_clients_told(core->engine, &volume, NULL, NULL) < 0)
         return true;
     if (engine_rebalance_up(core->engine, name, job->meta.name, NULL) < 0)
         return true;

@@ -35,7 +35,6 @@ struct engine_share share_for_engine(const struct share *share)
         .project = (uint32_t)share->spec.project,
         .limited = !share->spec.no_quota,
         .size = share->spec.size,
-        .access = &share->spec.access,
     };
 }
 
@@ -128,13 +127,6 @@ static int allot_project(struct core *core, struct share *share, struct txn *txn
     }
 }
 
-/* Bricks read their lists anew: whoever asked may mount as soon as it has its answer. */
-static void tell_bricks_now(struct core *core, const char *volume)
-{
-    autofree char *key = object_key(KIND_VOLUME, volume);
-    queue_run(core->queue, key, NULL);
-}
-
 /* ---- Create ---- */
 
 static int prepare(struct core *core, const struct share_create *request, const char *name,
@@ -211,8 +203,6 @@ static int create(struct core *core, const struct share_create *request, const s
     fault_point("share.create.after-record");
     if (change->wait) /* the caller's thread does the work at once */
         queue_run(core->queue, key, NULL);
-    if (change->wait && (request->access.count || engine_shares_listed(core->engine, request->volume)))
-        tell_bricks_now(core, request->volume);
     return result_make(core, key, share.meta.uid, change, ret_result, ret_error);
 }
 
@@ -344,9 +334,6 @@ static int set_access(struct core *core, const char *name, const struct share_ac
     if (r < 0)
         return r;
     fault_point("share.access.after-record");
-    autofree char *volume = object_name_part(name, 0);
-    if (change->wait)
-        tell_bricks_now(core, volume);
     return answer(core, &share, change, ret_result, ret_error);
 }
 

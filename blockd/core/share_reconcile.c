@@ -117,65 +117,23 @@ static int bring_up(struct core *core, const struct volume *volume, const struct
     return engine_shares_apply(core->engine, volume, &wanted, 1, ret_error);
 }
 
-/* Those of a list that a test takes, for the engine; they live as long as the list. The caller's. */
-static struct engine_share *select_shares(const struct record_list *shares,
-                                          bool (*test)(const struct share *share), size_t *ret_count)
-{
-    struct engine_share *wanted = xcalloc(shares->list.count + 1, sizeof *wanted);
-    size_t count = 0;
-    for (size_t i = 0; i < shares->list.count; i++) {
-        const struct share *share = RECORD(shares, share, i);
-        if (test(share))
-            wanted[count++] = share_for_engine(share);
-    }
-    *ret_count = count;
-    return wanted;
-}
-
-static bool has_folder(const struct share *share)
-{
-    return string_equal(share->status.phase, "ready") || string_equal(share->status.phase, "archived");
-}
-
-static bool is_mountable(const struct share *share)
-{
-    return !share->meta.deleting && !share->spec.archived;
-}
-
 int shares_apply(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     struct record_list shares = {.kind = KIND_SHARE};
-    size_t count;
     int r = record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, ret_error);
     if (r < 0)
         return r;
-    struct engine_share *wanted cleanup(cleanup_free) = select_shares(&shares, has_folder, &count);
-    if (count)
+    struct engine_share *wanted cleanup(cleanup_free) = xcalloc(shares.list.count, sizeof *wanted);
+    size_t count = 0;
+    for (size_t i = 0; i < shares.list.count; i++) {
+        const struct share *share = RECORD(&shares, share, i);
+        if (string_equal(share->status.phase, "ready") || string_equal(share->status.phase, "archived"))
+            wanted[count++] = share_for_engine(share);
+    }
+    if (shares.list.count)
         r = engine_shares_apply(core->engine, volume, wanted, count, ret_error);
     record_list_clear(&shares);
     return r;
-}
-
-int shares_admit(struct core *core, const char *volume, struct error **ret_error)
-{
-    struct record_list shares = {.kind = KIND_SHARE};
-    size_t count;
-    int r = record_list_readable(core, KIND_SHARE, volume, &shares, ret_error);
-    if (r < 0)
-        return r;
-    struct engine_share *wanted cleanup(cleanup_free) = select_shares(&shares, is_mountable, &count);
-    r = engine_shares_admit(core->engine, volume, wanted, count, ret_error);
-    record_list_clear(&shares);
-    return r;
-}
-
-/* The bricks must hear of a share when they are told each one. */
-static void tell_bricks(struct core *core, const struct share *share)
-{
-    autofree char *volume = object_name_part(share->meta.name, 0);
-    autofree char *key = object_key(KIND_VOLUME, volume);
-    if (share->spec.access.count || engine_shares_listed(core->engine, volume))
-        queue_add(core->queue, key);
 }
 
 /* ---- Its end ---- */
@@ -288,7 +246,6 @@ static int retire(struct core *core, const struct share *share, const struct vol
         return r == -ESTALE ? -EAGAIN : r;
     if (!there || !share->spec.archive_as)
         ledger_release_share(core->ledger, volume_name, share->spec.size, 1);
-    tell_bricks(core, share);
     fault_point("share.delete.after-record");
     return 0;
 }
@@ -299,6 +256,20 @@ static int retire(struct core *core, const struct share *share, const struct vol
 static bool is_final(int r)
 {
     return r == -ENOSPC || r == -EDQUOT || r == -EEXIST || r == -EOPNOTSUPP || r == -EINVAL || r == -ELOOP;
+}
+
+/*
+ * Who may mount it is known to the bricks before it is ready. A new one without a list changes nothing that
+ * anybody waits for: of many such, one pass over the volume serves them all.
+ */
+static int admit(struct core *core, const struct volume *volume, const struct share *share,
+                 struct error **ret_error)
+{
+    if (share->spec.access.count || share->status.observed_generation)
+        return volume_serve(core, volume, ret_error);
+    autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
+    queue_add(core->queue, key);
+    return 0;
 }
 
 int share_reconcile(struct core *core, const char *name, struct error **ret_error)
@@ -327,7 +298,7 @@ int share_reconcile(struct core *core, const char *name, struct error **ret_erro
     autoerror struct error *problem = NULL;
     r = bring_up(core, &volume, &share, &problem);
     if (r == 0)
-        tell_bricks(core, &share);
+        r = admit(core, &volume, &share, &problem);
     fault_point("share.up.before-status");
     if (r == 0)
         return record_status(core, &share, (struct seen){.phase = "ready", .size = share.spec.size},

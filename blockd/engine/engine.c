@@ -196,7 +196,6 @@ void engine_free(struct engine *engine)
         return;
     supervisor_free(engine->supervisor);
     brick_ports_clear(engine);
-    share_admissions_clear(engine);
     device_checks_clear(engine);
     smart_clear(engine);
     string_list_clear(&engine->lingering);

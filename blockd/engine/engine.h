@@ -87,7 +87,8 @@ int engine_device_status(struct engine *engine, const struct device *device, str
  * vanished. A running brick keeps the volfile that it started with.
  */
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error);
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error);
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
@@ -104,7 +105,7 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
                          struct error **ret_error);
 /*
  * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
- * a.b.c.d/8, /16 or /24, and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ * a.b.c.d/8, /16 or /24 or as "a.*", and "*". GlusterFS's bricks compare no other networks: -EINVAL.
  */
 int engine_access_check(const struct string_list *access, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
@@ -121,9 +122,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the set of bricks that a move is about taken over the client volfile as
- * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
- * yet, with a message when it names who lags behind. Cheap.
+ * Have all clients of the set of bricks that a move is about, or of all sets (NULL), taken over the client
+ * volfile as engine_volume_up() wrote it last? 0: they have, and what they began before has had its time;
+ * -EAGAIN: not yet, with a message when it names who lags behind. Cheap.
  */
 int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                         struct error **ret_error);
@@ -138,12 +139,11 @@ int engine_device_forget(struct engine *engine, const struct device *device, con
 /* ---- Shares ---- */
 
 struct engine_share {
-    const char *name;                 /* "V/S", for messages */
-    const char *path;                 /* its folder in the hosting volume */
-    uint32_t project;                 /* XFS project id */
-    bool limited;                     /* `size` is enforced */
-    uint64_t size;                    /* bytes */
-    const struct string_list *access; /* who may mount it beside those who may mount the volume */
+    const char *name; /* "V/S", for messages */
+    const char *path; /* its folder in the hosting volume */
+    uint32_t project; /* XFS project id */
+    bool limited;     /* `size` is enforced */
+    uint64_t size;    /* bytes */
 };
 
 /*
@@ -153,14 +153,6 @@ struct engine_share {
  */
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
                         size_t count, struct error **ret_error);
-/*
- * Says who may mount the shares of a volume beside those who may mount the volume; it counts with the next
- * engine_volume_up(). All of its shares are told at once.
- */
-int engine_shares_admit(struct engine *engine, const char *volume, const struct engine_share *shares,
-                        size_t count, struct error **ret_error);
-/* Does any share of the volume have a list of its own? Then each new share must be told, too. */
-bool engine_shares_listed(struct engine *engine, const char *volume);
 /* Takes a project's limit away from the local bricks, before the id is another's. */
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
                         struct error **ret_error);

@@ -36,10 +36,9 @@ struct engine {
     pthread_cond_t busy_changed;
     struct string_list busy;
 
-    pthread_mutex_t ports_mutex;        /* innermost; guards what follows */
-    char *address;                      /* where the bricks of this node listen */
-    struct port_check *ports;           /* brick.c */
-    struct share_admission *admissions; /* share_access.c */
+    pthread_mutex_t ports_mutex; /* innermost; guards what follows */
+    char *address;               /* where the bricks of this node listen */
+    struct port_check *ports;    /* brick.c */
 
     pthread_mutex_t devices_mutex;  /* guards what follows */
     struct device_check *checks;    /* device_check.c, one a device for good */
@@ -81,11 +80,12 @@ struct volfile_sources {
     const struct volume *volume;
     const struct node *nodes; /* every node that has a brick or may use the volume: bricks admit only these */
     size_t node_count;
+    const struct share *shares; /* of the volume, each with its path in the status */
+    size_t share_count;
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
     size_t one_set;      /* not 0: a client of this set alone, counted from 1, to speak with its replicate */
-    struct engine *engine; /* knows who may mount which share; NULL: there are no shares */
 };
 
 /* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.
@@ -100,9 +100,8 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
 int volfile_volserver(const char *xlators, const char *folder, const char *socket,
                       const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
                       struct error **ret_error);
-/* Who may connect, as patterns: this machine, the nodes, and the volume's access list. */
-int volfile_access(const struct volfile_sources *sources, struct string_list *ret_list,
-                   struct error **ret_error);
+/* Who may connect, joined by commas: this machine, the nodes, and the volume's access list as patterns. */
+int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error);
 /* An entry of an access list as a pattern for bricks and for the volfile server. The caller's. */
 int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error);
 /* One self-heal daemon for several volumes, each with more than one replica. */
@@ -248,15 +247,6 @@ void brick_ports_clear(struct engine *engine);
 
 /* RUN_DIR/clients/V.D. The caller's. */
 char *brick_roll(const struct engine *engine, const char *device, const char *volume);
-
-/* ---- share_access.c ---- */
-
-/* What a brick is told of a volume's shares, "/(A|B),/shares/S(A|B|C)": nothing when no share has a list. */
-void share_admissions_text(struct engine *engine, const char *volume, const struct string_list *everywhere,
-                           struct strbuf *ret_text);
-/* Adds everybody who may mount any share of the volume. */
-void share_admissions_union(struct engine *engine, const char *volume, struct string_list *list);
-void share_admissions_clear(struct engine *engine);
 
 /* ---- share.c ---- */
 

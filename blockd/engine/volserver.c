@@ -56,17 +56,11 @@ static int publish_mount(struct engine *engine, const struct volfile_sources *so
                          struct error **ret_error)
 {
     autofree char *path = served_path(engine, sources->volume->meta.name, "mount");
-    autostrbuf struct strbuf text = {0};
-    autostring_list struct string_list access = {0};
+    autostrbuf struct strbuf text = {0}, access = {0};
     int r = volfile_access(sources, &access, ret_error);
     if (r < 0)
         return r;
-    /* Who may mount a share needs the volfile too; bricks see to it that it stays at the share. */
-    if (sources->engine)
-        share_admissions_union(sources->engine, sources->volume->meta.name, &access);
-    for (size_t i = 0; i < access.count; i++)
-        strbuf_addf(&text, "%s%s", i ? "," : "#: access ", access.items[i]);
-    strbuf_adds(&text, "\n");
+    strbuf_addf(&text, "#: access %s\n", strbuf_string(&access));
     add_servers(sources, engine->config->volserver_port, &text);
     r = volfile_mount(sources, &text, ret_error);
     return r < 0 ? r : file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);

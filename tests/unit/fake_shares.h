@@ -128,19 +128,6 @@ int engine_shares_apply(struct engine *engine, const struct volume *volume, cons
     return 0;
 }
 
-int engine_shares_admit(struct engine *engine, const char *volume, const struct engine_share *shares,
-                        size_t count, struct error **ret_error)
-{
-    (void)engine, (void)volume, (void)shares, (void)count, (void)ret_error;
-    return 0;
-}
-
-bool engine_shares_listed(struct engine *engine, const char *volume)
-{
-    (void)engine, (void)volume;
-    return false;
-}
-
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
                         struct error **ret_error)
 {
