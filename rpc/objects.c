@@ -12,7 +12,7 @@ const char *const volume_template_words[] = {"single", "replica3", "arbiter", NU
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", NULL};
+const char *const job_kind_words[] = {"preallocate", "heal", "heal-full", NULL};
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -162,6 +162,10 @@ static const struct field volume_status_fields[] = {
     {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0, .help = "Sum of the sizes of its blocks"},
     {"blocks", FIELD_UINT, OF(volume_status, blocks), 0, .help = "Number of its blocks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"heal_dirty", FIELD_UINT, OF(volume_status, heal_dirty), FIELD_OPTIONAL,
+     .help = "Files that are being written, or whose writer died just now"},
+    {"split_brain", FIELD_UINT, OF(volume_status, split_brain), FIELD_OPTIONAL,
+     .help = "Files of which no copy is known to be right; they wait for a choice"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,
      .help = "Its bricks"},
     OBSERVED(volume_status),
@@ -195,6 +199,8 @@ static const struct field block_status_fields[] = {
     {"job", FIELD_NAME, OF(block_status, job), FIELD_OPTIONAL, .help = "The job that preallocates it"},
     {"size", FIELD_SIZE, OF(block_status, size), 0, .help = "Bytes of its file"},
     {"used", FIELD_SIZE, OF(block_status, used), FIELD_OPTIONAL, .help = "Bytes allocated on one replica"},
+    {"heal", FIELD_STRING, OF(block_status, heal), FIELD_OPTIONAL,
+     .help = "split-brain: no copy is known to be right; absent when all is well"},
     OBSERVED(block_status),
     STATUS_COMMON(block_status),
     END,
@@ -241,6 +247,7 @@ static const struct field job_status_fields[] = {
     {"total", FIELD_SIZE, OF(job_status, total), 0, .help = "Bytes in all"},
     {"started", FIELD_TIME, OF(job_status, started), 0, .help = "When it started"},
     {"finished", FIELD_TIME, OF(job_status, finished), 0, .help = "When it ended"},
+    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL, .help = "What is worth knowing of it"},
     STATUS_COMMON(job_status),
     END,
 };

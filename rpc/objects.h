@@ -101,7 +101,9 @@ struct volume_status {
     uint64_t size, free;
     uint64_t provisioned; /* the sum of the sizes of its blocks */
     uint64_t blocks;
-    uint64_t heal_pending;     /* the largest count of its bricks */
+    uint64_t heal_pending;     /* files that a brick is behind with */
+    uint64_t heal_dirty;       /* files that are being written, or whose writer died just now */
+    uint64_t split_brain;      /* files of which no copy is known to be right */
     struct object_list bricks; /* of struct brick_status */
     uint64_t observed_generation;
     char *error;
@@ -130,6 +132,7 @@ struct block_status {
     char *job;     /* name of the job that preallocates it, while there is one */
     uint64_t size; /* of the file, once it is there */
     uint64_t used; /* bytes allocated on one replica; filled in when one block is read, 0 in lists */
+    char *heal;    /* "split-brain": no copy is known to be right; else NULL. Seen live, never stored */
     uint64_t observed_generation;
     char *error;
 };
@@ -162,7 +165,7 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE };
+enum job_kind { JOB_PREALLOCATE, JOB_HEAL, JOB_HEAL_FULL };
 extern const char *const job_kind_words[];
 
 struct job_spec {
@@ -175,6 +178,7 @@ struct job_status {
     char *phase;          /* "pending", "running", "succeeded", "failed", "canceled" */
     uint64_t done, total; /* bytes */
     int64_t started, finished;
+    char *message; /* what is worth knowing of one that goes on or went well */
     char *error;
 };
 

@@ -92,6 +92,7 @@ CHANGE_HANDLER(block_delete, core_block_delete(call->core, name,
                                                &change, &result, ret_error))
 CHANGE_HANDLER(export_create, core_export_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(export_delete, core_export_delete(call->core, name, &change, &result, ret_error))
+CHANGE_HANDLER(heal_start, core_heal_start(call->core, name, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(job_delete, core_job_delete(call->core, name, &change, &result, ret_error))
 
 /* ---- Reading ---- */
@@ -132,6 +133,38 @@ static int list_objects(struct call *call, struct error **ret_error)
     int r = core_list(call->core, kind_of(call), wanted, query->start, query->limit, &list, ret_error);
     if (r == 0)
         respond_json(call->response, 200, list);
+    return r;
+}
+
+static int heal_info(struct call *call, struct error **ret_error)
+{
+    const struct heal_list_query *query = call->query;
+    autofree char *name = name_of(call);
+    json_t *report = NULL;
+    int r = core_heal_report(call->core, name, query->limit, query->split_brain, &report, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, report);
+    return r;
+}
+
+static int heal_history(struct call *call, struct error **ret_error)
+{
+    autofree char *name = name_of(call);
+    json_t *history = NULL;
+    int r = core_heal_history(call->core, name, &history, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, history);
+    return r;
+}
+
+static int heal_resolve(struct call *call, struct error **ret_error)
+{
+    const struct change_query *query = call->query;
+    autofree char *name = name_of(call);
+    json_t *resolved = NULL;
+    int r = core_heal_resolve(call->core, name, call->body, query->wait, &resolved, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, resolved);
     return r;
 }
 
@@ -190,6 +223,8 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_DEVICE_DELETE] = device_delete, [API_VOLUME_LIST] = list_objects,
     [API_VOLUME_GET] = get_object,       [API_VOLUME_CREATE] = volume_create,
     [API_VOLUME_PATCH] = volume_patch,   [API_VOLUME_DELETE] = volume_delete,
+    [API_HEAL_INFO] = heal_info,         [API_HEAL_START] = heal_start,
+    [API_HEAL_RESOLVE] = heal_resolve,   [API_HEAL_HISTORY] = heal_history,
     [API_BLOCK_LIST] = list_objects,     [API_BLOCK_LIST_VOLUME] = list_objects,
     [API_BLOCK_GET] = get_object,        [API_BLOCK_CREATE] = block_create,
     [API_BLOCK_PATCH] = block_patch,     [API_BLOCK_RENAME] = block_rename,

@@ -189,6 +189,8 @@ static int allocate(struct jobs *jobs, const struct job *job, const struct block
 static bool run(struct jobs *jobs, const struct job *job)
 {
     struct core *core = jobs->core;
+    if (job->spec.kind == JOB_HEAL || job->spec.kind == JOB_HEAL_FULL)
+        return heal_job_run(core, job);
     struct block block cleanup(cleanup_block) = {0};
     int r = find_block(core, job, &block);
     if (r < 0 && r != -ECANCELED)

@@ -36,6 +36,9 @@ struct engine {
     pthread_mutex_t ports_mutex; /* innermost; guards what follows */
     char *address;               /* where the bricks of this node listen */
     struct port_check *ports;    /* brick.c */
+
+    pthread_mutex_t views_mutex; /* innermost; guards the list, a view is its claim's */
+    struct heal_view *views;     /* heal_view.c */
 };
 
 /* As engine_new(), with other roots. They are copied, the strings in them are not. */
@@ -80,6 +83,8 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
 /* One self-heal daemon for several volumes, each with more than one replica. */
 int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
                  struct strbuf *ret_text, struct error **ret_error);
+/* One volume for the program that ends a split-brain: replicate right above the clients, healing. */
+int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 
 /*
  * Refuses a path that is not absolute or holds a byte that a volfile or a unit's environment file would take

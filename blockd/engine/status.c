@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-#include "blockd/engine/engine_priv.h"
+#include "blockd/engine/heal_priv.h"
 
 #include "rpc/base/alloc.h"
 
@@ -47,16 +47,20 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
     struct volume_status status = {.observed_generation = volume->meta.generation};
     autostrbuf struct strbuf errors = {0};
     bool first = true;
+    scoped_claim(engine, "heal", volume->meta.name);
+    const struct heal_view *heal = heal_view_refresh(engine, volume, false);
+    status.heal_pending = heal->counts.pending;
+    status.heal_dirty = heal->counts.dirty;
+    status.split_brain = heal->counts.split_brain;
     for (size_t i = 0; i < volume->spec.bricks.count; i++) {
         const struct brick_spec *spec = volume_brick(volume, i);
         if (!brick_is_local(engine, spec))
             continue;
         struct brick_status *brick = object_list_add(&status.bricks, sizeof *brick);
         brick_look(engine, volume, spec, brick);
+        brick->heal_pending = heal->pending[i].files.count;
         if (holds_data(volume, i))
             add_space(&status, brick, &first);
-        if (brick->heal_pending > status.heal_pending)
-            status.heal_pending = brick->heal_pending;
         if (brick->error)
             strbuf_addf(&errors, "%sbrick on %s: %s", errors.length ? "; " : "", brick->device, brick->error);
     }

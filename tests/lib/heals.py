@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
+"""Files that need a heal, made on purpose: a mount that reaches one brick only, and a self-heal daemon that is held still."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+
+import bricks as plain
+import node as cluster
+
+NAMES = {"data": 0, "metadata": 1, "entry": 2}
+
+
+class Mount:
+    """The volume mounted by FUSE with the bricks in `reach` only, and without quorum: what is written there blames the others."""
+
+    def __init__(self, node, volume, reach=(0, 1, 2)):
+        self.node, self.volume, self.reach = node, volume, reach
+        label = "".join(map(str, reach))
+        self.path = node.folder / f"mount-{volume}-{label}"
+        self.volfile = node.folder / f"mount-{volume}-{label}.vol"
+        self.log = node.folder / f"mount-{volume}-{label}.log"
+        self.process = None
+
+    def __enter__(self):
+        bricks = self.node.get(f"/v1/volumes/{self.volume}")["spec"]["bricks"]
+        names = [f"{self.volume}-client-{index}" for index in range(len(bricks))]
+        text = "".join(plain.CLIENT.format(name=self.volume, index=index, ping_timeout=5, event_threads=1,
+                                           port=brick["port"] if index in self.reach else 1)
+                       for index, brick in enumerate(bricks))
+        text = text.replace("    option ping-timeout", "    option client-bind-insecure off\n    option ping-timeout")
+        text += plain.REPLICATE.format(name=self.volume, pending=",".join(names), clients=" ".join(names), extra="")
+        if len(self.reach) < len(bricks):
+            text = text.replace("option quorum-type auto", "option quorum-type none")
+        text += plain.TOP.format(name=self.volume, below=f"{self.volume}-replicate-0")
+        self.volfile.write_text(text)
+        self.path.mkdir(exist_ok=True)
+        self.process = subprocess.Popen(["glusterfs", "-N", "-f", self.volfile, "-l", self.log, "--attribute-timeout=0",
+                                         "--entry-timeout=0", self.path], env=self.node.environment())
+        try:
+            cluster.wait_until(f"{self.path} is mounted", self.mounted)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def mounted(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the mount ended: {self.log.read_text()[-2000:]}")
+        with contextlib.suppress(OSError):
+            return os.path.ismount(self.path) and os.listdir(self.path) is not None
+        return False
+
+    def file(self, name):
+        return pathlib.Path(f"{self.path}/{name.lstrip('/')}")
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", "-l", self.path], check=False, stderr=subprocess.DEVNULL)
+        self.process.terminate()
+        self.process.wait(timeout=cluster.PATIENCE)
+
+    def kill(self):
+        """The client dies in the middle of what it does."""
+        self.process.kill()
+        self.process.wait()
+        subprocess.run(["umount", "-l", self.path], check=False)
+
+
+def healer_pid(node):
+    pids = [pid for pid, line in node.processes().items() if "glustershd" in line]
+    return pids[0] if pids else 0
+
+
+@contextlib.contextmanager
+def no_healing(node):
+    """The self-heal daemon runs and does nothing."""
+    pid = cluster.wait_until("the self-heal daemon runs", lambda: healer_pid(node))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def roots(node, volume):
+    return [pathlib.Path(brick["path"]) for brick in node.volume_status(volume)["bricks"]]
+
+
+def copies(node, volume, name):
+    return [root / name.lstrip("/") for root in roots(node, volume)]
+
+
+def each_alone(node, volume, act):
+    """act(mount, index) through a mount of each brick by itself, so that each blames all others."""
+    for index in range(3):
+        with Mount(node, volume, (index,)) as mount:
+            act(mount, index)
+
+
+def report(node, volume, query=""):
+    return node.get(f"/v1/volumes/{volume}/heal{query}")
+
+
+def listed(node, volume, name):
+    """The report's entry of a file, or None."""
+    found = [file for file in report(node, volume)["files"] if file["file"] == name]
+    return found[0] if found else None
