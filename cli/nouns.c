@@ -209,6 +209,24 @@ static bool failed_partly(const json_t *reply)
     return false;
 }
 
+static bool is_dry_run(const struct arguments *arguments)
+{
+    const char *word = json_text(arguments->query, "dry_run");
+    return *word && strcmp(word, "0") != 0 && strcmp(word, "false") != 0;
+}
+
+static int show_plan(struct cli *cli, const json_t *plan)
+{
+    size_t index;
+    json_t *line;
+    if (cli->json)
+        print_json(cli->out, cli->json, plan);
+    else
+        json_array_foreach(json_object_get(plan, "text"), index, line)
+            fprintf(cli->out, "%s\n", json_string_value(line));
+    return 0;
+}
+
 static int change(struct cli *cli, const struct command *command, const struct arguments *arguments)
 {
     autoerror struct error *error = NULL;
@@ -225,6 +243,8 @@ static int change(struct cli *cli, const struct command *command, const struct a
     int r = client_change(cli, &request, &reply, &error);
     if (r < 0)
         return fail(cli, r, error);
+    if (is_dry_run(arguments))
+        return show_plan(cli, reply);
 
     json_t *object cleanup(json_decrefp) = json_incref(reply);
     if (!is_delete(command) && command_kind(command) != KIND_COUNT)

@@ -7,6 +7,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 
+#define VOLUME_SIZE_MIN       (UINT64_C(16) << 20)
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
     {                                                                                                        \
@@ -79,16 +80,70 @@ SCHEMA(device_create, "DeviceCreate", "A device to add");
 static const struct field volume_create_fields[] = {
     {"name", FIELD_NAME, OF(volume_create, name), FIELD_REQUIRED, .help = "Name of the volume"},
     {"template", FIELD_ENUM, OF(volume_create, template_name), 0, .words = volume_template_words,
-     .help = "single, replica3 or arbiter; replica3 if absent"},
-    {"devices", FIELD_STRINGS, OF(volume_create, devices), 0, .max = 64,
-     .help = "DEVICE or NODE/DEVICE of each brick, in order; picked by free space if absent"},
+     .help = "single, replica3, arbiter or disperse; replica3 if absent"},
+    {"size", FIELD_SIZE, OF(volume_create, size), 0, VOLUME_SIZE_MIN, INT64_MAX,
+     .help = "Bytes that it shall hold; all that its devices have if absent"},
+    {"sets", FIELD_UINT, OF(volume_create, sets), 0, 1, 120,
+     .help = "Distribute over so many sets of bricks; as few as fit if absent"},
+    {"data", FIELD_UINT, OF(volume_create, data), 0, 2, 16,
+     .help = "Disperse: fragments that hold data; 4 if absent"},
+    {"redundancy", FIELD_UINT, OF(volume_create, redundancy), 0, 1, 15,
+     .help = "Disperse: fragments that may be lost; 2 if absent"},
+    {"devices", FIELD_STRINGS, OF(volume_create, devices), 0, .max = 120,
+     .help = "DEVICE or NODE/DEVICE: with a size those to pick among, else those of the bricks in order"},
+    {"nodes", FIELD_STRINGS, OF(volume_create, nodes), 0, .max = 120, .help = "Pick on these nodes only"},
+    {"zones", FIELD_STRINGS, OF(volume_create, zones), 0, .max = 120, .help = "Pick in these zones only"},
     {"overcommit", FIELD_RATIO, OF(volume_create, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size; 1.0 if absent"},
     {"allow_same_node", FIELD_BOOL, OF(volume_create, allow_same_node), 0,
-     .help = "Allow several bricks of one set on one node"},
+     .help = "Allow several bricks of one set on one node, and so in one zone"},
+    {"allow_same_zone", FIELD_BOOL, OF(volume_create, allow_same_zone), 0,
+     .help = "Allow several bricks of one set in one zone"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
+
+static const struct field volume_create_query_fields[] = {
+    CHANGE_FIELDS(volume_create_query),
+    {"dry_run", FIELD_BOOL, OF(volume_create_query, dry_run), 0,
+     .help = "Show the plan (VolumePlan) and change nothing"},
+    END,
+};
+SCHEMA(volume_create_query, "VolumeCreateQuery", "What the creation of a volume takes");
+
+static const struct field plan_brick_fields[] = {
+    {"set", FIELD_UINT, OF(plan_brick, set), 0, .help = "Set of bricks, from 0"},
+    {"node", FIELD_NAME, OF(plan_brick, node), 0, .help = "Node that serves it"},
+    {"device", FIELD_NAME, OF(plan_brick, device), 0, .help = "Device that holds it"},
+    {"zone", FIELD_NAME, OF(plan_brick, zone), FIELD_OPTIONAL, .help = "Zone of the node"},
+    {"size", FIELD_SIZE, OF(plan_brick, size), FIELD_OPTIONAL, .help = "Bytes that are promised to it"},
+    {"room", FIELD_SIZE, OF(plan_brick, room), 0, .help = "Bytes that the device could have promised"},
+    {"witness", FIELD_BOOL, OF(plan_brick, witness), FIELD_OPTIONAL, .help = "It holds no data"},
+    END,
+};
+static const struct schema plan_brick_schema = {"PlanBrick", sizeof(struct plan_brick), plan_brick_fields,
+                                                "Where a brick goes"};
+static const struct field plan_refusal_fields[] = {
+    {"device", FIELD_STRING, OF(plan_refusal, device), 0, .help = "NODE/DEVICE"},
+    {"reason", FIELD_STRING, OF(plan_refusal, reason), 0, .help = "Why it is not taken"},
+    END,
+};
+static const struct schema plan_refusal_schema = {"PlanRefusal", sizeof(struct plan_refusal),
+                                                  plan_refusal_fields, "A device that is not taken"};
+static const struct field volume_plan_fields[] = {
+    {"volume", FIELD_NAME, OF(volume_plan, volume), 0, .help = "Name of the volume"},
+    {"layout", FIELD_STRING, OF(volume_plan, layout), 0, .help = "Template, and the numbers of disperse"},
+    {"sets", FIELD_UINT, OF(volume_plan, sets), 0, .help = "How many sets of bricks it adds"},
+    {"size", FIELD_SIZE, OF(volume_plan, size), FIELD_OPTIONAL, .help = "Bytes that they hold"},
+    {"largest", FIELD_SIZE, OF(volume_plan, largest), FIELD_OPTIONAL, .help = "Bytes that one file can have"},
+    {"bricks", FIELD_OBJECTS, OF(volume_plan, bricks), 0, .object = &plan_brick_schema,
+     .help = "Where the bricks go, set by set"},
+    {"refused", FIELD_OBJECTS, OF(volume_plan, refused), 0, .object = &plan_refusal_schema,
+     .help = "Devices that are not taken"},
+    {"text", FIELD_STRINGS, OF(volume_plan, text), 0, .help = "The plan in words"},
+    END,
+};
+SCHEMA(volume_plan, "VolumePlan", "Where the bricks of a volume would go, and why not elsewhere");
 
 static const struct field volume_patch_fields[] = {
     {"state", FIELD_ENUM, OF(volume_patch, state), 0, .words = volume_state_words,
@@ -212,7 +267,7 @@ const struct api_route api_routes[API_OP_COUNT] = {
 
     LIST(API_VOLUME_LIST, "/v1/volumes", "volume", "list", &volume_schema, "List the hosting volumes"),
     GET(API_VOLUME_GET, "/v1/volumes/{volume}", "volume", "info", &volume_schema, "Show a hosting volume"),
-    CHANGE(API_VOLUME_CREATE, "POST", "/v1/volumes", "volume", "create", 0, &change_query_schema,
+    CHANGE(API_VOLUME_CREATE, "POST", "/v1/volumes", "volume", "create", 0, &volume_create_query_schema,
            &volume_create_schema, &volume_schema, "Create a hosting volume and start it"),
     CHANGE(API_VOLUME_PATCH, "PATCH", "/v1/volumes/{volume}", "volume", "modify", 0, &change_query_schema,
            &volume_patch_schema, &volume_schema, "Change a hosting volume"),

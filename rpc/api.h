@@ -141,13 +141,52 @@ extern const struct schema device_create_schema;
 
 struct volume_create {
     char *name;
-    int template_name; /* enum volume_template */
-    struct string_list
-        devices; /* "NODE/DEVICE" or "DEVICE" of this node, in brick order; empty: the planner picks */
+    int template_name;         /* enum volume_template */
+    uint64_t size;             /* bytes that it shall hold; 0: all that its devices have */
+    uint64_t sets;             /* of bricks, each file in one of them; 0: as few as fit */
+    uint64_t data, redundancy; /* of disperse */
+    /* "NODE/DEVICE" or "DEVICE" of this node: with a size the planner picks among these; without one they are
+     * the bricks in their order. Empty: the planner picks among all. */
+    struct string_list devices;
+    struct string_list nodes, zones; /* the planner picks among these; empty: all */
     double overcommit;
-    bool allow_same_node; /* two bricks of one set on one node */
+    bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
+    bool allow_same_zone;
 };
 extern const struct schema volume_create_schema;
+
+struct volume_create_query {
+    uint64_t wait, revision;
+    bool force;
+    bool dry_run; /* answer a volume_plan and change nothing */
+};
+extern const struct schema volume_create_query_schema;
+
+/* What the planner would do, or did. */
+struct plan_brick {
+    uint64_t set;
+    char *node, *device, *zone; /* zone NULL: the node has none */
+    uint64_t size;              /* promised to it; 0: all of the device */
+    uint64_t room;              /* what the device could have promised */
+    bool witness;
+};
+struct plan_refusal {
+    char *device, *reason;
+};
+struct volume_plan {
+    char *volume, *layout;      /* "disperse 4+2" */
+    uint64_t sets;              /* new ones */
+    uint64_t size;              /* of the new sets; 0: all that the devices have */
+    uint64_t largest;           /* file that fits */
+    struct object_list bricks;  /* of struct plan_brick, set by set */
+    struct object_list refused; /* of struct plan_refusal: the devices that are not taken */
+    struct string_list text;    /* the same for people, line by line */
+};
+extern const struct schema volume_plan_schema;
+static inline void cleanup_volume_plan(struct volume_plan *plan)
+{
+    schema_clear(&volume_plan_schema, plan);
+}
 
 struct volume_patch {
     int state;

@@ -431,6 +431,26 @@ void config_clear(struct config *config)
     *config = (struct config){0};
 }
 
+char *config_text(const struct config *config, const char *section)
+{
+    struct strbuf text = {0};
+    for (const struct config_key *key = config_keys; key->section; key++) {
+        const void *member = member_of((struct config *)config, key);
+        if (section && strcmp(section, key->section) != 0)
+            continue;
+        strbuf_addf(&text, "%s.%s = ", key->section, key->key);
+        if (key->field.type == FIELD_UINT || key->field.type == FIELD_SIZE)
+            strbuf_addf(&text, "%llu\n", (unsigned long long)*(const uint64_t *)member);
+        else if (key->field.type == FIELD_BOOL)
+            strbuf_addf(&text, "%d\n", *(const bool *)member);
+        else if (key->field.type == FIELD_ENUM)
+            strbuf_addf(&text, "%s\n", key->field.words[*(const int *)member]);
+        else
+            strbuf_addf(&text, "%s\n", *(char *const *)member);
+    }
+    return strbuf_steal(&text);
+}
+
 char *config_socket_path(const struct config *config)
 {
     return xasprintf("%s/blockd.sock", config->run_dir);

@@ -59,6 +59,10 @@ extern const struct config_key config_keys[]; /* ends with a NULL section */
 int config_load(const char *path, struct config *ret_config, struct error **ret_error);
 void config_clear(struct config *config);
 
+/* The effective values of a section, or of all (NULL), as "section.key = value" lines: to see whether two
+ * configurations differ. The caller's. */
+char *config_text(const struct config *config, const char *section);
+
 /* "127.0.0.1", "::1": an address that no other machine reaches. False for what is no address. */
 bool config_address_is_loopback(const char *address);
 /* "0.0.0.0", "::": every address of the machine. */

@@ -8,11 +8,11 @@
 #include "rpc/base/sizes.h"
 
 const char *const node_state_words[] = {"enabled", "stopped", NULL};
-const char *const volume_template_words[] = {"single", "replica3", "arbiter", NULL};
+const char *const volume_template_words[] = {"single", "replica3", "arbiter", "disperse", NULL};
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", "heal", "heal-full", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "heal", "heal-full", NULL};
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -118,6 +118,8 @@ static const struct field brick_spec_fields[] = {
     {"node", FIELD_NAME, OF(brick_spec, node), FIELD_REQUIRED, .help = "Node that serves it"},
     {"device", FIELD_NAME, OF(brick_spec, device), FIELD_REQUIRED, .help = "Device that holds it"},
     {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
+    {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
+     .help = "Bytes of the device that are promised to it; all of them if absent"},
     END,
 };
 const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec), brick_spec_fields,
@@ -125,13 +127,21 @@ const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec),
 
 static const struct field volume_spec_fields[] = {
     {"template", FIELD_ENUM, OF(volume_spec, template_name), 0, .words = volume_template_words,
-     .help = "How data is kept: single, replica3 (three copies), arbiter (two copies and a witness)"},
+     .help = "How a set keeps data: single, replica3 (three copies), arbiter (two copies and a witness), "
+             "disperse (fragments)"},
     {"state", FIELD_ENUM, OF(volume_spec, state), 0, .words = volume_state_words,
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
-    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 64, .object = &brick_spec_schema,
-     .help = "Its bricks, in order; for arbiter the third is the witness"},
+    {"data", FIELD_UINT, OF(volume_spec, data), FIELD_OPTIONAL, 0, 16,
+     .help = "Disperse: fragments of a set that hold data"},
+    {"redundancy", FIELD_UINT, OF(volume_spec, redundancy), FIELD_OPTIONAL, 0, 15,
+     .help = "Disperse: fragments of a set that may be lost"},
+    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 120, .object = &brick_spec_schema,
+     .help = "Its bricks, set by set; for arbiter every third is the witness"},
+    {"options", FIELD_STRINGS, OF(volume_spec, options), FIELD_OPTIONAL, .max = 64,
+     .help = "Options of the translators, TRANSLATOR.OPTION=VALUE"},
+    {"profile", FIELD_NAME, OF(volume_spec, profile), FIELD_OPTIONAL, .help = "Named set of options"},
     END,
 };
 const struct schema volume_spec_schema = {"VolumeSpec", sizeof(struct volume_spec), volume_spec_fields,
@@ -155,17 +165,36 @@ static const struct field brick_status_fields[] = {
 static const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status),
                                                   brick_status_fields, "What is seen of a brick"};
 
+static const struct field set_status_fields[] = {
+    {"number", FIELD_UINT, OF(set_status, number), 0, .help = "Its place, from 0"},
+    PHASE(set_status, "online, degraded, offline, failed, stopped"),
+    {"bricks", FIELD_UINT, OF(set_status, bricks), 0, .help = "How many bricks it has"},
+    {"online", FIELD_UINT, OF(set_status, online), 0, .help = "How many of them serve"},
+    {"quorum", FIELD_UINT, OF(set_status, quorum), 0, .help = "How many must serve"},
+    {"size", FIELD_SIZE, OF(set_status, size), 0, .help = "Bytes that it can hold"},
+    {"free", FIELD_SIZE, OF(set_status, free), 0, .help = "Bytes that are free"},
+    {"heal_pending", FIELD_UINT, OF(set_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    END,
+};
+static const struct schema set_status_schema = {"SetStatus", sizeof(struct set_status), set_status_fields,
+                                                "What is seen of a set of bricks"};
+
 static const struct field volume_status_fields[] = {
     PHASE(volume_status, "pending, online, degraded, offline, stopped, failed"),
     {"size", FIELD_SIZE, OF(volume_status, size), 0, .help = "Bytes that it can hold"},
     {"free", FIELD_SIZE, OF(volume_status, free), 0, .help = "Bytes that are free"},
     {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0, .help = "Sum of the sizes of its blocks"},
     {"blocks", FIELD_UINT, OF(volume_status, blocks), 0, .help = "Number of its blocks"},
+    {"largest", FIELD_SIZE, OF(volume_status, largest), 0,
+     .help = "Bytes that one file can have: each lies in one set of bricks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
     {"heal_dirty", FIELD_UINT, OF(volume_status, heal_dirty), FIELD_OPTIONAL,
      .help = "Files that are being written, or whose writer died just now"},
     {"split_brain", FIELD_UINT, OF(volume_status, split_brain), FIELD_OPTIONAL,
      .help = "Files of which no copy is known to be right; they wait for a choice"},
+    {"job", FIELD_NAME, OF(volume_status, job), FIELD_OPTIONAL, .help = "The job that works on it"},
+    {"sets", FIELD_OBJECTS, OF(volume_status, sets), 0, .object = &set_status_schema,
+     .help = "Its sets of bricks"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,
      .help = "Its bricks"},
     OBSERVED(volume_status),

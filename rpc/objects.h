@@ -69,7 +69,7 @@ struct device {
     struct device_status status;
 };
 
-enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER };
+enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER, TEMPLATE_DISPERSE };
 extern const char *const volume_template_words[];
 enum volume_state { VOLUME_STARTED, VOLUME_STOPPED };
 extern const char *const volume_state_words[];
@@ -77,13 +77,18 @@ extern const char *const volume_state_words[];
 struct brick_spec {
     char *node, *device;
     uint64_t port; /* of its glusterfsd; allocated once */
+    uint64_t size; /* bytes of the device that are promised to it; 0: it may fill the device */
 };
 
 struct volume_spec {
-    int template_name;         /* enum volume_template */
-    int state;                 /* enum volume_state */
-    double overcommit;         /* the sum of block sizes may be this many times the volume's size */
-    struct object_list bricks; /* of struct brick_spec; for arbiter the third holds metadata only */
+    int template_name;          /* enum volume_template */
+    int state;                  /* enum volume_state */
+    double overcommit;          /* the sum of block sizes may be this many times the volume's size */
+    uint64_t data, redundancy;  /* of disperse: fragments that hold data, and those that may be lost */
+    struct object_list bricks;  /* of struct brick_spec, set by set (rpc/volume_layout.h); of arbiter every
+                                   third holds metadata only */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
+    char *profile;              /* a named set of options; NULL: none */
 };
 
 struct brick_status {
@@ -96,15 +101,27 @@ struct brick_status {
     char *error;
 };
 
+struct set_status {
+    uint64_t number;         /* from 0 */
+    char *phase;             /* "online", "degraded", "offline", "failed", "stopped" */
+    uint64_t bricks, online; /* how many it has, and how many of them serve */
+    uint64_t quorum;         /* how many must serve */
+    uint64_t size, free;
+    uint64_t heal_pending; /* the largest count of its bricks */
+};
+
 struct volume_status {
     char *phase; /* "pending", "online", "degraded", "offline", "stopped", "failed" */
     uint64_t size, free;
     uint64_t provisioned; /* the sum of the sizes of its blocks */
     uint64_t blocks;
+    uint64_t largest;          /* bytes that one file can have: each lies in one set */
     uint64_t heal_pending;     /* files that a brick is behind with */
     uint64_t heal_dirty;       /* files that are being written, or whose writer died just now */
     uint64_t split_brain;      /* files of which no copy is known to be right */
+    struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
+    char *job;                 /* name of the job that works on it, while there is one */
     uint64_t observed_generation;
     char *error;
 };
@@ -165,7 +182,7 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE, JOB_HEAL, JOB_HEAL_FULL };
+enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_HEAL, JOB_HEAL_FULL };
 extern const char *const job_kind_words[];
 
 struct job_spec {

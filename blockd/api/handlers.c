@@ -79,7 +79,7 @@ CHANGE_HANDLER(node_patch,
                core_node_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(device_create, core_device_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(device_delete, core_device_delete(call->core, name, &change, &result, ret_error))
-CHANGE_HANDLER(volume_create, core_volume_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(volume_create_now, core_volume_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(volume_patch,
                core_volume_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(volume_delete, core_volume_delete(call->core, name, &change, &result, ret_error))
@@ -94,6 +94,18 @@ CHANGE_HANDLER(export_create, core_export_create(call->core, call->body, &change
 CHANGE_HANDLER(export_delete, core_export_delete(call->core, name, &change, &result, ret_error))
 CHANGE_HANDLER(heal_start, core_heal_start(call->core, name, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(job_delete, core_job_delete(call->core, name, &change, &result, ret_error))
+
+static int volume_create(struct call *call, struct error **ret_error)
+{
+    const struct volume_create_query *query = call->query;
+    json_t *plan = NULL;
+    if (!query->dry_run)
+        return volume_create_now(call, ret_error);
+    int r = core_volume_plan(call->core, call->body, &plan, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, plan);
+    return r;
+}
 
 /* ---- Reading ---- */
 

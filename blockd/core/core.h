@@ -68,6 +68,9 @@ CORE_CHANGE(core_node_patch, const char *name, const struct node_patch *patch, u
 CORE_CHANGE(core_device_create, const struct device_create *request);
 CORE_CHANGE(core_device_delete, const char *name);
 CORE_CHANGE(core_volume_create, const struct volume_create *request);
+/* What core_volume_create() would do, as a volume_plan; changes nothing. */
+int core_volume_plan(struct core *core, const struct volume_create *request, json_t **ret_plan,
+                     struct error **ret_error);
 CORE_CHANGE(core_volume_patch, const char *name, const struct volume_patch *patch, uint64_t present);
 CORE_CHANGE(core_volume_delete, const char *name);
 CORE_CHANGE(core_block_create, const struct block_create *request);

@@ -126,6 +126,8 @@ int idempotency_find(struct core *core, const struct core_change *change, char *
 /* Makes the request's mark part of its transaction. */
 void idempotency_record(struct txn *txn, const struct core_change *change, const char *key, const char *uid);
 /* Forgets marks that are older than a day. */
+/* The change was taken back: the same request is a new one. */
+void idempotency_forget(struct core *core, const struct core_change *change);
 void idempotency_sweep(struct core *core);
 
 /* ---- queue.c: which keys need work ---- */
@@ -173,9 +175,13 @@ void hosting_drop(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
 
-/* Fills volume->spec.bricks (without ports) as the request says, or by free space. */
-int placement_plan(struct core *core, const struct volume_create *request, struct volume *volume,
-                   struct error **ret_error);
+/*
+ * Adds bricks (without ports) to volume->spec.bricks as the planner finds them. The request's lists are set;
+ * its volume, spec and the full names of its devices are filled in here. *ret_plan is the caller's.
+ */
+struct planner_request;
+int placement_plan(struct core *core, const struct planner_request *request, struct volume *volume,
+                   struct volume_plan *ret_plan, struct error **ret_error);
 /* The lowest free brick port of a node that is not in `taken`. */
 int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,
                    struct error **ret_error);

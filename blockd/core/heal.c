@@ -7,6 +7,7 @@
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
+#include "rpc/volume_layout.h"
 
 #define FILES_DEFAULT    1000
 #define RESOLVE_FILES    10000
@@ -20,7 +21,7 @@ static int get_volume(struct core *core, const char *name, struct volume *ret_vo
     int r = record_get(core, KIND_VOLUME, name, &volume, ret_error);
     if (r < 0)
         return r;
-    if (volume.spec.template_name == TEMPLATE_SINGLE)
+    if (!layout_heals(&volume.spec))
         r = error_set(ret_error, EOPNOTSUPP, "volume %s has one copy only: there is nothing to heal it from",
                       name);
     else if (volume.meta.deleting)
@@ -201,9 +202,16 @@ bool heal_job_run(struct core *core, const struct job *job)
     if (!job->status.started && record_step(core, job, "running", NULL, began) < 0)
         return true;
     r = engine_heal_crawl(core->engine, &volume, full, began, &crawl, &error);
-    if (r == 0 && !crawl.running && !crawl.finished)
+    bool blind = r == -EOPNOTSUPP; /* that it was told is all that will be known */
+    if (blind) {
+        error_free(steal_ptr(&error));
         r = engine_heal_start(core->engine, &volume, full, &error);
-    autofree char *message = r < 0 ? xstrdup(error_message(error)) : describe(&crawl);
+        crawl.finished = true;
+    } else if (r == 0 && !crawl.running && !crawl.finished)
+        r = engine_heal_start(core->engine, &volume, full, &error);
+    autofree char *message = r < 0   ? xstrdup(error_message(error))
+                             : blind ? xstrdup("the self-heal daemon was told; it does not say how far it is")
+                                     : describe(&crawl);
     bool ended = r == 0 && crawl.finished;
     record_step(core, job, ended ? "succeeded" : "running", message, began);
     return !ended;

@@ -8,6 +8,7 @@
 
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/volume_layout.h"
 
 #define LOOK_SECONDS 2
 #define HISTORY_MAX  50
@@ -163,7 +164,7 @@ static void look_at_all(struct heal_watch *watch)
         return;
     for (size_t i = 0; i < volumes.list.count; i++) {
         const struct volume *volume = RECORD(&volumes, volume, i);
-        if (volume->spec.template_name != TEMPLATE_SINGLE && !volume->meta.deleting)
+        if (layout_heals(&volume->spec) && !volume->meta.deleting)
             heal_look_now(watch, volume);
     }
     record_list_clear(&volumes);

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "blockd/core/planner.h"
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
 
 /* ---- Live state ---- */
 
@@ -61,23 +63,69 @@ static int allocate_ports(struct core *core, struct volume *volume, struct txn *
     return 0;
 }
 
+static int check_new_name(struct core *core, const char *name, struct error **ret_error)
+{
+    struct volume other cleanup(cleanup_volume) = {0};
+    if (record_get(core, KIND_VOLUME, name, &other, NULL) == 0)
+        return error_set(ret_error, EEXIST, "volume %s %s", name,
+                         other.meta.deleting ? "is being deleted" : "exists already");
+    if (strlen(name) > ENGINE_NAME_MAX)
+        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters", name,
+                         ENGINE_NAME_MAX);
+    return 0;
+}
+
+#define DISPERSE_DATA_DEFAULT       4
+#define DISPERSE_REDUNDANCY_DEFAULT 2
+
+/* The volume that a request makes, with its bricks where the planner puts them. */
+static int plan_new(struct core *core, const struct volume_create *request, struct volume *volume,
+                    struct volume_plan *ret_plan, struct error **ret_error)
+{
+    int r = check_new_name(core, request->name, ret_error);
+    if (r < 0)
+        return r;
+    bool disperse = request->template_name == TEMPLATE_DISPERSE;
+    meta_init(&volume->meta, request->name);
+    volume->spec.template_name = request->template_name;
+    volume->spec.overcommit = request->overcommit;
+    volume->spec.data = request->data || !disperse ? request->data : DISPERSE_DATA_DEFAULT;
+    volume->spec.redundancy =
+        request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
+    volume->status.phase = xstrdup("pending");
+    r = layout_check(&volume->spec, ret_error);
+    if (r < 0)
+        return r;
+    const struct planner_request wish = {
+        .size = request->size,
+        .sets = request->sets,
+        .devices = &request->devices,
+        .nodes = &request->nodes,
+        .zones = &request->zones,
+        .allow_same_node = request->allow_same_node,
+        .allow_same_zone = request->allow_same_zone,
+    };
+    return placement_plan(core, &wish, volume, ret_plan, ret_error);
+}
+
+int core_volume_plan(struct core *core, const struct volume_create *request, json_t **ret_plan,
+                     struct error **ret_error)
+{
+    struct volume volume cleanup(cleanup_volume) = {0};
+    struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
+    int r = plan_new(core, request, &volume, &plan, ret_error);
+    if (r == 0)
+        *ret_plan = schema_encode(&volume_plan_schema, &plan);
+    return r;
+}
+
 static int commit_new(struct core *core, const struct volume_create *request,
                       const struct core_change *change, char **ret_uid, struct error **ret_error)
 {
     scoped_lock(&core->placement_mutex);
     struct volume volume cleanup(cleanup_volume) = {0};
-    if (record_get(core, KIND_VOLUME, request->name, &volume, NULL) == 0)
-        return error_set(ret_error, EEXIST, "volume %s %s", request->name,
-                         volume.meta.deleting ? "is being deleted" : "exists already");
-    if (strlen(request->name) > ENGINE_NAME_MAX)
-        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters",
-                         request->name, ENGINE_NAME_MAX);
-
-    meta_init(&volume.meta, request->name);
-    volume.spec.template_name = request->template_name;
-    volume.spec.overcommit = request->overcommit;
-    volume.status.phase = xstrdup("pending");
-    int r = placement_plan(core, request, &volume, ret_error);
+    struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
+    int r = plan_new(core, request, &volume, &plan, ret_error);
     if (r < 0)
         return r;
 
@@ -261,8 +309,7 @@ static int apply_heal(struct core *core, struct error **ret_error)
     bool enabled = node_is_enabled(core);
     for (size_t i = 0; r == 0 && enabled && i < volumes.list.count; i++) {
         struct volume *volume = RECORD(&volumes, volume, i);
-        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting &&
-            volume->spec.template_name != TEMPLATE_SINGLE)
+        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting && layout_heals(&volume->spec))
             memcpy(object_list_add(&up, sizeof *volume), volume, sizeof *volume); /* borrowed, not a copy */
     }
     if (r == 0)

@@ -200,15 +200,26 @@ void engine_free(struct engine *engine)
     free(engine);
 }
 
+char *text_version(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return xasprintf("%016llx", (unsigned long long)hash);
+}
+
 /* ---- blockd-nbd ---- */
 
+/* It reads its part of the configuration at its start: with another one it is started again. */
 static void nbd_plan(const struct engine *engine, struct process_plan *ret_plan)
 {
+    autofree char *settings = config_text(engine->config, "nbd");
     *ret_plan = (struct process_plan){
         .id = xstrdup("nbd"),
         .name = xstrdup("nbd"),
         .unit = xstrdup("blockd-nbd.service"),
         .log_path = xasprintf("%s/nbd.log", engine->config->log_dir),
+        .version = text_version(settings),
     };
     string_list_add(&ret_plan->argv, engine->nbd_program);
     string_list_add(&ret_plan->argv, "--config");

@@ -63,6 +63,10 @@ int engine_name_check(const char *what, const char *name, struct error **ret_err
  */
 int engine_sweep(const char *folder, struct error **ret_error);
 
+/* A short name of what a process has read, to know whether one that runs has read the same (FNV-1a, 64 bits).
+ * The caller's. */
+char *text_version(const char *text);
+
 /* ---- volfile.c: pure functions of the objects ---- */
 
 /* Texts are appended to what is in ret_text; on failure it holds a part. */

@@ -49,7 +49,8 @@ struct heal_crawl {
     bool finished; /* and has come to its end on every brick */
     uint64_t healed, failed, split_brain;
 };
-/* How far such a crawl is that began at `since` (milliseconds since the epoch) or later. */
+/* How far such a crawl is that began at `since` (milliseconds since the epoch) or later. -EOPNOTSUPP: the
+ * template's translator does not say. */
 int engine_heal_crawl(struct engine *engine, const struct volume *volume, bool full, int64_t since,
                       struct heal_crawl *ret_crawl, struct error **ret_error);
 

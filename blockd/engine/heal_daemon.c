@@ -262,7 +262,8 @@ static size_t set_count(const struct volume *volume)
 
 static char *translator_of(const struct volume *volume, size_t set)
 {
-    return xasprintf("%s-replicate-%zu", volume->meta.name, set);
+    bool fragments = volume->spec.template_name == TEMPLATE_DISPERSE;
+    return xasprintf("%s-%s-%zu", volume->meta.name, fragments ? "disperse" : "replicate", set);
 }
 
 int engine_heal_start(struct engine *engine, const struct volume *volume, bool full, struct error **ret_error)
@@ -319,6 +320,9 @@ int engine_heal_crawl(struct engine *engine, const struct volume *volume, bool f
                       struct heal_crawl *ret_crawl, struct error **ret_error)
 {
     struct heal_crawl crawl = {.finished = true};
+    if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        return error_set(ret_error, EOPNOTSUPP, "volume %s: disperse does not say how far its heals are",
+                         volume->meta.name);
     for (size_t set = 0; set < set_count(volume); set++) {
         autofree char *translator = translator_of(volume, set);
         struct answer answer cleanup(answer_clear) = {0};

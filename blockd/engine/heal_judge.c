@@ -8,41 +8,40 @@
 #include "blockd/engine/heal_priv.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <string.h>
 #include <sys/xattr.h>
 #include <time.h>
 
 #include "rpc/base/alloc.h"
+#include "rpc/volume_layout.h"
 
 #define DIRTY_XATTR "trusted.afr.dirty"
 #define GFID_XATTR  "trusted.gfid"
-#define NAMES_MAX   10000
+/* Of fragments: counts of changes to data and metadata, and of those under way. */
+#define VERSION_XATTR        "trusted.ec.version"
+#define FRAGMENT_DIRTY_XATTR "trusted.ec.dirty"
+#define NAMES_MAX            10000
 
 size_t heal_width(const struct volume *volume)
 {
-    size_t count = volume->spec.bricks.count;
-    switch (volume->spec.template_name) {
-    case TEMPLATE_SINGLE:
-        return 0;
-    case TEMPLATE_REPLICA3:
-    case TEMPLATE_ARBITER:
-        return 3;
-    default: /* no copies: its files are pending by the index alone */
-        return count < HEAL_WIDTH_MAX ? count : HEAL_WIDTH_MAX;
-    }
+    return layout_heals(&volume->spec) ? layout_set_bricks(&volume->spec) : 0;
 }
 
 static bool is_witness(const struct heal_set *set, size_t brick)
 {
-    return set->volume->spec.template_name == TEMPLATE_ARBITER && (set->first + brick) % 3 == 2;
+    return layout_is_witness(&set->volume->spec, set->first + brick);
+}
+
+static bool is_fragments(const struct heal_set *set)
+{
+    return set->volume->spec.template_name == TEMPLATE_DISPERSE;
 }
 
 void heal_set_open(const struct engine *engine, const struct volume *volume, size_t first,
                    struct heal_set *ret_set)
 {
     struct heal_set set = {.volume = volume, .first = first, .width = heal_width(volume)};
-    if (first + set.width > volume->spec.bricks.count)
-        set.width = volume->spec.bricks.count - first;
     for (size_t i = 0; i < set.width; i++) {
         const struct brick_spec *brick = volume_brick(volume, first + i);
         if (!brick_is_local(engine, brick) || device_check_mounted(engine, brick->device, NULL) < 0)
@@ -73,6 +72,19 @@ static void read_counts(const char *handle, bool follow, const char *key, uint32
         counts[type] = ntohl(value[type]);
 }
 
+static void read_fragment(const char *handle, bool follow, struct heal_copy *copy)
+{
+    static const char *const keys[] = {VERSION_XATTR, FRAGMENT_DIRTY_XATTR};
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t value[2];
+        uint64_t *counts = i == 0 ? copy->version : copy->changing;
+        ssize_t length = follow ? getxattr(handle, keys[i], value, sizeof value)
+                                : lgetxattr(handle, keys[i], value, sizeof value);
+        for (int k = 0; length == sizeof value && k < 2; k++)
+            counts[k] = be64toh(value[k]);
+    }
+}
+
 static void look_at(const struct heal_set *set, size_t brick, const struct gfid *gfid, struct heal_copy *copy)
 {
     *copy = (struct heal_copy){.unseen = !set->folders[brick]};
@@ -85,6 +97,10 @@ static void look_at(const struct heal_set *set, size_t brick, const struct gfid 
     if (follow && stat(handle, &copy->stat) < 0)
         return;
     copy->exists = true;
+    if (is_fragments(set)) {
+        read_fragment(handle, follow, copy);
+        return;
+    }
     read_counts(handle, follow, DIRTY_XATTR, copy->dirty);
     for (size_t other = 0; other < set->width; other++) {
         autofree char *key =
@@ -120,14 +136,60 @@ static bool is_fresh(const struct heal_copy *copy, const struct timespec *now)
     return copy->exists && copy->stat.st_ctim.tv_sec + HEAL_QUIET_SECONDS > now->tv_sec;
 }
 
-void heal_judge(const struct heal_set *set, const struct heal_copy *copies, struct heal_verdict *ret_verdict)
+/* The version that most bricks have; -1 when no brick of it can be seen. */
+static int common_version(const struct heal_set *set, const struct heal_copy *copies)
+{
+    int best = -1;
+    size_t most = 0;
+    for (size_t i = 0; i < set->width; i++) {
+        size_t same = 0;
+        for (size_t k = 0; copies[i].exists && k < set->width; k++)
+            same += copies[k].exists &&
+                    memcmp(copies[i].version, copies[k].version, sizeof copies[i].version) == 0;
+        if (same > most) {
+            most = same;
+            best = (int)i;
+        }
+    }
+    return best;
+}
+
+/* Fragments blame nobody: the ones with another version than most have, and those that are missing, are
+ * behind. */
+static void judge_fragments(const struct heal_set *set, const struct heal_copy *copies,
+                            const struct timespec *now, struct heal_verdict *verdict)
+{
+    int common = common_version(set, copies);
+    bool changing = false, fresh = false;
+    for (size_t i = 0; common >= 0 && i < set->width; i++) {
+        const struct heal_copy *copy = &copies[i];
+        if (copy->unseen)
+            continue;
+        changing |= copy->changing[0] || copy->changing[1];
+        fresh |= is_fresh(copy, now);
+        for (int type = HEAL_DATA; copy->exists && type <= HEAL_METADATA; type++)
+            if (copy->version[type] != copies[common].version[type])
+                verdict->kinds |= 1u << type;
+        if (!copy->exists)
+            verdict->kinds |= 1u << HEAL_ENTRY;
+        if (!copy->exists || memcmp(copy->version, copies[common].version, sizeof copy->version) != 0)
+            verdict->to |= UINT32_C(1) << i;
+        if (copy->exists && S_ISREG(copy->stat.st_mode)) /* each holds a part of the data */
+            verdict->size = (uint64_t)copy->stat.st_size * layout_set_data(&set->volume->spec);
+    }
+    if (verdict->kinds)
+        verdict->state = fresh && changing ? HEAL_HEALING : HEAL_PENDING;
+    else if (changing)
+        verdict->state = fresh ? HEAL_DIRTY : HEAL_PENDING;
+}
+
+static void judge_copies(const struct heal_set *set, const struct heal_copy *copies,
+                         const struct timespec *now, struct heal_verdict *ret_verdict)
 {
     struct heal_verdict verdict = {.state = -1};
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     bool dirty = false, fresh = false, healing = false;
     for (size_t by = 0; by < set->width; by++) {
-        fresh |= is_fresh(&copies[by], &now);
+        fresh |= is_fresh(&copies[by], now);
         if (!is_witness(set, by) && copies[by].exists && S_ISREG(copies[by].stat.st_mode) &&
             (uint64_t)copies[by].stat.st_size > verdict.size)
             verdict.size = (uint64_t)copies[by].stat.st_size;
@@ -144,7 +206,7 @@ void heal_judge(const struct heal_set *set, const struct heal_copy *copies, stru
         }
     }
     for (size_t brick = 0; brick < set->width; brick++)
-        healing |= verdict.to >> brick & 1 && set->up[brick] && is_fresh(&copies[brick], &now);
+        healing |= verdict.to >> brick & 1 && set->up[brick] && is_fresh(&copies[brick], now);
     if (verdict.kinds)
         verdict.state = healing ? HEAL_HEALING : HEAL_PENDING;
     else if (dirty)
@@ -154,6 +216,18 @@ void heal_judge(const struct heal_set *set, const struct heal_copy *copies, stru
             verdict.split |= 1u << type;
     if (verdict.split)
         verdict.state = HEAL_SPLIT_BRAIN;
+    *ret_verdict = verdict;
+}
+
+void heal_judge(const struct heal_set *set, const struct heal_copy *copies, struct heal_verdict *ret_verdict)
+{
+    struct heal_verdict verdict = {.state = -1};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (is_fragments(set))
+        judge_fragments(set, copies, &now, &verdict);
+    else
+        judge_copies(set, copies, &now, &verdict);
     *ret_verdict = verdict;
 }
 

@@ -65,6 +65,7 @@ struct heal_copy {
     struct stat stat;
     uint32_t dirty[HEAL_TYPES];
     uint32_t blames[HEAL_WIDTH_MAX][HEAL_TYPES]; /* [I]: of the set's brick I */
+    uint64_t version[2], changing[2];            /* of a fragment: data, metadata */
 };
 struct heal_set {
     const struct volume *volume;

@@ -17,6 +17,7 @@
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
 #include "rpc/base/spawn.h"
+#include "rpc/volume_layout.h"
 
 #define FIND_PROGRAM_MS 10000
 
@@ -41,7 +42,7 @@ static void conflict_close(struct conflict *conflict)
 
 static bool is_witness(const struct heal_set *set, size_t i)
 {
-    return set->volume->spec.template_name == TEMPLATE_ARBITER && (set->first + i) % 3 == 2;
+    return layout_is_witness(&set->volume->spec, set->first + i);
 }
 
 static bool find_clash(struct conflict *conflict, const char *file)
@@ -322,6 +323,9 @@ int engine_heal_resolve(struct engine *engine, const struct volume *volume, cons
                         struct heal_resolution *ret_resolution, struct error **ret_error)
 {
     int r = volfile_volume_check(volume, ret_error);
+    if (r == 0 && (!heal_width(volume) || volume->spec.template_name == TEMPLATE_DISPERSE))
+        r = error_set(ret_error, EOPNOTSUPP, "volume %s keeps no copies of which one could be chosen",
+                      volume->meta.name);
     if (r < 0)
         return r;
     scoped_claim(engine, "resolve", volume->meta.name);

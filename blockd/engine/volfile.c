@@ -12,11 +12,14 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
 /* The shortest that replicate takes. A brick's return starts a heal at once; this is the retry. */
 #define HEAL_INTERVAL_SECONDS 5
-#define HEAL_THREADS          4
-#define HEALTH_CHECK_SECONDS  15
+/* The shortest that disperse takes. */
+#define FRAGMENT_HEAL_INTERVAL_SECONDS 60
+#define HEAL_THREADS                   4
+#define HEALTH_CHECK_SECONDS           15
 
 int volfile_path_check(const char *what, const char *path, struct error **ret_error)
 {
@@ -77,10 +80,16 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
         strspn(volume->meta.uid, "0123456789abcdef-") != 36)
         return error_set(ret_error, EINVAL, "volume %s has no UUID", name);
     size_t count = volume->spec.bricks.count;
-    size_t wanted = volume->spec.template_name == TEMPLATE_SINGLE ? 1 : 3;
-    if (count != wanted)
-        return error_set(ret_error, EINVAL, "volume %s has %zu bricks, but template %s needs %zu", name,
-                         count, volume_template_words[volume->spec.template_name], wanted);
+    r = layout_check(&volume->spec, ret_error);
+    if (r < 0) {
+        error_prefix(ret_error, "volume %s", name);
+        return r;
+    }
+    if (!layout_sets(&volume->spec) || count > VOLUME_BRICKS_MAX)
+        return error_set(ret_error, EINVAL,
+                         "volume %s has %zu bricks, but template %s needs a multiple of %zu, at most %d",
+                         name, count, volume_template_words[volume->spec.template_name],
+                         layout_set_bricks(&volume->spec), VOLUME_BRICKS_MAX);
     for (size_t i = 0; i < count; i++) {
         const struct brick_spec *brick = volume_brick(volume, i);
         r = engine_name_check("node", brick->node, ret_error);
@@ -169,7 +178,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 {
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (sources->volume->spec.template_name == TEMPLATE_ARBITER && index == 2) {
+    if (layout_is_witness(&sources->volume->spec, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -179,8 +188,12 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 
     begin(text, "features/index", "%s-index", volume);
     strbuf_addf(text, "    option index-base \"%s/.glusterfs/indices\"\n", folder);
-    option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
-    strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    if (sources->volume->spec.template_name == TEMPLATE_DISPERSE) {
+        option(text, "xattrop64-watchlist", "trusted.ec.dirty");
+    } else {
+        option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
+        strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    }
     end(text, "\"%s-locks\"", volume);
 
     begin(text, "performance/io-threads", "%s-io-threads", volume);
@@ -264,7 +277,10 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
     return 0;
 }
 
-/* The self-heal daemon has none: it needs the clients right below replicate. */
+/*
+ * The self-heal daemon has none: it needs the clients right below replicate. Neither has disperse: it reads
+ * under its lock, and notes who is behind before it gives that up.
+ */
 static void add_watches(const struct volfile_sources *sources, struct strbuf *text)
 {
     const char *volume = sources->volume->meta.name;
@@ -275,14 +291,36 @@ static void add_watches(const struct volfile_sources *sources, struct strbuf *te
     }
 }
 
-/* The names "V-ROLE-N" of all bricks, joined by a separator. */
-static char *brick_names(const struct volume *volume, const char *role, const char *quote,
-                         const char *separator)
+/* The names "V-ROLE-N" from the first on, joined by a separator. */
+static char *numbered_names(const struct volume *volume, const char *role, size_t first, size_t count,
+                            const char *quote, const char *separator)
 {
     struct strbuf names = {0};
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i ? separator : "", quote, volume->meta.name, role, i, quote);
+    for (size_t i = first; i < first + count; i++)
+        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i > first ? separator : "", quote, volume->meta.name, role, i,
+                    quote);
     return strbuf_steal(&names);
+}
+
+/* Names of the bricks of one set. */
+static char *brick_names(const struct volume *volume, size_t set, const char *role, const char *quote,
+                         const char *separator)
+{
+    size_t each = layout_set_bricks(&volume->spec);
+    return numbered_names(volume, role, set * each, each, quote, separator);
+}
+
+/* What a set's translator is called: "V-ROLE-SET". */
+static const char *set_role(const struct volume *volume)
+{
+    switch (volume->spec.template_name) {
+    case TEMPLATE_SINGLE:
+        return "client";
+    case TEMPLATE_DISPERSE:
+        return "disperse";
+    default:
+        return "replicate";
+    }
 }
 
 /*
@@ -290,10 +328,10 @@ static char *brick_names(const struct volume *volume, const char *role, const ch
  * ensure-durability makes a brick's data durable before the mark that it may be behind is taken away: without
  * it, a power cut could leave replicas that differ and do not know.
  */
-static void add_replicate_common(const struct volume *volume, struct strbuf *text)
+static void add_replicate_common(const struct volume *volume, size_t set, struct strbuf *text)
 {
-    autofree char *pending = brick_names(volume, "client", "", ",");
-    begin(text, "cluster/replicate", "%s-replicate-0", volume->meta.name);
+    autofree char *pending = brick_names(volume, set, "client", "", ",");
+    begin(text, "cluster/replicate", "%s-replicate-%zu", volume->meta.name, set);
     option(text, "afr-pending-xattr", pending);
     if (volume->spec.template_name == TEMPLATE_ARBITER)
         option_number(text, "arbiter-count", 1);
@@ -304,10 +342,18 @@ static void add_replicate_common(const struct volume *volume, struct strbuf *tex
     option(text, "locking-scheme", "granular");
 }
 
-static void end_replicate(const struct volume *volume, const char *below, struct strbuf *text)
+static void end_set(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
 {
-    autofree char *children = brick_names(volume, below, "\"", " ");
+    autofree char *children = brick_names(volume, set, below, "\"", " ");
     end(text, "%s", children);
+}
+
+static void add_disperse_common(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    begin(text, "cluster/disperse", "%s-disperse-%zu", volume->meta.name, set);
+    option_number(text, "redundancy", volume->spec.redundancy);
+    option(text, "eager-lock", "on");
+    option(text, "other-eager-lock", "on");
 }
 
 /*
@@ -315,16 +361,39 @@ static void end_replicate(const struct volume *volume, const char *below, struct
  * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
  * half replicated write come and go until it is healed.
  */
-static void add_client_replicate(const struct volume *volume, struct strbuf *text)
+static void add_client_replicate(const struct volume *volume, size_t set, struct strbuf *text)
 {
-    add_replicate_common(volume, text);
+    add_replicate_common(volume, set, text);
     option_number(text, "post-op-delay-secs", 1);
     option(text, "choose-local", "on");
     option_number(text, "read-hash-mode", 1);
     option(text, "data-self-heal", "off");
     option(text, "metadata-self-heal", "off");
     option(text, "entry-self-heal", "off");
-    end_replicate(volume, "watch", text);
+    end_set(volume, set, "watch", text);
+}
+
+static void add_client_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    add_disperse_common(volume, set, text);
+    option(text, "read-policy", "gfid-hash");
+    option_number(text, "background-heals", 0);
+    end_set(volume, set, "client", text);
+}
+
+/*
+ * A file is looked for in every set when it is not where its name says: it is so after an expand, until the
+ * volume is rebalanced, and after it for files that were in use. A file that somebody writes to is never
+ * moved by force.
+ */
+static void add_distribute(const struct volume *volume, struct strbuf *text)
+{
+    autofree char *sets = numbered_names(volume, set_role(volume), 0, layout_sets(&volume->spec), "\"", " ");
+    begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
+    option(text, "lookup-unhashed", "on");
+    option(text, "lookup-optimize", "off");
+    option(text, "force-migration", "off");
+    end(text, "%s", sets);
 }
 
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
@@ -335,36 +404,32 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    bool replicated = volume->spec.template_name != TEMPLATE_SINGLE;
-    if (replicated) {
+    size_t sets = layout_sets(&volume->spec);
+    bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
+    if (layout_heals(&volume->spec) && !disperse)
         add_watches(sources, ret_text);
-        add_client_replicate(volume, ret_text);
-    }
+    for (size_t set = 0; set < sets && layout_heals(&volume->spec); set++)
+        (disperse ? add_client_disperse : add_client_replicate)(volume, set, ret_text);
+    if (sets > 1)
+        add_distribute(volume, ret_text);
 
     begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     option(ret_text, "volume-id", volume->meta.uid);
     option(ret_text, "latency-measurement", "off");
     option(ret_text, "count-fop-hits", "off");
-    end(ret_text, "\"%s-%s-0\"", volume->meta.name, replicated ? "replicate" : "client");
+    if (sets > 1)
+        end(ret_text, "\"%s-dht\"", volume->meta.name);
+    else
+        end(ret_text, "\"%s-%s-0\"", volume->meta.name, set_role(volume));
     return 0;
 }
 
 /* ---- Self-heal daemon ---- */
 
-static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
-                           struct error **ret_error)
+static void add_heal_replicate(const struct volume *volume, size_t set, const char *node_uuid,
+                               struct strbuf *text)
 {
-    const struct volume *volume = sources->volume;
-    int r = volfile_volume_check(volume, ret_error);
-    if (r < 0)
-        return r;
-    if (volume->spec.template_name == TEMPLATE_SINGLE)
-        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
-                         volume->meta.name);
-    r = add_clients(sources, text, ret_error);
-    if (r < 0)
-        return r;
-    add_replicate_common(volume, text);
+    add_replicate_common(volume, set, text);
     option(text, "node-uuid", node_uuid);
     option(text, "iam-self-heal-daemon", "on");
     option(text, "self-heal-daemon", "on");
@@ -373,7 +438,38 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     option(text, "entry-self-heal", "on");
     option_number(text, "heal-timeout", HEAL_INTERVAL_SECONDS);
     option_number(text, "shd-max-threads", HEAL_THREADS);
-    end_replicate(volume, "client", text);
+    end_set(volume, set, "client", text);
+}
+
+static void add_heal_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    add_disperse_common(volume, set, text);
+    option(text, "iam-self-heal-daemon", "on");
+    option(text, "self-heal-daemon", "on");
+    option_number(text, "heal-timeout", FRAGMENT_HEAL_INTERVAL_SECONDS);
+    option_number(text, "shd-max-threads", HEAL_THREADS);
+    end_set(volume, set, "client", text);
+}
+
+static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
+                           struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r < 0)
+        return r;
+    if (!layout_heals(&volume->spec))
+        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
+                         volume->meta.name);
+    r = add_clients(sources, text, ret_error);
+    if (r < 0)
+        return r;
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (volume->spec.template_name == TEMPLATE_DISPERSE)
+            add_heal_disperse(volume, set, text);
+        else
+            add_heal_replicate(volume, set, node_uuid, text);
+    }
     return 0;
 }
 
@@ -387,7 +483,10 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        strbuf_addf(&below, "%s\"%s-replicate-0\"", i ? " " : "", sources[i].volume->meta.name);
+        const struct volume *volume = sources[i].volume;
+        autofree char *sets =
+            numbered_names(volume, set_role(volume), 0, layout_sets(&volume->spec), "\"", " ");
+        strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");
     option(ret_text, "latency-measurement", "off");
@@ -403,20 +502,23 @@ int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_te
 {
     const struct volume *volume = sources->volume;
     int r = volfile_volume_check(volume, ret_error);
-    if (r == 0 && volume->spec.template_name == TEMPLATE_SINGLE)
-        r = error_set(ret_error, EINVAL, "volume %s has one copy only", volume->meta.name);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    add_replicate_common(volume, ret_text);
-    option(ret_text, "data-self-heal", "on");
-    option(ret_text, "metadata-self-heal", "on");
-    option(ret_text, "entry-self-heal", "on");
-    end_replicate(volume, "client", ret_text);
+    size_t sets = layout_sets(&volume->spec);
+    for (size_t set = 0; set < sets; set++) {
+        add_replicate_common(volume, set, ret_text);
+        option(ret_text, "data-self-heal", "on");
+        option(ret_text, "metadata-self-heal", "on");
+        option(ret_text, "entry-self-heal", "on");
+        end_set(volume, set, "client", ret_text);
+    }
+    if (sets > 1)
+        add_distribute(volume, ret_text);
     begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     option(ret_text, "latency-measurement", "off");
     option(ret_text, "count-fop-hits", "off");
-    end(ret_text, "\"%s-replicate-0\"", volume->meta.name);
+    end(ret_text, sets > 1 ? "\"%s-dht\"" : "\"%s-replicate-0\"", volume->meta.name);
     return 0;
 }

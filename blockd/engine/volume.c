@@ -8,6 +8,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 static char *volume_folder(const struct engine *engine, const char *volume)
 {
@@ -189,21 +190,12 @@ static const char *own_uuid(const struct engine *engine, const struct node *node
 
 static bool heals_here(const struct engine *engine, const struct volume *volume)
 {
-    if (volume->spec.template_name == TEMPLATE_SINGLE)
+    if (!layout_heals(&volume->spec))
         return false;
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
         if (brick_is_local(engine, volume_brick(volume, i)))
             return true;
     return false;
-}
-
-/* A short name of the text, so that a running daemon is known to have read it (FNV-1a, 64 bits). */
-static char *version_of(const char *text)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return xasprintf("%016llx", (unsigned long long)hash);
 }
 
 static void heal_plan(const struct engine *engine, const char *volfile, const char *text, const char *uuid,
@@ -214,7 +206,7 @@ static void heal_plan(const struct engine *engine, const char *volfile, const ch
         .name = xstrdup("self-heal"),
         .unit = xstrdup("blockd-heal.service"),
         .log_path = xasprintf("%s/heal.log", engine->config->log_dir),
-        .version = text ? version_of(text) : NULL,
+        .version = text ? text_version(text) : NULL,
     };
     autofree char *node_uuid = xasprintf("*replicate*.node-uuid=%s", uuid);
     autofree char *orders = heal_socket(engine);

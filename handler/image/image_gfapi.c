@@ -107,7 +107,8 @@ void blockd_brick_event(const char *translator)
 /*
  * Makes replicate end its transactions on the file: it does so for a flush, and a flush is what the close of
  * a descriptor sends. Replicate puts the last change aside only after it has answered it; by the second time
- * it has. The sync fails when a quorum has been lost meanwhile, and the notes with it.
+ * it has. The sync makes the notes durable, and fails when a quorum has been lost meanwhile, and the notes
+ * with it.
  */
 static int settle(void *data)
 {
@@ -319,6 +320,7 @@ static int open_file(struct image_volume *base, const char *file, bool read_only
     image->name = xasprintf("%s %s", volume->name, file);
     image->volume = volume;
     gate_init(&image->gate, settle, image);
+    gate_disturb(&image->gate); /* a brick may be away already */
     scoped_lock(&volumes_mutex);
     image->next = volume->first;
     image->link = &volume->first;

@@ -85,7 +85,7 @@ def placement(node):
     names = node.devices(3, "512MiB")
     volume = {"name": "p", "devices": names}
     refused(node, "POST", "/v1/volumes", volume, 400, "invalid_argument", "allow_same_node")
-    refused(node, "POST", "/v1/volumes", {"name": "p"}, 507, "resource_exhausted", "its node has a brick of this volume already")
+    refused(node, "POST", "/v1/volumes", {"name": "p"}, 507, "resource_exhausted", "node node1 has a brick of this set already")
     refused(node, "POST", "/v1/volumes", {**volume, "devices": names[:2], "allow_same_node": True}, 400, "invalid_argument", "takes 3 devices")
     refused(node, "POST", "/v1/volumes", {**volume, "devices": [names[0]] * 3, "allow_same_node": True}, 400, "invalid_argument", "named twice")
     refused(node, "POST", "/v1/volumes", {**volume, "devices": ["none", *names[1:]], "allow_same_node": True}, 404, "not_found", "none")

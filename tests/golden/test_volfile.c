@@ -51,6 +51,24 @@ static void make_scene(struct scene *scene, const char *name, int template_name,
     };
 }
 
+/* More bricks on the same nodes, each on a disk of its own. */
+static void add_bricks(struct scene *scene, size_t count)
+{
+    for (size_t end = scene->volume.spec.bricks.count + count; scene->volume.spec.bricks.count < end;) {
+        size_t i = scene->volume.spec.bricks.count;
+        struct brick_spec *brick = object_list_add(&scene->volume.spec.bricks, sizeof *brick);
+        brick->node = xasprintf("node%zu", i % 3 + 1);
+        brick->device = xasprintf("disk-%zu", i + 1);
+        brick->port = 49152 + i;
+    }
+}
+
+static void make_disperse(struct scene *scene, uint64_t data, uint64_t redundancy)
+{
+    scene->volume.spec.data = data;
+    scene->volume.spec.redundancy = redundancy;
+}
+
 static void clear_scene(struct scene *scene)
 {
     cleanup_volume(&scene->volume);
@@ -135,6 +153,48 @@ static void heal(void **state)
     check_golden("heal", &text);
 }
 
+static void disperse(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "coded", TEMPLATE_DISPERSE, v4);
+    make_disperse(&scene, 2, 1);
+    check_client("disperse-client", &scene);
+    check_brick("disperse-brick", &scene, 2);
+}
+
+static void distribute(void **state)
+{
+    (void)state;
+    MADE_SCENE(replicas, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&replicas, 3);
+    check_client("distribute-replica3-client", &replicas);
+    check_brick("distribute-replica3-brick", &replicas, 4);
+    MADE_SCENE(witnessed, "witnessed", TEMPLATE_ARBITER, v4);
+    add_bricks(&witnessed, 3);
+    check_client("distribute-arbiter-client", &witnessed);
+    check_brick("distribute-arbiter-brick-witness", &witnessed, 5);
+    MADE_SCENE(coded, "coded", TEMPLATE_DISPERSE, v4);
+    make_disperse(&coded, 4, 2);
+    add_bricks(&coded, 9);
+    check_client("distribute-disperse-client", &coded);
+    MADE_SCENE(plain, "plain", TEMPLATE_SINGLE, v4);
+    add_bricks(&plain, 2);
+    check_client("distribute-single-client", &plain);
+}
+
+static void heals_all_sets(void **state)
+{
+    (void)state;
+    MADE_SCENE(first, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&first, 3);
+    MADE_SCENE(second, "coded", TEMPLATE_DISPERSE, v4);
+    make_disperse(&second, 2, 1);
+    const struct volfile_sources both[] = {first.sources, second.sources};
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_heal(both, 2, NODE_ID, &text, NULL), 0);
+    check_golden("distribute-heal", &text);
+}
+
 /* ---- What is refused ---- */
 
 static void refuses(const struct scene *scene, int number)
@@ -200,6 +260,21 @@ static void refuses_shapes(void **state)
     MADE_SCENE(no_id, "demo", TEMPLATE_REPLICA3, v4);
     no_id.volume.meta.uid[3] = '"';
     refuses(&no_id, EINVAL);
+    MADE_SCENE(broken, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&broken, 2);
+    refuses(&broken, EINVAL);
+    MADE_SCENE(endless, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&endless, 120);
+    refuses(&endless, EINVAL);
+    static const uint64_t shapes[][2] = {{0, 0}, {1, 1}, {2, 0}, {2, 2}, {1, 2}, {17, 2}, {UINT64_MAX, 2}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        MADE_SCENE(coded, "demo", TEMPLATE_DISPERSE, v4);
+        make_disperse(&coded, shapes[i][0], shapes[i][1]);
+        refuses(&coded, EINVAL);
+    }
+    MADE_SCENE(mixed, "demo", TEMPLATE_REPLICA3, v4);
+    make_disperse(&mixed, 2, 1);
+    refuses(&mixed, EINVAL);
     MADE_SCENE(alone, "demo", TEMPLATE_SINGLE, v4);
     autostrbuf struct strbuf text = {0};
     assert_int_equal(volfile_heal(&alone.sources, 1, NODE_ID, &text, NULL), -EINVAL);
@@ -208,15 +283,12 @@ static void refuses_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single),
-        cmocka_unit_test(replica3),
-        cmocka_unit_test(arbiter),
-        cmocka_unit_test(ipv6),
-        cmocka_unit_test(heal),
-        cmocka_unit_test(refuses_names),
-        cmocka_unit_test(refuses_addresses),
-        cmocka_unit_test(refuses_paths),
-        cmocka_unit_test(refuses_shapes),
+        cmocka_unit_test(single),        cmocka_unit_test(replica3),
+        cmocka_unit_test(arbiter),       cmocka_unit_test(ipv6),
+        cmocka_unit_test(heal),          cmocka_unit_test(disperse),
+        cmocka_unit_test(distribute),    cmocka_unit_test(heals_all_sets),
+        cmocka_unit_test(refuses_names), cmocka_unit_test(refuses_addresses),
+        cmocka_unit_test(refuses_paths), cmocka_unit_test(refuses_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -456,7 +456,7 @@ static void test_complete(void **state)
     expect_candidates("export create", "", "v/b\n");
     expect_candidates("export delete", "v", "v/b\n");
     expect_candidates("export delete", "n", "n1/v/b\n");
-    expect_candidates("volume create x --template", "", "single\nreplica3\narbiter\n");
+    expect_candidates("volume create x --template", "", "single\nreplica3\narbiter\ndisperse\n");
     expect_candidates("volume create x --te", "--te", "--template\n");
     expect_candidates("volume create --template single", "", "");
     expect_candidates("create", "", "v/\n");

@@ -449,7 +449,8 @@ static void test_a_failed_block_recovers(void **data)
 {
     (void)data;
     atomic_store(&world.create_error, ENOSPC);
-    assert_int_equal(create("b", 2 * MIB, &waits), 0);
+    assert_int_equal(create("b", 2 * MIB, &now), 0);
+    wait_phase("v/b", "failed");
     struct block block cleanup(cleanup_block) = read_block("v/b");
     assert_string_equal(block.status.phase, "failed");
     assert_non_null(strstr(block.status.error, "No space"));
@@ -460,6 +461,21 @@ static void test_a_failed_block_recovers(void **data)
     assert_int_equal(delete ("v/b", false, &waits), 1);
     assert_promised(0, 0);
     assert_int_equal(count_files(), 0);
+}
+
+static void test_a_create_that_failed_leaves_nothing(void **data)
+{
+    (void)data;
+    const struct core_change keyed = {.wait = waits.wait, .idempotency_key = "k", .request = "r"};
+    struct store_entry entry = {0};
+    atomic_store(&world.create_error, ENOSPC);
+    assert_int_equal(create("b", 2 * MIB, &keyed), -ENOSPC);
+    assert_int_equal(store_get(store, "blocks/v/b", &entry, NULL), -ENOENT);
+    assert_promised(0, 0);
+    atomic_store(&world.create_error, 0);
+    assert_true(create("b", 2 * MIB, &keyed) >= 0); /* the same request is a new one */
+    wait_phase("v/b", "ready");
+    assert_promised(2 * MIB, 1);
 }
 
 static void test_a_resize_after_half_a_create(void **data)
@@ -480,7 +496,8 @@ static void test_growth_that_failed_is_taken_back(void **data)
 {
     (void)data;
     atomic_store(&world.create_error, EFBIG);
-    assert_int_equal(create("b", 8 * MIB, &waits), 0);
+    assert_int_equal(create("b", 8 * MIB, &now), 0);
+    wait_phase("v/b", "failed");
     assert_int_equal(resize("v/b", 4 * MIB, &now), 0); /* nothing is lost: no force */
     atomic_store(&world.create_error, 0);
     queue_add(core->queue, "blocks/v/b");
@@ -667,6 +684,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_a_failed_block_recovers),
+        TEST(test_a_create_that_failed_leaves_nothing),
         TEST(test_a_resize_after_half_a_create),
         TEST(test_growth_that_failed_is_taken_back),
         TEST(test_a_stray_export_holds_no_delete_up),
