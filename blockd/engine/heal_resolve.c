@@ -248,27 +248,55 @@ static const char *address_of(const struct node *nodes, size_t count, const char
     return "";
 }
 
-static int start_program(struct engine *engine, const struct volfile_sources *sources,
-                         const struct conflict *conflict, size_t brick, const char *log, pid_t *ret_pid,
-                         struct error **ret_error)
+/*
+ * How the program is told: it takes what stands before the first colon for the host, so that a brick at an
+ * IPv6 address cannot be named to it; it can find the copy by the same rule itself, where data differs.
+ */
+static int add_choice(const struct volfile_sources *sources, const struct conflict *conflict, size_t brick,
+                      const char *keep, struct string_list *argv, struct error **ret_error)
 {
-    const struct volume *volume = sources->volume;
-    const struct brick_spec *spec = volume_brick(volume, conflict->set.first + brick);
-    const char *address = address_of(sources->nodes, sources->node_count, spec->node);
-    if (strchr(address, ':')) /* the program takes what stands before the first colon for the host */
-        return error_set(ret_error, EOPNOTSUPP,
-                         "%s: a copy cannot be chosen while the bricks have IPv6 addresses", conflict->file);
-    autofree char *program = NULL, *volfile = heal_volfile(engine, volume->meta.name);
-    autofree char *source =
-        xasprintf("%s:%s-brick-%zu", address, volume->meta.name, conflict->set.first + brick);
+    size_t index = conflict->set.first + brick;
+    const char *address =
+        address_of(sources->nodes, sources->node_count, volume_brick(sources->volume, index)->node);
+    if (!strchr(address, ':')) {
+        string_list_add(argv, "source-brick");
+        string_list_addf(argv, "%s:%s-brick-%zu", address, sources->volume->meta.name, index);
+        return 0;
+    }
+    bool newest = strcmp(keep, "newest") == 0;
+    if (!conflict->data || (!newest && strcmp(keep, "largest") != 0))
+        return error_set(
+            ret_error, EOPNOTSUPP,
+            "%s: a brick cannot be chosen while the bricks have IPv6 addresses, and the newest or "
+            "largest copy only where data differs",
+            conflict->file);
+    string_list_add(argv, newest ? "latest-mtime" : "bigger-file");
+    return 0;
+}
+
+static int start_program(struct engine *engine, const struct volfile_sources *sources,
+                         const struct conflict *conflict, size_t brick, const char *keep, const char *log,
+                         pid_t *ret_pid, struct error **ret_error)
+{
+    const char *volume = sources->volume->meta.name;
+    autostring_list struct string_list words = {0};
+    autofree char *program = NULL, *volfile = heal_volfile(engine, volume);
     char text[GFID_TEXT_SIZE];
-    gfid_format(&conflict->gfid, text);
-    autofree char *file = conflict->clash ? xstrdup(conflict->file) : xasprintf("gfid:%s", text);
     int r = find_program(engine, &program, ret_error);
     if (r < 0)
         return r;
-    const char *const argv[] = {program, volume->meta.name, "source-brick", source,
-                                file,    "volfile-path",    volfile,        NULL};
+    string_list_add(&words, program);
+    string_list_add(&words, volume);
+    r = add_choice(sources, conflict, brick, keep, &words, ret_error);
+    if (r < 0)
+        return r;
+    gfid_format(&conflict->gfid, text);
+    string_list_addf(&words, "%s%s", conflict->clash ? "" : "gfid:", conflict->clash ? conflict->file : text);
+    string_list_add(&words, "volfile-path");
+    string_list_add(&words, volfile);
+    const char **argv cleanup(cleanup_free) = xcalloc(words.count + 1, sizeof *argv);
+    for (size_t i = 0; i < words.count; i++)
+        argv[i] = words.items[i];
     return program_start(argv, log, ret_pid, ret_error);
 }
 
@@ -300,7 +328,8 @@ static bool wait_program(pid_t pid, int wait_ms)
 }
 
 static int run(struct engine *engine, const struct volfile_sources *sources, const struct conflict *conflict,
-               size_t brick, int wait_ms, bool *ret_ended, char **ret_words, struct error **ret_error)
+               size_t brick, const char *keep, int wait_ms, bool *ret_ended, char **ret_words,
+               struct error **ret_error)
 {
     autofree char *log = xasprintf("%s/heal-resolve.log", engine->config->log_dir);
     struct stat before = {0};
@@ -309,7 +338,7 @@ static int run(struct engine *engine, const struct volfile_sources *sources, con
     if (r < 0)
         return r;
     (void)stat(log, &before); /* not there yet: from its beginning on */
-    r = start_program(engine, sources, conflict, brick, log, &pid, ret_error);
+    r = start_program(engine, sources, conflict, brick, keep, log, &pid, ret_error);
     if (r < 0)
         return r;
     fault_point("heal.resolve.after-start");
@@ -346,7 +375,7 @@ int engine_heal_resolve(struct engine *engine, const struct volume *volume, cons
     };
     bool ended = false;
     autofree char *words = NULL;
-    r = run(engine, &sources, &conflict, brick, wait_ms, &ended, &words, ret_error);
+    r = run(engine, &sources, &conflict, brick, keep, wait_ms, &ended, &words, ret_error);
     if (r < 0)
         return r;
     if (ended && still_there(engine, volume, conflict.file))
