@@ -156,7 +156,7 @@ static void add_request_words(struct command_shape *shape, const struct schema *
             positional->parts = 2;
             positional->label = xasprintf("%s/%s", label, second);
         } else {
-            positional->label = steal_ptr(&label);
+            positional->label = field->type == FIELD_STRINGS ? xasprintf("%s,...", label) : steal_ptr(&label);
         }
     }
 }

@@ -150,6 +150,13 @@ static void complete_noun(struct cli *cli, int argc, char **argv, const char *pr
         complete_command(cli, command, argc - used, argv + used, prefix);
         return;
     }
+    if (argc == 2 && noun_word_find(argv[0], argv[1])) {
+        offer_names(cli, prefix, KIND_SHARE);
+        return;
+    }
+    for (const struct noun_word *word = noun_words; argc == 1 && word->noun; word++)
+        if (strcmp(word->noun, argv[0]) == 0)
+            offer(cli, prefix, word->verb);
     /* The first word of a verb, or the second one of those that begin with the first. */
     for (size_t i = 0; i < count; i++) {
         const char *verb = commands[i].verb;

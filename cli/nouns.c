@@ -295,12 +295,23 @@ int nouns_run(struct cli *cli, int argc, char **argv)
         help_noun(cli->out, noun);
         return 0;
     }
+    const struct noun_word *word = noun_word_find(noun, argv[1]);
+    if (word && argc > 2 && strcmp(argv[2], "--help") == 0) {
+        help_noun_word(cli->out, word);
+        return 0;
+    }
+    if (word)
+        return word->run(cli, argc - 2, argv + 2);
+
     autostring_list struct string_list known = {0};
     size_t count;
     const struct command *commands = command_all(&count);
     for (size_t i = 0; i < count; i++)
         if (strcmp(commands[i].noun, noun) == 0)
             string_list_add(&known, commands[i].verb);
+    for (word = noun_words; word->noun; word++)
+        if (strcmp(word->noun, noun) == 0)
+            string_list_add(&known, word->verb);
     autofree char *what = xasprintf("%s ", noun);
     return help_unknown(cli, what, argv[1], &known);
 }

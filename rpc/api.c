@@ -43,6 +43,14 @@ static const struct field block_delete_query_fields[] = {
 };
 SCHEMA(block_delete_query, "BlockDeleteQuery", "What the deletion of a block takes");
 
+static const struct field share_delete_query_fields[] = {
+    CHANGE_FIELDS(share_delete_query),
+    {"archive", FIELD_BOOL, OF(share_delete_query, archive), 0,
+     .help = "Keep the files: the share becomes an archived one, under a name with the time"},
+    END,
+};
+SCHEMA(share_delete_query, "ShareDeleteQuery", "What the deletion of a share takes");
+
 static const struct field list_query_fields[] = {
     {"watch", FIELD_BOOL, OF(list_query, watch), 0, .help = "Stream changes, one JSON object a line"},
     {"after", FIELD_UINT, OF(list_query, after), 0,
@@ -99,6 +107,8 @@ static const struct field volume_create_fields[] = {
      .help = "Allow several bricks of one set on one node, and so in one zone"},
     {"allow_same_zone", FIELD_BOOL, OF(volume_create, allow_same_zone), 0,
      .help = "Allow several bricks of one set in one zone"},
+    {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
@@ -150,6 +160,8 @@ static const struct field volume_patch_fields[] = {
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_patch, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size"},
+    {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");
@@ -182,6 +194,31 @@ static const struct field block_rename_fields[] = {
 };
 SCHEMA(block_rename, "BlockRename", "A new name of a block");
 
+static const struct field share_create_fields[] = {
+    {"volume", FIELD_NAME, OF(share_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
+    {"name", FIELD_NAME, OF(share_create, name), FIELD_REQUIRED, .help = "Name of the share"},
+    {"size", FIELD_SIZE, OF(share_create, size), FIELD_REQUIRED, .help = "Bytes that its files may take"},
+    {"no_quota", FIELD_BOOL, OF(share_create, no_quota), 0,
+     .help = "Let nothing enforce the size, where the kernel has no XFS project quota"},
+    {"access", FIELD_STRINGS, OF(share_create, access), 0, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks (10.0.0.0/8) and patterns (10.1.*) that may mount it, beside the nodes"},
+    END,
+};
+SCHEMA(share_create, "ShareCreate", "A share to create");
+
+static const struct field share_patch_fields[] = {
+    {"size", FIELD_SIZE, OF(share_patch, size), FIELD_REQUIRED, .help = "New size, not below what is used"},
+    END,
+};
+SCHEMA(share_patch, "SharePatch", "Changes of a share");
+
+static const struct field share_access_fields[] = {
+    {"access", FIELD_STRINGS, OF(share_access, access), FIELD_REQUIRED, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes; none: the nodes only"},
+    END,
+};
+SCHEMA(share_access, "ShareAccess", "Who may mount a share");
+
 static const struct field export_create_fields[] = {
     {"volume", FIELD_NAME, OF(export_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
     {"block", FIELD_NAME, OF(export_create, block), FIELD_REQUIRED, .help = "Block"},
@@ -201,6 +238,7 @@ static const struct field status_report_fields[] = {
     {"devices", FIELD_UINT, OF(status_report, devices), 0, .help = "Number of devices"},
     {"volumes", FIELD_UINT, OF(status_report, volumes), 0, .help = "Number of hosting volumes"},
     {"blocks", FIELD_UINT, OF(status_report, blocks), 0, .help = "Number of blocks"},
+    {"shares", FIELD_UINT, OF(status_report, shares), 0, .help = "Number of shares"},
     {"exports", FIELD_UINT, OF(status_report, exports), 0, .help = "Number of exports"},
     {"jobs_running", FIELD_UINT, OF(status_report, jobs_running), 0, .help = "Number of running jobs"},
     {"problems", FIELD_STRINGS, OF(status_report, problems), 0, .help = "What is wrong and what to do"},
@@ -272,7 +310,7 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_VOLUME_PATCH, "PATCH", "/v1/volumes/{volume}", "volume", "modify", 0, &change_query_schema,
            &volume_patch_schema, &volume_schema, "Change a hosting volume"),
     CHANGE(API_VOLUME_DELETE, "DELETE", "/v1/volumes/{volume}", "volume", "delete", 0, &change_query_schema,
-           NULL, &volume_schema, "Delete a hosting volume that holds no block"),
+           NULL, &volume_schema, "Delete a hosting volume that holds no block and no share"),
     [API_HEAL_INFO] = {API_HEAL_INFO, "GET", "/v1/volumes/{volume}/heal", "volume", "heal info", ANY_NODE,
                        &heal_list_query_schema, NULL, &heal_report_schema, RESPONSE_OBJECT,
                        "List the files of a hosting volume that wait for a heal or are in split-brain"},
@@ -296,6 +334,19 @@ const struct api_route api_routes[API_OP_COUNT] = {
            &change_query_schema, &block_rename_schema, &block_schema, "Rename a block"),
     CHANGE(API_BLOCK_DELETE, "DELETE", "/v1/blocks/{volume}/{block}", "block", "delete", ROLE_CSI,
            &block_delete_query_schema, NULL, &block_schema, "Delete a block and its exports"),
+
+    LIST(API_SHARE_LIST, "/v1/shares", "share", "list", &share_schema, "List the shares of all volumes"),
+    LIST(API_SHARE_LIST_VOLUME, "/v1/shares/{volume}", "share", "list", &share_schema,
+         "List the shares of a volume"),
+    GET(API_SHARE_GET, "/v1/shares/{volume}/{share}", "share", "info", &share_schema, "Show a share"),
+    CHANGE(API_SHARE_CREATE, "POST", "/v1/shares", "share", "create", ROLE_CSI, &change_query_schema,
+           &share_create_schema, &share_schema, "Create a share"),
+    CHANGE(API_SHARE_PATCH, "PATCH", "/v1/shares/{volume}/{share}", "share", "resize", ROLE_CSI,
+           &change_query_schema, &share_patch_schema, &share_schema, "Change the size of a share"),
+    CHANGE(API_SHARE_ACCESS, "POST", "/v1/shares/{volume}/{share}/access", "share", "access", ROLE_CSI,
+           &change_query_schema, &share_access_schema, &share_schema, "Say who may mount a share"),
+    CHANGE(API_SHARE_DELETE, "DELETE", "/v1/shares/{volume}/{share}", "share", "delete", ROLE_CSI,
+           &share_delete_query_schema, NULL, &share_schema, "Delete a share with its files, or archive it"),
 
     LIST(API_EXPORT_LIST, "/v1/exports", "export", "list", &export_schema, "List the exports"),
     GET(API_EXPORT_GET, "/v1/exports/{node}/{volume}/{block}", "export", "info", &export_schema,

@@ -34,6 +34,13 @@ enum api_op {
     API_BLOCK_PATCH,
     API_BLOCK_RENAME,
     API_BLOCK_DELETE,
+    API_SHARE_LIST,
+    API_SHARE_LIST_VOLUME,
+    API_SHARE_GET,
+    API_SHARE_CREATE,
+    API_SHARE_PATCH,
+    API_SHARE_ACCESS,
+    API_SHARE_DELETE,
     API_EXPORT_LIST,
     API_EXPORT_GET,
     API_EXPORT_CREATE,
@@ -152,6 +159,7 @@ struct volume_create {
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
     bool allow_same_zone;
+    struct string_list access; /* who may mount it beside the nodes */
 };
 extern const struct schema volume_create_schema;
 
@@ -191,6 +199,7 @@ static inline void cleanup_volume_plan(struct volume_plan *plan)
 struct volume_patch {
     int state;
     double overcommit;
+    struct string_list access;
 };
 extern const struct schema volume_patch_schema;
 
@@ -221,6 +230,31 @@ struct block_delete_query {
 };
 extern const struct schema block_delete_query_schema;
 
+struct share_create {
+    char *volume, *name;
+    uint64_t size;
+    bool no_quota; /* nothing enforces the size */
+    struct string_list access;
+};
+extern const struct schema share_create_schema;
+
+struct share_patch {
+    uint64_t size; /* not below what is used */
+};
+extern const struct schema share_patch_schema;
+
+struct share_access {
+    struct string_list access; /* the whole list; empty, or the one word "none": the nodes only */
+};
+extern const struct schema share_access_schema;
+
+struct share_delete_query {
+    uint64_t wait, revision;
+    bool force;
+    bool archive; /* keep the files, as an archived share */
+};
+extern const struct schema share_delete_query_schema;
+
 struct export_create {
     char *volume, *block;
     char *node; /* name or address; absent: this one */
@@ -232,7 +266,7 @@ extern const struct schema export_create_schema;
 /* GET /v1/status: one screen. */
 struct status_report {
     char *node, *version, *phase; /* "ok", "degraded", "failed" */
-    uint64_t nodes, devices, volumes, blocks, exports, jobs_running;
+    uint64_t nodes, devices, volumes, blocks, shares, exports, jobs_running;
     struct string_list problems; /* what is wrong and what to do, a sentence each */
 };
 extern const struct schema status_report_schema;

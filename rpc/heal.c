@@ -14,6 +14,7 @@ const char *const heal_state_words[] = {"dirty", "pending", "healing", "split-br
 static const struct field heal_file_fields[] = {
     {"file", FIELD_STRING, OF(heal_file, file), 0, .help = "Path in the volume, or gfid:UUID"},
     {"block", FIELD_STRING, OF(heal_file, block), FIELD_OPTIONAL, .help = "The block whose file it is"},
+    {"share", FIELD_STRING, OF(heal_file, share), FIELD_OPTIONAL, .help = "The share that it lies in"},
     {"gfid", FIELD_STRING, OF(heal_file, gfid), FIELD_OPTIONAL, .help = "Identity of the file"},
     {"state", FIELD_ENUM, OF(heal_file, state), 0, .words = heal_state_words,
      .help = "dirty, pending, healing or split-brain"},

@@ -16,7 +16,7 @@ extern const char *const heal_state_words[];
 
 struct heal_file {
     char *file;                /* path in the hosting volume; "gfid:UUID" when it is not known */
-    char *block;               /* "V/B", NULL when it is no block's */
+    char *block, *share;       /* "V/B" and "V/S" whose file it is; NULL: none */
     char *gfid;                /* UUID; NULL for a name with a different file on each brick */
     int state;                 /* enum heal_state */
     struct string_list kinds;  /* what differs: "data", "metadata", "entry", "gfid", "type" */

@@ -12,7 +12,7 @@ const char *const volume_template_words[] = {"single", "replica3", "arbiter", "d
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", "rebalance", "heal", "heal-full", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", "heal", "heal-full", NULL};
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -133,6 +133,8 @@ static const struct field volume_spec_fields[] = {
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
+    {"access", FIELD_STRINGS, OF(volume_spec, access), FIELD_OPTIONAL, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     {"data", FIELD_UINT, OF(volume_spec, data), FIELD_OPTIONAL, 0, 16,
      .help = "Disperse: fragments of a set that hold data"},
     {"redundancy", FIELD_UINT, OF(volume_spec, redundancy), FIELD_OPTIONAL, 0, 15,
@@ -183,8 +185,10 @@ static const struct field volume_status_fields[] = {
     PHASE(volume_status, "pending, online, degraded, offline, stopped, failed"),
     {"size", FIELD_SIZE, OF(volume_status, size), 0, .help = "Bytes that it can hold"},
     {"free", FIELD_SIZE, OF(volume_status, free), 0, .help = "Bytes that are free"},
-    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0, .help = "Sum of the sizes of its blocks"},
+    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0,
+     .help = "Sum of the sizes of its blocks and shares"},
     {"blocks", FIELD_UINT, OF(volume_status, blocks), 0, .help = "Number of its blocks"},
+    {"shares", FIELD_UINT, OF(volume_status, shares), 0, .help = "Number of its shares"},
     {"largest", FIELD_SIZE, OF(volume_status, largest), 0,
      .help = "Bytes that one file can have: each lies in one set of bricks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
@@ -238,6 +242,40 @@ static const struct schema block_status_schema = {"BlockStatus", sizeof(struct b
                                                   block_status_fields, "What is seen of a block"};
 OBJECT_SCHEMA(block, "Block", "A block volume (RWO): a file in a hosting volume");
 
+/* ---- Share ---- */
+
+static const struct field share_spec_fields[] = {
+    {"size", FIELD_SIZE, OF(share_spec, size), FIELD_REQUIRED, .help = "Bytes that its files may take"},
+    {"no_quota", FIELD_BOOL, OF(share_spec, no_quota), FIELD_OPTIONAL,
+     .help = "Nothing enforces the size: it counts against the volume only"},
+    {"project", FIELD_UINT, OF(share_spec, project), 0, 0, UINT32_MAX - 1,
+     .help = "XFS project id of its files on every brick"},
+    {"access", FIELD_STRINGS, OF(share_spec, access), 0, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes"},
+    {"archived", FIELD_BOOL, OF(share_spec, archived), FIELD_OPTIONAL,
+     .help = "It was taken out of service, and its files lie in the archive"},
+    {"archive_as", FIELD_NAME, OF(share_spec, archive_as), FIELD_OPTIONAL,
+     .help = "Name of the archived share that it is about to become"},
+    END,
+};
+const struct schema share_spec_schema = {"ShareSpec", sizeof(struct share_spec), share_spec_fields,
+                                         "A shared file volume"};
+
+static const struct field share_status_fields[] = {
+    PHASE(share_status, "pending, ready, archived, failed"),
+    {"path", FIELD_STRING, OF(share_status, path), FIELD_OPTIONAL,
+     .help = "Its folder in the hosting volume"},
+    {"size", FIELD_SIZE, OF(share_status, size), 0, .help = "Bytes that are enforced (or promised) now"},
+    {"used", FIELD_SIZE, OF(share_status, used), FIELD_OPTIONAL,
+     .help = "Bytes that its files take, where the kernel counts them"},
+    OBSERVED(share_status),
+    STATUS_COMMON(share_status),
+    END,
+};
+static const struct schema share_status_schema = {"ShareStatus", sizeof(struct share_status),
+                                                  share_status_fields, "What is seen of a share"};
+OBJECT_SCHEMA(share, "Share", "A shared file volume (RWX): a folder in a hosting volume, with a quota");
+
 /* ---- Export ---- */
 
 static const struct field export_spec_fields[] = {
@@ -266,6 +304,9 @@ static const struct field job_spec_fields[] = {
     {"object", FIELD_STRING, OF(job_spec, object), FIELD_REQUIRED,
      .help = "Key of the object that it works on"},
     {"object_uid", FIELD_STRING, OF(job_spec, object_uid), 0, .help = "Identity of that object"},
+    {"path", FIELD_STRING, OF(job_spec, path), FIELD_OPTIONAL, .help = "Folder that is removed"},
+    {"project", FIELD_UINT, OF(job_spec, project), FIELD_OPTIONAL,
+     .help = "XFS project id that is free afterwards"},
     END,
 };
 const struct schema job_spec_schema = {"JobSpec", sizeof(struct job_spec), job_spec_fields, "Long work"};
@@ -291,6 +332,7 @@ const struct object_type object_types[KIND_COUNT] = {
     [KIND_DEVICE] = {KIND_DEVICE, "device", "devices", 2, &device_schema},
     [KIND_VOLUME] = {KIND_VOLUME, "volume", "volumes", 1, &volume_schema},
     [KIND_BLOCK] = {KIND_BLOCK, "block", "blocks", 2, &block_schema},
+    [KIND_SHARE] = {KIND_SHARE, "share", "shares", 2, &share_schema},
     [KIND_EXPORT] = {KIND_EXPORT, "export", "exports", 3, &export_schema},
     [KIND_JOB] = {KIND_JOB, "job", "jobs", 1, &job_schema},
 };

@@ -2,7 +2,7 @@
 /*
  * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the
  * envelope. An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
- * nodes/N, devices/N/D, volumes/V, blocks/V/B, exports/N/V/B, jobs/ID.
+ * nodes/N, devices/N/D, volumes/V, blocks/V/B, shares/V/S, exports/N/V/B, jobs/ID.
  */
 #ifndef BLOCKD_RPC_OBJECTS_H
 #define BLOCKD_RPC_OBJECTS_H
@@ -18,7 +18,16 @@ struct meta {
     bool deleting;       /* marked for deletion: reconcilers release, then the record goes */
 };
 
-enum object_kind { KIND_NODE, KIND_DEVICE, KIND_VOLUME, KIND_BLOCK, KIND_EXPORT, KIND_JOB, KIND_COUNT };
+enum object_kind {
+    KIND_NODE,
+    KIND_DEVICE,
+    KIND_VOLUME,
+    KIND_BLOCK,
+    KIND_SHARE,
+    KIND_EXPORT,
+    KIND_JOB,
+    KIND_COUNT
+};
 
 /* Every object begins with its meta, so that code for all kinds can take a struct meta *. */
 
@@ -89,6 +98,7 @@ struct volume_spec {
                                    third holds metadata only */
     struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
     char *profile;              /* a named set of options; NULL: none */
+    struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
 };
 
 struct brick_status {
@@ -113,8 +123,9 @@ struct set_status {
 struct volume_status {
     char *phase; /* "pending", "online", "degraded", "offline", "stopped", "failed" */
     uint64_t size, free;
-    uint64_t provisioned; /* the sum of the sizes of its blocks */
+    uint64_t provisioned; /* the sum of the sizes of its blocks and shares */
     uint64_t blocks;
+    uint64_t shares;
     uint64_t largest;          /* bytes that one file can have: each lies in one set */
     uint64_t heal_pending;     /* files that a brick is behind with */
     uint64_t heal_dirty;       /* files that are being written, or whose writer died just now */
@@ -160,6 +171,32 @@ struct block {
     struct block_status status;
 };
 
+#define SHARE_ACCESS_MAX 256 /* entries of one share's access list */
+
+struct share_spec {
+    uint64_t size;    /* bytes that its files may take */
+    bool no_quota;    /* nothing enforces the size: it is a promise and counts against the volume only */
+    uint64_t project; /* XFS project id of its files on every brick; allotted once */
+    struct string_list access; /* addresses, networks and patterns that may mount it, beside the nodes */
+    bool archived;             /* taken out of service: its files lie in the archive */
+    char *archive_as; /* while it is deleted: the name of the archived share that it becomes; NULL: none */
+};
+
+struct share_status {
+    char *phase;   /* "pending", "ready", "archived", "failed" */
+    char *path;    /* folder in the hosting volume */
+    uint64_t size; /* that is enforced (or promised) now */
+    uint64_t used; /* bytes that its files take, where quota counts them */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct share {
+    struct meta meta;
+    struct share_spec spec;
+    struct share_status status;
+};
+
 enum export_protocol { EXPORT_NBD };
 extern const char *const export_protocol_words[];
 
@@ -182,13 +219,15 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_HEAL, JOB_HEAL_FULL };
+enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_REMOVE, JOB_HEAL, JOB_HEAL_FULL };
 extern const char *const job_kind_words[];
 
 struct job_spec {
     int kind;     /* enum job_kind */
     char *object; /* key of the object that it works on, "blocks/V/B" */
     char *object_uid;
+    char *path;       /* remove: the folder of the hosting volume that is emptied and removed */
+    uint64_t project; /* remove: the project id that is free afterwards; 0: none */
 };
 
 struct job_status {
@@ -214,9 +253,10 @@ struct object_type {
 };
 
 extern const struct object_type object_types[KIND_COUNT];
-extern const struct schema node_schema, device_schema, volume_schema, block_schema, export_schema, job_schema;
+extern const struct schema node_schema, device_schema, volume_schema, block_schema, share_schema,
+    export_schema, job_schema;
 extern const struct schema node_spec_schema, device_spec_schema, volume_spec_schema, block_spec_schema,
-    export_spec_schema, job_spec_schema, brick_spec_schema;
+    share_spec_schema, export_spec_schema, job_spec_schema, brick_spec_schema;
 
 /* "blocks/V/B" from the kind and "V/B". The caller's. */
 char *object_key(enum object_kind kind, const char *name);
@@ -241,6 +281,10 @@ static inline void cleanup_volume(struct volume *object)
 static inline void cleanup_block(struct block *object)
 {
     schema_clear(&block_schema, object);
+}
+static inline void cleanup_share(struct share *object)
+{
+    schema_clear(&share_schema, object);
 }
 static inline void cleanup_export(struct export *object)
 {

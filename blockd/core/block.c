@@ -89,17 +89,6 @@ static int adopt(struct core *core, const char *volume, const struct block_creat
     return 0;
 }
 
-static int limit_of(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
-{
-    if (!volume->status.size)
-        return error_set(ret_error, ENOTCONN,
-                         "the size of volume %s is not known now: none of its bricks answers",
-                         volume->meta.name);
-    double limit = (double)volume->status.size * volume->spec.overcommit;
-    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
-    return 0;
-}
-
 /* Each file lies in one set of bricks. */
 static int check_fits_set(const struct volume *volume, uint64_t size, struct error **ret_error)
 {
@@ -238,7 +227,7 @@ static int create(struct core *core, const struct block_create *request, const s
         request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     r = prepare(core, request, name, &volume, &block, ret_error);
     if (r == 0)
-        r = limit_of(&volume, &limit, ret_error);
+        r = volume_limit(&volume, &limit, ret_error);
     if (r == 0)
         r = check_fits_set(&volume, block.spec.size, ret_error);
     if (r == 0)
@@ -374,7 +363,7 @@ static int resize(struct core *core, const char *name, const struct block_patch 
 
     uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
-    if ((r = limit_of(&volume, &limit, ret_error)) < 0 ||
+    if ((r = volume_limit(&volume, &limit, ret_error)) < 0 ||
         (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
         (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0 ||
         (r = ledger_reserve(core->ledger, volume_name, grown, 0, limit, ret_error)) < 0)

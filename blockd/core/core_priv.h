@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "blockd/core/core.h"
+#include "handler/image/files.h"
 #include "handler/image/image.h"
 
 struct queue;
@@ -42,6 +43,8 @@ struct core {
 
     pthread_mutex_t
         placement_mutex; /* one volume is placed at a time, so that ports and devices are not picked twice */
+    atomic_ullong next_project; /* the first project id that may be free */
+
     pthread_mutex_t
         heal_mutex; /* the self-heal daemon's set of volumes is computed and applied as one step */
 };
@@ -55,6 +58,7 @@ union any_object {
     struct device device;
     struct volume volume;
     struct block block;
+    struct share share;
     struct export export;
     struct job job;
 };
@@ -147,7 +151,7 @@ int queue_run(struct queue *queue, const char *key, struct error **ret_error);
 int queue_wait(struct queue *queue, uint64_t *seen, int64_t deadline_ms);
 void queue_counters(struct queue *queue, struct core_counters *ret_counters);
 
-/* ---- ledger.c: how much of each hosting volume is promised to blocks ---- */
+/* ---- ledger.c: how much of each hosting volume is promised to blocks and shares ---- */
 
 int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error);
 void ledger_free(struct ledger *ledger);
@@ -156,7 +160,12 @@ void ledger_free(struct ledger *ledger);
 int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks, uint64_t limit,
                    struct error **ret_error);
 void ledger_release(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks);
-/* Refuses reservations from now on; -ENOTEMPTY while there are blocks. */
+/* The same for `shares`. */
+int ledger_reserve_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares,
+                         uint64_t limit, struct error **ret_error);
+void ledger_release_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares);
+uint64_t ledger_shares(struct ledger *ledger, const char *volume);
+/* Refuses reservations from now on; -ENOTEMPTY while there are blocks or shares. */
 int ledger_close(struct ledger *ledger, const char *volume, struct error **ret_error);
 void ledger_open(struct ledger *ledger, const char *volume);
 void ledger_read(struct ledger *ledger, const char *volume, uint64_t *ret_bytes, uint64_t *ret_blocks);
@@ -196,6 +205,8 @@ void jobs_wake(struct jobs *jobs);
 /* Progress that is newer than the store's. */
 void jobs_overlay(struct jobs *jobs, struct job *job);
 bool job_has_ended(const struct job *job);
+/* A job without its work: names, times, phase. */
+void job_init_empty(struct job *job);
 /* A job that allocates the block's file from `done` on. */
 void job_init(struct job *job, const struct block *block, uint64_t done);
 
@@ -223,6 +234,7 @@ int node_reconcile(struct core *core, const char *name, struct error **ret_error
 int device_reconcile(struct core *core, const char *name, struct error **ret_error);
 int volume_reconcile(struct core *core, const char *name, struct error **ret_error);
 int block_reconcile(struct core *core, const char *name, struct error **ret_error);
+int share_reconcile(struct core *core, const char *name, struct error **ret_error);
 int export_reconcile(struct core *core, const char *name, struct error **ret_error);
 int job_reconcile(struct core *core, const char *name, struct error **ret_error);
 
@@ -246,6 +258,33 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
+
+/* The bytes that may be promised on a volume; -ENOTCONN while its size is not known. */
+int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error);
+
+/* ---- share.c ---- */
+
+/* Folders of the hosting volume. */
+#define SHARE_FOLDER   "/shares"              /* NAME: shares in service */
+#define SHARE_ARCHIVE  "/shares-archive"      /* UID: archived ones */
+#define SHARE_REMOVED  "/shares-removed"      /* UID: what a job removes */
+#define SHARE_MARK     "trusted.blockd.share" /* on each of these: the share as JSON, without its status */
+#define SHARE_PROJECTS "projects"             /* keys of the store: who has which project id */
+char *share_path(const struct share *share);
+/* "projects/N". The caller's. */
+char *share_project_key(uint64_t project);
+struct engine_share share_for_engine(const struct share *share);
+
+/* ---- share_reconcile.c ---- */
+
+/* Gives all shares of a volume that serves their quota again, where it is missing. */
+int shares_apply(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* ---- share_remove.c ---- */
+
+/* Works until the job's folder is gone, and its project id free. -ECANCELED: `go_on` said no. */
+int share_remove_run(struct core *core, const struct job *job, files_progress go_on, void *data,
+                     struct error **ret_error);
 
 /* result.c: waiting for the reconciler, and the answer */
 

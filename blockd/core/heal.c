@@ -52,6 +52,27 @@ static void name_blocks(struct core *core, struct heal_report *report)
     record_list_clear(&blocks);
 }
 
+static bool lies_in(const char *file, const char *folder)
+{
+    size_t length = folder ? strlen(folder) : 0;
+    return length > 1 && strncmp(file, folder, length) == 0 && (file[length] == '/' || !file[length]);
+}
+
+static void name_shares(struct core *core, struct heal_report *report)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    struct heal_file *files = report->files.items;
+    if (!report->files.count || record_list_readable(core, KIND_SHARE, report->volume, &shares, NULL) < 0)
+        return;
+    for (size_t i = 0; i < shares.list.count; i++) {
+        const struct share *share = RECORD(&shares, share, i);
+        for (size_t k = 0; k < report->files.count; k++)
+            if (lies_in(files[k].file, share->status.path))
+                string_replace(&files[k].share, share->meta.name);
+    }
+    record_list_clear(&shares);
+}
+
 int core_heal_report(struct core *core, const char *name, uint64_t limit, bool split_brain_only,
                      json_t **ret_report, struct error **ret_error)
 {
@@ -65,6 +86,7 @@ int core_heal_report(struct core *core, const char *name, uint64_t limit, bool s
     if (r < 0)
         return r;
     name_blocks(core, &report);
+    name_shares(core, &report);
     *ret_report = schema_encode(&heal_report_schema, &report);
     schema_clear(&heal_report_schema, &report);
     return 0;

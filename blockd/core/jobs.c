@@ -34,16 +34,21 @@ bool job_has_ended(const struct job *job)
     return job->status.phase && enum_parse(ends, job->status.phase) >= 0;
 }
 
-void job_init(struct job *job, const struct block *block, uint64_t done)
+void job_init_empty(struct job *job)
 {
     autofree char *unnamed = NULL;
     meta_init(&job->meta, "");
     unnamed = job->meta.name;
     job->meta.name = xstrdup(job->meta.uid);
+    job->status.phase = xstrdup("pending");
+}
+
+void job_init(struct job *job, const struct block *block, uint64_t done)
+{
+    job_init_empty(job);
     job->spec.kind = JOB_PREALLOCATE;
     job->spec.object = object_key(KIND_BLOCK, block->meta.name);
     job->spec.object_uid = xstrdup(block->meta.uid);
-    job->status.phase = xstrdup("pending");
     job->status.done = done;
     job->status.total = block->spec.size;
 }
@@ -60,6 +65,9 @@ static int cancel(struct core *core, const char *name, const struct core_change 
         return r;
     autofree char *key = object_key(KIND_JOB, name);
     struct txn txn = {0};
+    if (job.spec.kind == JOB_REMOVE && !job_has_ended(&job))
+        return error_set(ret_error, EBUSY,
+                         "job %s removes what nobody can reach any more: it cannot be canceled", name);
     if (job_has_ended(&job)) {
         txn_delete(&txn, key, job.meta.revision);
     } else {
@@ -185,9 +193,54 @@ static int allocate(struct jobs *jobs, const struct job *job, const struct block
     return r;
 }
 
+struct removal {
+    struct jobs *jobs;
+    const struct job *job;
+    uint64_t done;
+    int64_t recorded; /* monotonic */
+};
+
+static bool note_removed(void *data, uint64_t bytes)
+{
+    struct removal *removal = data;
+    removal->done += bytes;
+    {
+        scoped_lock(&removal->jobs->mutex);
+        removal->jobs->done = removal->done;
+    }
+    fault_point("job.remove.after-step");
+    if (clock_monotonic_ms() - removal->recorded >= RECORD_EACH_MS) {
+        record_progress(removal->jobs->core, removal->job, "running", removal->done, NULL);
+        removal->recorded = clock_monotonic_ms();
+    }
+    return !must_stop(removal->jobs);
+}
+
+/* A removal ends when all is gone, however often it has to be begun again. */
+static bool run_removal(struct jobs *jobs, const struct job *job)
+{
+    struct removal removal = {
+        .jobs = jobs, .job = job, .done = job->status.done, .recorded = clock_monotonic_ms()};
+    autoerror struct error *problem = NULL;
+    record_progress(jobs->core, job, "running", removal.done, job->status.error);
+    int r = share_remove_run(jobs->core, job, note_removed, &removal, &problem);
+    if (r == -ECANCELED && must_stop(jobs))
+        return false;
+    if (r < 0) {
+        if (!string_equal(job->status.error, error_message(problem)))
+            record_progress(jobs->core, job, "running", removal.done, error_message(problem));
+        return true;
+    }
+    fault_point("job.remove.after-tree");
+    record_progress(jobs->core, job, "succeeded", job->status.total, NULL);
+    return false;
+}
+
 /* Runs one job to its end, or to where it must wait. Returns whether to try again later. */
 static bool run(struct jobs *jobs, const struct job *job)
 {
+    if (job->spec.kind == JOB_REMOVE)
+        return run_removal(jobs, job);
     struct core *core = jobs->core;
     if (job->spec.kind == JOB_HEAL || job->spec.kind == JOB_HEAL_FULL)
         return heal_job_run(core, job);

@@ -30,6 +30,16 @@ static void overlay_block(struct core *core, struct block *block)
     hosting_put(core->hosting, connection);
 }
 
+static void overlay_share(struct core *core, struct share *share)
+{
+    autofree char *name = object_name_part(share->meta.name, 0);
+    struct volume volume cleanup(cleanup_volume) = {0};
+    uint64_t used;
+    if (record_get(core, KIND_VOLUME, name, &volume, NULL) == 0 &&
+        engine_share_used(core->engine, &volume, (uint32_t)share->spec.project, &used, NULL) == 0)
+        share->status.used = used;
+}
+
 static void overlay_export(struct core *core, struct export *export)
 {
     autofree char *node = object_name_part(export->meta.name, 0);
@@ -76,6 +86,9 @@ void overlay_status(struct core *core, enum object_kind kind, void *object, bool
             overlay_block(core, object);
         heal_overlay_block(core->heal_watch, object);
         break;
+    case KIND_SHARE:
+        overlay_share(core, object);
+        break;
     case KIND_EXPORT:
         overlay_export(core, object);
         break;
@@ -108,6 +121,7 @@ static bool has_starting_brick(const struct volume *volume)
 static bool is_settled(enum object_kind kind, const union any_object *object)
 {
     static const char *const ends[] = {"ready", "failed", "stopped", NULL};
+    static const char *const share_ends[] = {"ready", "archived", "failed", NULL};
     static const char *const volume_ends[] = {"online", "degraded", "stopped", "failed", NULL};
     static const char *const export_ends[] = {"live", "failed", NULL};
     static const char *const job_ends[] = {"succeeded", "failed", "canceled", NULL};
@@ -129,6 +143,9 @@ static bool is_settled(enum object_kind kind, const union any_object *object)
     case KIND_BLOCK:
         return object->block.status.observed_generation >= generation &&
                phase_is(object->block.status.phase, ends);
+    case KIND_SHARE:
+        return object->share.status.observed_generation >= generation &&
+               phase_is(object->share.status.phase, share_ends);
     case KIND_EXPORT:
         return object->export.status.observed_generation >= generation &&
                phase_is(object->export.status.phase, export_ends);

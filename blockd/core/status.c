@@ -85,6 +85,13 @@ static void survey_block(struct survey *survey, const struct block *block)
                               block->meta.name, block->meta.name));
 }
 
+static void survey_share(struct survey *survey, const struct share *share)
+{
+    if (string_equal(share->status.phase, "failed"))
+        add_problem(survey, xasprintf("share %s failed: %s", share->meta.name,
+                                      share->status.error ? share->status.error : "no reason was recorded"));
+}
+
 static void survey_export(struct survey *survey, const struct export *export)
 {
     if (string_equal(export->status.phase, "failed"))
@@ -102,7 +109,7 @@ static int survey_kind(struct survey *survey, enum object_kind kind, uint64_t *c
         add_problem(survey, xstrdup(records.damaged.items[i]));
     for (size_t i = 0; r == 0 && i < records.list.count; i++) {
         void *object = (char *)records.list.items + i * object_types[kind].schema->size;
-        if (kind != KIND_EXPORT) /* the server is asked once, not once an export */
+        if (kind != KIND_EXPORT && kind != KIND_SHARE) /* asked once, not once for each of thousands */
             overlay_status(survey->core, kind, object, false);
         switch (kind) {
         case KIND_NODE:
@@ -116,6 +123,9 @@ static int survey_kind(struct survey *survey, enum object_kind kind, uint64_t *c
             break;
         case KIND_BLOCK:
             survey_block(survey, object);
+            break;
+        case KIND_SHARE:
+            survey_share(survey, object);
             break;
         case KIND_EXPORT:
             survey_export(survey, object);
@@ -158,6 +168,8 @@ int core_status(struct core *core, struct status_report *ret_report, struct erro
         r = survey_kind(&survey, KIND_VOLUME, &report.volumes, ret_error);
     if (r == 0)
         r = survey_kind(&survey, KIND_BLOCK, &report.blocks, ret_error);
+    if (r == 0)
+        r = survey_kind(&survey, KIND_SHARE, &report.shares, ret_error);
     if (r == 0)
         r = survey_kind(&survey, KIND_EXPORT, &report.exports, ret_error);
     if (r == 0)

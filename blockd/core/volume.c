@@ -26,6 +26,7 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
     if (failed || string_equal(status->phase, "pending"))
         string_replace(&live.phase, status->phase);
     ledger_read(core->ledger, volume->meta.name, &live.provisioned, &live.blocks);
+    live.shares = ledger_shares(core->ledger, volume->meta.name);
 
     struct volume discarded = {.status = *status};
     *status = live;
@@ -42,6 +43,17 @@ int volume_require_online(struct core *core, struct volume *volume, struct error
     if (!string_equal(phase, "online") && !string_equal(phase, "degraded"))
         return error_set(ret_error, ENOTCONN, "volume %s is %s; see: gluster-block volume info %s",
                          volume->meta.name, phase ? phase : "unknown", volume->meta.name);
+    return 0;
+}
+
+int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
+{
+    if (!volume->status.size)
+        return error_set(ret_error, ENOTCONN,
+                         "the size of volume %s is not known now: none of its bricks answers",
+                         volume->meta.name);
+    double limit = (double)volume->status.size * volume->spec.overcommit;
+    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
     return 0;
 }
 
@@ -89,6 +101,7 @@ static int plan_new(struct core *core, const struct volume_create *request, stru
     meta_init(&volume->meta, request->name);
     volume->spec.template_name = request->template_name;
     volume->spec.overcommit = request->overcommit;
+    string_list_copy(&volume->spec.access, &request->access);
     volume->spec.data = request->data || !disperse ? request->data : DISPERSE_DATA_DEFAULT;
     volume->spec.redundancy =
         request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
@@ -163,8 +176,10 @@ int core_volume_create(struct core *core, const struct volume_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
+    int r = engine_access_check(&request->access, ret_error);
+    if (r < 0)
+        return r;
     unsigned tries = 0;
-    int r;
     do
         r = create(core, request, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
@@ -173,7 +188,7 @@ int core_volume_create(struct core *core, const struct volume_create *request,
 
 /* ---- Change and delete ---- */
 
-enum { PATCH_STATE, PATCH_OVERCOMMIT }; /* the fields' places in volume_patch_schema */
+enum { PATCH_STATE, PATCH_OVERCOMMIT, PATCH_ACCESS }; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
                          struct error **ret_error)
@@ -203,6 +218,10 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         volume.spec.state = patch->state;
     if (present >> PATCH_OVERCOMMIT & 1)
         volume.spec.overcommit = patch->overcommit;
+    if (present >> PATCH_ACCESS & 1) {
+        string_list_clear(&volume.spec.access);
+        string_list_copy(&volume.spec.access, &patch->access);
+    }
     autofree char *key = object_key(KIND_VOLUME, name);
     r = commit_edited(core, &volume, change, ret_error);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
@@ -212,8 +231,10 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
+    int r = engine_access_check(&patch->access, ret_error);
+    if (r < 0)
+        return r;
     unsigned tries = 0;
-    int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
@@ -229,6 +250,13 @@ static int check_empty(struct core *core, const char *name, struct error **ret_e
         r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
                       RECORD(&blocks, block, 0)->meta.name);
     record_list_clear(&blocks);
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (r == 0)
+        r = record_list(core, KIND_SHARE, name, &shares, ret_error);
+    if (r == 0 && shares.list.count)
+        r = error_set(ret_error, ENOTEMPTY, "volume %s holds share %s: delete it first", name,
+                      RECORD(&shares, share, 0)->meta.name);
+    record_list_clear(&shares);
     if (r < 0)
         ledger_open(core->ledger, name);
     return r;
@@ -370,6 +398,18 @@ static int bring_down(struct core *core, const struct volume *volume, struct err
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
 }
 
+static void wake_shares(struct core *core, const char *volume)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (record_list_readable(core, KIND_SHARE, volume, &shares, NULL) < 0)
+        return;
+    for (size_t i = 0; i < shares.list.count; i++) {
+        autofree char *key = object_key(KIND_SHARE, RECORD(&shares, share, i)->meta.name);
+        queue_add(core->queue, key);
+    }
+    record_list_clear(&shares);
+}
+
 /* Blocks and exports that could not be served while it was down are looked at again. */
 static void wake_blocks(struct core *core, const char *volume)
 {
@@ -414,8 +454,12 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
     bool changed = !string_equal(phase, volume.status.phase);
     r = record_status(core, &volume, phase, NULL, ret_error);
-    if (r == 0 && changed && serves)
+    if (r == 0 && changed && serves) {
         wake_blocks(core, name);
+        wake_shares(core, name);
+    }
+    if (r == 0 && serves)
+        r = shares_apply(core, &volume, ret_error);
     /* Bricks take a moment to answer: look again until the volume serves as it should. */
     return r == 0 && up && !string_equal(phase, "online") && !serves ? -EAGAIN : r;
 }

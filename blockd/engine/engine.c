@@ -77,12 +77,15 @@ static int sweep_all(const struct config *config, struct error **ret_error)
     autofree char *bricks = xasprintf("%s/bricks", config->state_dir);
     autofree char *processes = xasprintf("%s/processes", config->run_dir);
     autofree char *volfiles = xasprintf("%s/volfiles", config->state_dir);
+    autofree char *served = xasprintf("%s/volserver", config->state_dir);
     autostring_list struct string_list volumes = {0};
     int r = engine_sweep(config->state_dir, ret_error);
     if (r == 0)
         r = engine_sweep(bricks, ret_error);
     if (r == 0)
         r = engine_sweep(processes, ret_error);
+    if (r == 0)
+        r = engine_sweep(served, ret_error);
     if (r == 0)
         r = folder_list(volfiles, &volumes, ret_error);
     for (size_t i = 0; r == 0 && i < volumes.count; i++) {
@@ -94,7 +97,7 @@ static int sweep_all(const struct config *config, struct error **ret_error)
 
 static int make_folders(const struct config *config, struct error **ret_error)
 {
-    const char *const below[] = {"devices", "bricks", "volfiles"};
+    const char *const below[] = {"devices", "bricks", "volfiles", "volserver"};
     int r = volfile_path_check("state_dir", config->state_dir, ret_error);
     if (r == 0)
         r = volfile_path_check("run_dir", config->run_dir, ret_error);

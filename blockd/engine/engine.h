@@ -89,8 +89,37 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, stru
  * Cheap. */
 int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
                          struct error **ret_error);
+/*
+ * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
+ * a.b.c.d/8, /16 or /24, and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ */
+int engine_access_check(const struct string_list *access, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
 char *engine_client_volfile(struct engine *engine, const char *volume);
+
+/* ---- Shares ---- */
+
+struct engine_share {
+    const char *name; /* "V/S", for messages */
+    const char *path; /* its folder in the hosting volume */
+    uint32_t project; /* XFS project id */
+    bool limited;     /* `size` is enforced */
+    uint64_t size;    /* bytes */
+};
+
+/*
+ * Gives the folders of shares on the volume's local bricks their project id and limit. A folder that a brick
+ * does not have yet (it heals) is passed over, as is a brick whose device is not mounted. -EOPNOTSUPP when a
+ * limited one is on a device without project quota. Cheap when all is done before. Blocks.
+ */
+int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
+                        size_t count, struct error **ret_error);
+/* Takes a project's limit away from the local bricks, before the id is another's. */
+int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
+                        struct error **ret_error);
+/* Bytes that a share's files take, seen from the local bricks; -EOPNOTSUPP when nobody here counts. Cheap. */
+int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
+                      uint64_t *ret_used, struct error **ret_error);
 
 /* ---- What runs beside the bricks ---- */
 
@@ -100,6 +129,13 @@ char *engine_client_volfile(struct engine *engine, const char *volume);
  */
 int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
                    const struct node *nodes, size_t node_count, struct error **ret_error);
+
+/*
+ * Keeps the volfile server running, or stops it and waits for its end. It serves the volfiles of the volumes
+ * that are up; it is restarted when where it listens changed, which its clients survive.
+ */
+int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error);
+int engine_volserver_down(struct engine *engine, struct error **ret_error);
 
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);

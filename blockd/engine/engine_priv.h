@@ -84,6 +84,16 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
                   struct strbuf *ret_text, struct error **ret_error);
 /* What block servers (libgfapi) load. */
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* What standard clients load (mount -t glusterfs, qemu): nothing of blockd's own in it. */
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* The volfile server's own; each address has been checked. */
+int volfile_volserver(const char *xlators, const char *folder, const char *socket,
+                      const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
+                      struct error **ret_error);
+/* Who may connect, joined by commas: this machine, the nodes, and the volume's access list as patterns. */
+int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error);
+/* An entry of an access list as a pattern for bricks and for the volfile server. The caller's. */
+int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error);
 /* One self-heal daemon for several volumes, each with more than one replica. */
 int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
                  struct strbuf *ret_text, struct error **ret_error);
@@ -172,6 +182,10 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
 
+/* ---- share.c ---- */
+
+/* Bytes that a brick of the volume may hold of a share with a size. */
+uint64_t share_brick_limit(const struct volume *volume, uint64_t size);
 /* ---- tree.c ---- */
 
 /* Removes a folder and all below it without following links or leaving the file system; may be repeated. */
@@ -183,6 +197,15 @@ static inline bool brick_is_local(const struct engine *engine, const struct bric
 {
     return string_equal(brick->node, engine->node);
 }
+
+/* ---- volserver.c ---- */
+
+/* Hands the volume's volfiles to the volfile server; connected clients follow a change. */
+int volserver_publish(struct engine *engine, const struct volfile_sources *sources, struct error **ret_error);
+/* Takes them back. Connected clients keep what they have. */
+int volserver_withdraw(struct engine *engine, const char *volume, struct error **ret_error);
+/* The first line of a client volfile, which tells handler/image where the volfile is had live. */
+void volserver_mark(const struct engine *engine, const char *volume, struct strbuf *ret_text);
 
 /* ---- status.c ---- */
 

@@ -12,7 +12,7 @@
 #include "rpc/base/clock.h"
 
 #define COST_SHARE    20   /* a look takes at most this part of the time */
-#define REST_MS       200  /* between two looks */
+#define CHEAP_MS      5    /* a look that costs less is taken whenever somebody asks */
 #define LOOK_MAX      2000 /* files whose copies one look looks at */
 #define LOOK_AGAIN_MS 2000
 
@@ -357,7 +357,7 @@ struct heal_view *heal_view_refresh(struct engine *engine, const struct volume *
 {
     struct heal_view *view = open_view(engine, volume);
     int64_t now = clock_monotonic_ms();
-    int64_t rest = view->cost_ms * COST_SHARE > REST_MS ? view->cost_ms * COST_SHARE : REST_MS;
+    int64_t rest = view->cost_ms > CHEAP_MS ? view->cost_ms * COST_SHARE : 0;
     if (!heal_width(volume) || (!whole && view->refreshed_ms && now < view->refreshed_ms + rest))
         return view;
     look(engine, volume, view, whole);

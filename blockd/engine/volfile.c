@@ -137,9 +137,61 @@ __attribute__((format(printf, 2, 3))) static void end(struct strbuf *text, const
 
 /* ---- Bricks ---- */
 
-/* Every address of the nodes that may connect, and this machine itself. */
-static int admitted(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+/*
+ * GlusterFS compares with the peer's address as text. It would take networks too, but its masks are right for
+ * whole bytes only, those of /32 match everything, and those of IPv6 write past their buffer.
+ */
+int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error)
 {
+    static const char *const suffixes[] = {"/8", "/16", "/24"};
+    struct in_addr v4;
+    struct in6_addr v6;
+    char text[INET6_ADDRSTRLEN];
+    const char *slash = strchr(entry, '/');
+    autofree char *address = slash ? xstrndup(entry, (size_t)(slash - entry)) : xstrdup(entry);
+    if (strcmp(entry, "*") == 0) {
+        *ret_pattern = xstrdup(entry);
+        return 0;
+    }
+    if (!slash && inet_pton(AF_INET6, address, &v6) == 1) {
+        *ret_pattern = xstrdup(inet_ntop(AF_INET6, &v6, text, sizeof text));
+        return 0;
+    }
+    if (inet_pton(AF_INET, address, &v4) == 1) {
+        const unsigned char *bytes = (const unsigned char *)&v4;
+        if (!slash) {
+            *ret_pattern = xstrdup(inet_ntop(AF_INET, &v4, text, sizeof text));
+            return 0;
+        }
+        for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+            if (strcmp(slash, suffixes[i]) != 0)
+                continue;
+            struct strbuf pattern = {0};
+            for (size_t k = 0; k <= i; k++)
+                strbuf_addf(&pattern, "%u.", bytes[k]);
+            strbuf_adds(&pattern, "*");
+            *ret_pattern = strbuf_steal(&pattern);
+            return 0;
+        }
+    }
+    return error_set(
+        ret_error, EINVAL,
+        "access \"%.64s\" is none of: an IPv4 or IPv6 address, an IPv4 network /8, /16 or /24, \"*\"", entry);
+}
+
+int engine_access_check(const struct string_list *access, struct error **ret_error)
+{
+    int r = 0;
+    for (size_t i = 0; i < access->count && r == 0; i++) {
+        autofree char *pattern = NULL;
+        r = volfile_access_pattern(access->items[i], &pattern, ret_error);
+    }
+    return r;
+}
+
+int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+{
+    const struct string_list *access = &sources->volume->spec.access;
     autostring_list struct string_list list = {0};
     string_list_add(&list, "127.0.0.1");
     string_list_add(&list, "::1");
@@ -153,6 +205,14 @@ static int admitted(const struct volfile_sources *sources, struct strbuf *ret_li
             if (!string_list_contains(&list, address.text))
                 string_list_add(&list, address.text);
         }
+    }
+    for (size_t i = 0; i < access->count; i++) {
+        autofree char *pattern = NULL;
+        int r = volfile_access_pattern(access->items[i], &pattern, ret_error);
+        if (r < 0)
+            return r;
+        if (!string_list_contains(&list, pattern))
+            string_list_add(&list, pattern);
     }
     for (size_t i = 0; i < list.count; i++)
         strbuf_addf(ret_list, "%s%s", i ? "," : "", list.items[i]);
@@ -176,6 +236,7 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
 static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
                              struct strbuf *text)
 {
+    autofree char *reload = xasprintf("%s/reload", sources->xlators);
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
     if (layout_is_witness(&sources->volume->spec, index)) {
@@ -199,12 +260,15 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
+    begin(text, reload, "%s-reload", volume);
+    end(text, "\"%s-io-threads\"", volume);
+
     begin(text, "debug/io-stats", "%s-brick-%zu", volume, index);
     option(text, "unique-id", folder);
     option(text, "volume-id", sources->volume->meta.uid);
     option(text, "latency-measurement", "off");
     option(text, "count-fop-hits", "off");
-    end(text, "\"%s-io-threads\"", volume);
+    end(text, "\"%s-reload\"", volume);
 }
 
 int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
@@ -221,7 +285,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
-    r = admitted(sources, &peers, ret_error);
+    r = volfile_access(sources, &peers, ret_error);
     if (r < 0)
         return r;
 
@@ -244,6 +308,9 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     /* The protocol believes the user id that a client claims, so only root's ports of known machines may
      * speak. */
     option(ret_text, "rpc-auth-allow-insecure", "off");
+    /* Clients that are connected are looked at again when the list changes. */
+    option(ret_text, "dynamic-auth", "on");
+    strbuf_addf(ret_text, "    option auth-path \"%s-brick-%zu\"\n", volume->meta.name, index);
     strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%zu.allow\" \"%s\"\n", volume->meta.name, index,
                 strbuf_string(&peers));
     end(ret_text, "\"%s-brick-%zu\"", volume->meta.name, index);
@@ -361,7 +428,7 @@ static void add_disperse_common(const struct volume *volume, size_t set, struct 
  * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
  * half replicated write come and go until it is healed.
  */
-static void add_client_replicate(const struct volume *volume, size_t set, struct strbuf *text)
+static void add_client_replicate(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
 {
     add_replicate_common(volume, set, text);
     option_number(text, "post-op-delay-secs", 1);
@@ -370,15 +437,15 @@ static void add_client_replicate(const struct volume *volume, size_t set, struct
     option(text, "data-self-heal", "off");
     option(text, "metadata-self-heal", "off");
     option(text, "entry-self-heal", "off");
-    end_set(volume, set, "watch", text);
+    end_set(volume, set, below, text);
 }
 
-static void add_client_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+static void add_client_disperse(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
 {
     add_disperse_common(volume, set, text);
     option(text, "read-policy", "gfid-hash");
     option_number(text, "background-heals", 0);
-    end_set(volume, set, "client", text);
+    end_set(volume, set, below, text);
 }
 
 /*
@@ -396,6 +463,29 @@ static void add_distribute(const struct volume *volume, struct strbuf *text)
     end(text, "%s", sets);
 }
 
+/* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
+static char *add_sets(const struct volume *volume, const char *below, struct strbuf *text)
+{
+    size_t sets = layout_sets(&volume->spec);
+    bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
+    for (size_t set = 0; set < sets && layout_heals(&volume->spec); set++)
+        (disperse ? add_client_disperse : add_client_replicate)(volume, set, below, text);
+    if (sets == 1)
+        return xasprintf("%s-0", set_role(volume));
+    add_distribute(volume, text);
+    return xstrdup("dht");
+}
+
+/* The top of a client's stack bears the volume's name. */
+static void add_client_top(const struct volume *volume, const char *below, struct strbuf *text)
+{
+    begin(text, "debug/io-stats", "%s", volume->meta.name);
+    option(text, "volume-id", volume->meta.uid);
+    option(text, "latency-measurement", "off");
+    option(text, "count-fop-hits", "off");
+    end(text, "\"%s-%s\"", volume->meta.name, below);
+}
+
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
@@ -404,23 +494,65 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    size_t sets = layout_sets(&volume->spec);
-    bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
-    if (layout_heals(&volume->spec) && !disperse)
+    bool watched = layout_heals(&volume->spec) && volume->spec.template_name != TEMPLATE_DISPERSE;
+    if (watched)
         add_watches(sources, ret_text);
-    for (size_t set = 0; set < sets && layout_heals(&volume->spec); set++)
-        (disperse ? add_client_disperse : add_client_replicate)(volume, set, ret_text);
-    if (sets > 1)
-        add_distribute(volume, ret_text);
+    autofree char *below = add_sets(volume, watched ? "watch" : "client", ret_text);
+    add_client_top(volume, below, ret_text);
+    return 0;
+}
 
-    begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
-    option(ret_text, "volume-id", volume->meta.uid);
-    option(ret_text, "latency-measurement", "off");
-    option(ret_text, "count-fop-hits", "off");
-    if (sets > 1)
-        end(ret_text, "\"%s-dht\"", volume->meta.name);
-    else
-        end(ret_text, "\"%s-%s-0\"", volume->meta.name, set_role(volume));
+/*
+ * What a mount caches, another one's change makes stale for a second at most, which is what the kernel's own
+ * cache of attributes allows too. open-behind and quick-read are left out: with them a file that another
+ * client removed could not be read any more by who has it open, and an open would not see what was written
+ * before it.
+ */
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *below = add_sets(volume, "client", ret_text);
+
+    begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
+    end(ret_text, "\"%s-%s\"", volume->meta.name, below);
+    begin(ret_text, "performance/md-cache", "%s-md-cache", volume->meta.name);
+    end(ret_text, "\"%s-write-behind\"", volume->meta.name);
+    add_client_top(volume, "md-cache", ret_text);
+    return 0;
+}
+
+/* ---- The volfile server ---- */
+
+int volfile_volserver(const char *xlators, const char *folder, const char *socket,
+                      const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
+                      struct error **ret_error)
+{
+    int r = volfile_path_check("the folder of volfiles", folder, ret_error);
+    if (r == 0)
+        r = volfile_path_check("the socket", socket, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *type = xasprintf("%s/volserver", xlators);
+    begin(ret_text, type, "volserver");
+    option(ret_text, "folder", folder);
+    option(ret_text, "socket", socket);
+    autostrbuf struct strbuf list = {0};
+    for (size_t i = 0; i < addresses->count; i++) {
+        struct address address;
+        r = address_parse("of this machine", addresses->items[i], &address, ret_error);
+        if (r < 0)
+            return r;
+        strbuf_addf(&list, "%s%s", i ? "," : "", address.text);
+    }
+    if (addresses->count)
+        option(ret_text, "addresses", strbuf_string(&list));
+    option_number(ret_text, "port", port);
+    end(ret_text, "%s", "");
     return 0;
 }
 

@@ -41,6 +41,7 @@ static int write_client_volfile(struct engine *engine, const struct volfile_sour
     autostrbuf struct strbuf text = {0};
     autofree char *folder = volume_folder(engine, sources->volume->meta.name);
     autofree char *path = engine_client_volfile(engine, sources->volume->meta.name);
+    volserver_mark(engine, sources->volume->meta.name, &text);
     int r = volfile_client(sources, &text, ret_error);
     if (r == 0)
         r = folder_make(folder, 0755, ret_error);
@@ -90,6 +91,8 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     };
     remember_address(engine, nodes, node_count);
     r = write_client_volfile(engine, &sources, ret_error);
+    if (r == 0)
+        r = volserver_publish(engine, &sources, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.up.after-client-volfile");
@@ -125,7 +128,8 @@ int engine_volume_down(struct engine *engine, const struct volume *volume, struc
     if (r < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
-    return bricks_down(engine, volume, ret_error);
+    r = volserver_withdraw(engine, volume->meta.name, ret_error);
+    return r < 0 ? r : bricks_down(engine, volume, ret_error);
 }
 
 static int brick_forget(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
@@ -155,7 +159,9 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, stru
         return r;
     const char *name = volume->meta.name;
     scoped_claim(engine, "volume", name);
-    r = bricks_down(engine, volume, ret_error);
+    r = volserver_withdraw(engine, name, ret_error);
+    if (r == 0)
+        r = bricks_down(engine, volume, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.erase.after-stop");

@@ -29,6 +29,8 @@ struct image;        /* an open file in it */
  */
 int image_volume_open(const char *name, const char *volfile, const char *log_path,
                       struct image_volume **ret_volume, struct error **ret_error);
+/* Whether it follows changes of its volfile by itself; otherwise it keeps the one that it was opened with. */
+bool image_volume_live(struct image_volume *volume);
 /* All images must be closed. The engine's threads end a while later. NULL is allowed. */
 void image_volume_close(struct image_volume *volume);
 DEFINE_CLEANUP(struct image_volume *, cleanup_image_volume, image_volume_close)

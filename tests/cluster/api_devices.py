@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
+import traces
 from api import MIB, refused, require, require_equal
 
 
@@ -78,7 +79,7 @@ def twice(node):
     try:
         refused(node, "POST", "/v1/devices", device(mounted, destroy_existing_data=True), 409, "failed_precondition", "mounted")
     finally:
-        subprocess.run(["umount", point], check=True)
+        traces.unmount(point)
 
 
 def placement(node):

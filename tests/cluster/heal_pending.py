@@ -168,7 +168,7 @@ def main():
     with cluster.Node() as node:
         node.replica3("v", "512MiB")
         node.single("s", "512MiB")
-        refused(node, "POST", "/v1/volumes/s/heal", {}, 405, "unimplemented", "one copy")
+        refused(node, "POST", "/v1/volumes/s/heal", {}, 501, "unimplemented", "one copy")
         refused(node, "GET", "/v1/volumes/none/heal", None, 404, "not_found", "none")
         behind(node)
         dirty(node)

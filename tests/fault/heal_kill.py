@@ -61,6 +61,7 @@ def killed_while_it_is_resolved(node):
             mount.file("torn").write_bytes(b"whole\n")
         heals.each_alone(node, "v", lambda mount, index: mount.file("torn").write_bytes(b"copy %d\n" % index))
     node.restart(BLOCKD_FAULT="heal.resolve.after-start")
+    cluster.wait_until("blockd knows its bricks again", lambda: all(node.brick_pids("v")))
     try:
         node.call("POST", "/v1/volumes/v/heal/resolve?wait=30", {"file": "/torn", "keep": "d2"})
     except OSError:

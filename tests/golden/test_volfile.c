@@ -100,6 +100,13 @@ static void check_client(const char *name, const struct scene *scene)
     check_golden(name, &text);
 }
 
+static void check_mount(const char *name, const struct scene *scene)
+{
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_mount(&scene->sources, &text, NULL), 0);
+    check_golden(name, &text);
+}
+
 static void check_brick(const char *name, const struct scene *scene, size_t index)
 {
     autostrbuf struct strbuf text = {0};
@@ -114,6 +121,7 @@ static void single(void **state)
     (void)state;
     MADE_SCENE(scene, "alone", TEMPLATE_SINGLE, v4);
     check_client("single-client", &scene);
+    check_mount("single-mount", &scene);
     check_brick("single-brick", &scene, 0);
 }
 
@@ -122,6 +130,7 @@ static void replica3(void **state)
     (void)state;
     MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
     check_client("replica3-client", &scene);
+    check_mount("replica3-mount", &scene);
     check_brick("replica3-brick", &scene, 1);
 }
 
@@ -139,6 +148,7 @@ static void ipv6(void **state)
     (void)state;
     MADE_SCENE(scene, "six", TEMPLATE_REPLICA3, v6);
     check_client("ipv6-client", &scene);
+    check_mount("ipv6-mount", &scene);
     check_brick("ipv6-brick", &scene, 0);
 }
 
@@ -151,6 +161,37 @@ static void heal(void **state)
     autostrbuf struct strbuf text = {0};
     assert_int_equal(volfile_heal(both, 2, NODE_ID, &text, NULL), 0);
     check_golden("heal", &text);
+}
+
+static void access_list(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    static const char *const more[] = {
+        "198.51.100.7", "10.0.0.0/8", "172.16.9.9/16", "203.0.113.0/24", "192.0.2.1", "2001:DB8::0:00", "*"};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        string_list_add(&scene.volume.spec.access, more[i]);
+    autostrbuf struct strbuf list = {0};
+    assert_int_equal(volfile_access(&scene.sources, &list, NULL), 0);
+    assert_string_equal(strbuf_string(&list), "127.0.0.1,::1,192.0.2.1,192.0.2.2,192.0.2.3,198.51.100.7,10.*,"
+                                              "172.16.*,203.0.113.*,2001:db8::,*");
+    check_brick("access-brick", &scene, 0);
+}
+
+static void volserver(void **state)
+{
+    (void)state;
+    autostring_list struct string_list addresses = {0};
+    string_list_add(&addresses, "127.0.0.1");
+    string_list_add(&addresses, "2001:DB8::1");
+    autostrbuf struct strbuf text = {0}, bad = {0};
+    assert_int_equal(volfile_volserver("blockd", "/var/lib/blockd/volserver", "/run/blockd/volserver.sock",
+                                       &addresses, 24007, &text, NULL),
+                     0);
+    check_golden("volserver", &text);
+    assert_int_equal(volfile_volserver("blockd", "/a`id`", "/run/s", &addresses, 24007, &bad, NULL), -EINVAL);
+    string_list_add(&addresses, "host");
+    assert_int_equal(volfile_volserver("blockd", "/a", "/run/s", &addresses, 24007, &bad, NULL), -EINVAL);
 }
 
 static void disperse(void **state)
@@ -196,6 +237,25 @@ static void heals_all_sets(void **state)
 }
 
 /* ---- What is refused ---- */
+
+static void refuses_access(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",         "host",       "10.0.0.0/12",          "10.0.0.1/32", "10.0.0.1/",
+        "fe80::/8", "!10.0.0.1",  "10.0.0.1,10.0.0.2",    "10.0.*",      "**",
+        "`id`",     "10.0.0.1\n", "10.0.0.0/24 10.0.0.1", "/24"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        autoerror struct error *error = NULL;
+        autostring_list struct string_list list = {0};
+        string_list_add(&list, bad[i]);
+        assert_int_equal(engine_access_check(&list, &error), -EINVAL);
+        MADE_SCENE(scene, "demo", TEMPLATE_SINGLE, v4);
+        string_list_add(&scene.volume.spec.access, bad[i]);
+        autostrbuf struct strbuf text = {0};
+        assert_int_equal(volfile_brick(&scene.sources, 0, "/brick", &text, NULL), -EINVAL);
+    }
+}
 
 static void refuses(const struct scene *scene, int number)
 {
@@ -285,6 +345,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(single),        cmocka_unit_test(replica3),
         cmocka_unit_test(arbiter),       cmocka_unit_test(ipv6),
+        cmocka_unit_test(heal),          cmocka_unit_test(access_list),
+        cmocka_unit_test(volserver),     cmocka_unit_test(refuses_access),
         cmocka_unit_test(heal),          cmocka_unit_test(disperse),
         cmocka_unit_test(distribute),    cmocka_unit_test(heals_all_sets),
         cmocka_unit_test(refuses_names), cmocka_unit_test(refuses_addresses),

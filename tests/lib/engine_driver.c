@@ -126,6 +126,17 @@ static int heal_up(struct engine *engine, struct request *request, struct error 
                           request->nodes.count, ret_error);
 }
 
+static int volserver_up(struct engine *engine, struct request *request, struct error **ret_error)
+{
+    return engine_volserver_up(engine, request->nodes.items, ret_error);
+}
+
+static int volserver_down(struct engine *engine, struct request *request, struct error **ret_error)
+{
+    (void)request;
+    return engine_volserver_down(engine, ret_error);
+}
+
 static int nbd_up(struct engine *engine, struct request *request, struct error **ret_error)
 {
     (void)request;
@@ -157,19 +168,11 @@ static const struct call {
     const char *name;
     int (*function)(struct engine *engine, struct request *request, struct error **ret_error);
 } calls[] = {
-    {"device_up", device_up},
-    {"device_status", device_status},
-    {"device_probe", device_probe},
-    {"device_down", device_down},
-    {"device_erase", device_erase},
-    {"volume_up", volume_up},
-    {"volume_down", volume_down},
-    {"volume_erase", volume_erase},
-    {"volume_status", volume_status},
-    {"heal_up", heal_up},
-    {"nbd_up", nbd_up},
-    {"nbd_down", nbd_down},
-    {"processes", processes},
+    {"device_up", device_up},     {"device_status", device_status}, {"device_probe", device_probe},
+    {"device_down", device_down}, {"device_erase", device_erase},   {"volume_up", volume_up},
+    {"volume_down", volume_down}, {"volume_erase", volume_erase},   {"volume_status", volume_status},
+    {"heal_up", heal_up},         {"volserver_up", volserver_up},   {"volserver_down", volserver_down},
+    {"nbd_up", nbd_up},           {"nbd_down", nbd_down},           {"processes", processes},
 };
 
 static int perform(struct engine *engine, struct request *request, struct error **ret_error)

@@ -15,6 +15,7 @@
 #include "blockd/core/core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/log.h"
+#include "tests/unit/fake_shares.h"
 
 #define MIB       (UINT64_C(1) << 20)
 #define ROOM      (1000 * MIB)
@@ -162,7 +163,8 @@ int engine_device_status(struct engine *engine, const struct device *device, str
                          struct error **ret_error)
 {
     (void)engine, (void)device, (void)ret_error;
-    *ret_status = (struct device_status){.phase = xstrdup("ready"), .size = ROOM, .free = ROOM};
+    *ret_status = (struct device_status){
+        .phase = xstrdup("ready"), .size = ROOM, .free = ROOM, .quota = fake_shares.quota};
     return 0;
 }
 
@@ -253,6 +255,24 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
                    const struct node *nodes, size_t node_count, struct error **ret_error)
 {
     (void)engine, (void)volumes, (void)volume_count, (void)nodes, (void)node_count, (void)ret_error;
+    return 0;
+}
+
+int engine_access_check(const struct string_list *access, struct error **ret_error)
+{
+    (void)access, (void)ret_error;
+    return 0;
+}
+
+int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error)
+{
+    (void)engine, (void)node, (void)ret_error;
+    return 0;
+}
+
+int engine_volserver_down(struct engine *engine, struct error **ret_error)
+{
+    (void)engine, (void)ret_error;
     return 0;
 }
 
@@ -679,6 +699,118 @@ static void test_many_at_once_leave_nothing(void **data)
     assert_promised(0, 0);
 }
 
+/* ---- Shares ---- */
+
+static int create_share(const char *name, uint64_t size, bool no_quota)
+{
+    struct share_create request = {
+        .volume = (char *)"v", .name = (char *)name, .size = size, .no_quota = no_quota};
+    struct core_result result = {0};
+    int r = core_share_create(core, &request, &waits, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static int resize_share(const char *name, uint64_t size)
+{
+    struct share_patch patch = {.size = size};
+    struct core_result result = {0};
+    int r = core_share_patch(core, name, &patch, 1, &waits, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static int delete_share(const char *name, bool archive)
+{
+    struct core_result result = {0};
+    int r = core_share_delete(core, name, archive, &waits, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static struct share read_share(const char *name)
+{
+    struct share share = {0};
+    assert_int_equal(record_get(core, KIND_SHARE, name, &share, NULL), 0);
+    return share;
+}
+
+static void test_a_size_needs_a_kernel_that_counts(void **data)
+{
+    (void)data;
+    assert_int_equal(create_share("s", MIB, false), -EOPNOTSUPP);
+    assert_int_equal(create_share("s", MIB, true), 0);
+    assert_true(fake_folder_exists("/shares/s"));
+    struct share share cleanup(cleanup_share) = read_share("v/s");
+    assert_string_equal(share.status.phase, "ready");
+    assert_int_equal(fake_shares.limit, 0);
+    assert_int_equal(create_share("s", MIB, true), -EEXIST);
+    assert_int_equal(create_share("t", MIB - 1, true), -EINVAL);
+    assert_int_equal(create_share("t", ROOM, true), -ENOSPC);
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_false(fake_folder_exists("/shares/s"));
+    assert_promised(0, 0);
+}
+
+static bool count_on(void *object, void *data)
+{
+    (void)data;
+    ((struct device *)object)->status.quota = true;
+    return true;
+}
+
+static void test_no_share_shrinks_below_its_use(void **data)
+{
+    (void)data;
+    fake_shares.quota = true;
+    assert_int_equal(record_update(core, KIND_DEVICE, "n/d", NULL, count_on, NULL, NULL), 0);
+    assert_int_equal(create_share("s", 10 * MIB, false), 0);
+    assert_int_equal(fake_shares.limit, 10 * MIB);
+    fake_shares.used = 6 * MIB;
+    assert_int_equal(resize_share("v/s", 5 * MIB), -EINVAL);
+    assert_int_equal(resize_share("v/s", 6 * MIB), 0);
+    assert_int_equal(fake_shares.limit, 6 * MIB);
+    assert_int_equal(resize_share("v/s", ROOM + MIB), -ENOSPC);
+    assert_promised(6 * MIB, 0);
+    assert_int_equal(delete_share("v/s", false), 0);
+    fake_shares.quota = false;
+}
+
+static void test_a_foreign_folder_is_left_alone(void **data)
+{
+    (void)data;
+    assert_int_equal(files_make_folder(NULL, "/shares/s", 0755, NULL), 0);
+    assert_int_equal(files_set_mark(NULL, "/shares/s", SHARE_MARK, "{\"uid\":\"another\"}", NULL), 0);
+    assert_int_equal(create_share("s", MIB, true), 0);
+    struct share share cleanup(cleanup_share) = read_share("v/s");
+    assert_string_equal(share.status.phase, "failed");
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_true(fake_folder_exists("/shares/s"));
+    fake_folder_drop(fake_folder("/shares/s"));
+    assert_promised(0, 0);
+}
+
+static void test_an_archived_share_frees_its_name(void **data)
+{
+    (void)data;
+    struct record_list shares = {.kind = KIND_SHARE};
+    assert_int_equal(create_share("s", MIB, true), 0);
+    assert_int_equal(delete_share("v/s", true), 0);
+    assert_int_equal(create_share("s", MIB, true), 0);
+    assert_promised(2 * MIB, 0);
+    assert_int_equal(record_list(core, KIND_SHARE, "v", &shares, NULL), 0);
+    assert_int_equal(shares.list.count, 2);
+    const struct share *archived = RECORD(&shares, share, 1);
+    assert_string_equal(archived->status.phase, "archived");
+    assert_true(fake_folder_exists(archived->status.path));
+    assert_int_equal(resize_share(archived->meta.name, 2 * MIB), -EINVAL);
+    assert_int_equal(delete_share(archived->meta.name, true), -EINVAL);
+    assert_int_equal(delete_share(archived->meta.name, false), 0);
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_promised(0, 0);
+    record_list_clear(&shares);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -694,6 +826,10 @@ int main(void)
         TEST(test_the_live_error_is_told),
         TEST(test_a_wait_ends_on_a_busy_node),
         TEST(test_many_at_once_leave_nothing),
+        TEST(test_a_size_needs_a_kernel_that_counts),
+        TEST(test_no_share_shrinks_below_its_use),
+        TEST(test_a_foreign_folder_is_left_alone),
+        TEST(test_an_archived_share_frees_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
