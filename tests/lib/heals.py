@@ -10,6 +10,7 @@ import struct
 import subprocess
 
 import bricks as plain
+import faults
 import node as cluster
 
 
@@ -50,8 +51,13 @@ class Mount:
         if self.process.poll() is not None:
             raise AssertionError(f"the mount ended: {self.log.read_text()[-2000:]}")
         with contextlib.suppress(OSError):
-            return os.path.ismount(self.path) and os.listdir(self.path) is not None
+            return os.path.ismount(self.path) and self.connected() and os.listdir(self.path) is not None
         return False
+
+    def connected(self):
+        """To every brick that it may reach."""
+        bricks = self.node.get(f"/v1/volumes/{self.volume}")["spec"]["bricks"]
+        return {bricks[index]["port"] for index in self.reach} <= faults.connected_ports(self.process.pid)
 
     def file(self, name):
         return pathlib.Path(f"{self.path}/{name.lstrip('/')}")
