@@ -197,6 +197,9 @@ static void report(struct cli *cli, const struct command *command, const struct 
             : arguments->name ? arguments->name
                               : "",
             *phase ? phase : "pending");
+    if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))
+        fprintf(cli->out, "%s is known as %s from now on\n", json_text(object, "spec.given_path"),
+                json_text(object, "spec.path"));
 }
 
 /* Of what a command did to several things, did it fail with one? */

@@ -85,6 +85,27 @@ static const struct field device_create_fields[] = {
 };
 SCHEMA(device_create, "DeviceCreate", "A device to add");
 
+static const struct field device_patch_fields[] = {
+    {"state", FIELD_ENUM, OF(device_patch, state), 0, .words = device_state_words,
+     .help = "enabled, or disabled: it gets no new bricks"},
+    END,
+};
+SCHEMA(device_patch, "DevicePatch", "Changes of a device");
+
+static const struct field device_evacuate_fields[] = {
+    {"target", FIELD_STRING, OF(device_evacuate, target), 0, 1, 510,
+     .help = "DEVICE or NODE/DEVICE that takes all of it; picked by free space for each brick if absent"},
+    END,
+};
+SCHEMA(device_evacuate, "DeviceEvacuate", "Where the bricks of a device go");
+
+static const struct field device_replace_fields[] = {
+    {"target", FIELD_STRING, OF(device_replace, target), FIELD_REQUIRED, 1, 510,
+     .help = "DEVICE or NODE/DEVICE that takes its place"},
+    END,
+};
+SCHEMA(device_replace, "DeviceReplace", "What takes the place of a device");
+
 static const struct field volume_create_fields[] = {
     {"name", FIELD_NAME, OF(volume_create, name), FIELD_REQUIRED, .help = "Name of the volume"},
     {"template", FIELD_ENUM, OF(volume_create, template_name), 0, .words = volume_template_words,
@@ -302,6 +323,14 @@ const struct api_route api_routes[API_OP_COUNT] = {
            "Add a disk, a partition or an image to a node, and format it"),
     CHANGE(API_DEVICE_DELETE, "DELETE", "/v1/devices/{node}/{device}", "device", "remove", 0,
            &change_query_schema, NULL, &device_schema, "Remove a device that holds no brick"),
+    CHANGE(API_DEVICE_PATCH, "PATCH", "/v1/devices/{node}/{device}", "device", "modify", 0,
+           &change_query_schema, &device_patch_schema, &device_schema, "Change a device"),
+    CHANGE(API_DEVICE_EVACUATE, "POST", "/v1/devices/{node}/{device}/evacuate", "device", "evacuate", 0,
+           &change_query_schema, &device_evacuate_schema, &job_schema,
+           "Move every brick of a device to other devices, as a job"),
+    CHANGE(API_DEVICE_REPLACE, "POST", "/v1/devices/{node}/{device}/replace", "device", "replace", 0,
+           &change_query_schema, &device_replace_schema, &job_schema,
+           "Rebuild the bricks of a device, dead or alive, on another one, as a job"),
 
     LIST(API_VOLUME_LIST, "/v1/volumes", "volume", "list", &volume_schema, "List the hosting volumes"),
     GET(API_VOLUME_GET, "/v1/volumes/{volume}", "volume", "info", &volume_schema, "Show a hosting volume"),
@@ -379,6 +408,8 @@ const struct api_alias api_aliases[] = {
     {"node", "stop", API_NODE_PATCH, "{\"state\":\"stopped\"}",
      "Stop serving from a node and unmount its devices"},
     {"node", "start", API_NODE_PATCH, "{\"state\":\"enabled\"}", "Serve from a node again"},
+    {"device", "disable", API_DEVICE_PATCH, "{\"state\":\"disabled\"}", "Put no new bricks on a device"},
+    {"device", "enable", API_DEVICE_PATCH, "{\"state\":\"enabled\"}", "Put bricks on a device again"},
     {"volume", "start", API_VOLUME_PATCH, "{\"state\":\"started\"}", "Start the bricks of a hosting volume"},
     {"volume", "stop", API_VOLUME_PATCH, "{\"state\":\"stopped\"}", "Stop the bricks of a hosting volume"},
     {.noun = NULL},

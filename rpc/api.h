@@ -18,6 +18,9 @@ enum api_op {
     API_DEVICE_GET,
     API_DEVICE_CREATE,
     API_DEVICE_DELETE,
+    API_DEVICE_PATCH,
+    API_DEVICE_EVACUATE,
+    API_DEVICE_REPLACE,
     API_VOLUME_LIST,
     API_VOLUME_GET,
     API_VOLUME_CREATE,
@@ -145,6 +148,21 @@ struct device_create {
     bool destroy_existing_data;
 };
 extern const struct schema device_create_schema;
+
+struct device_patch {
+    int state; /* enum device_state */
+};
+extern const struct schema device_patch_schema;
+
+struct device_evacuate {
+    char *target; /* "NODE/DEVICE" or "DEVICE" of this node; NULL: the best one for each brick */
+};
+extern const struct schema device_evacuate_schema;
+
+struct device_replace {
+    char *target; /* as above */
+};
+extern const struct schema device_replace_schema;
 
 struct volume_create {
     char *name;

@@ -12,7 +12,11 @@ const char *const volume_template_words[] = {"single", "replica3", "arbiter", "d
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", "heal", "heal-full", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove",    "evacuate",
+                                      "replace",     "heal",      "heal-full", NULL};
+const char *const device_state_words[] = {"enabled", "disabled", NULL};
+const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
+                                       "swap-heal", "leave", "left", NULL};
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -88,8 +92,16 @@ OBJECT_SCHEMA(node, "Node", "A machine that runs blockd");
 static const struct field device_spec_fields[] = {
     {"path", FIELD_STRING, OF(device_spec, path), FIELD_REQUIRED, 2, 4000,
      .help = "Block device, or image file used through a loop device"},
+    {"given_path", FIELD_STRING, OF(device_spec, given_path), FIELD_OPTIONAL,
+     .help = "What it was called when it was added, where that is no stable name"},
+    {"state", FIELD_ENUM, OF(device_spec, state), 0, .words = device_state_words,
+     .help = "enabled, or disabled: it gets no new bricks"},
     {"destroy_existing_data", FIELD_BOOL, OF(device_spec, destroy_existing_data), FIELD_OPTIONAL,
      .help = "It may be formatted although it holds something else"},
+    {"graves", FIELD_STRINGS, OF(device_spec, graves), FIELD_OPTIONAL,
+     .help = "Volumes that were deleted while it was gone, erased when it is back"},
+    {"forced", FIELD_BOOL, OF(device_spec, forced), FIELD_OPTIONAL,
+     .help = "Removal does not insist on wiping a disk that fails"},
     {"image_size", FIELD_SIZE, OF(device_spec, image_size), FIELD_OPTIONAL,
      .help = "Size of the image file that blockd made"},
     END,
@@ -104,6 +116,14 @@ static const struct field device_status_fields[] = {
     {"size", FIELD_SIZE, OF(device_status, size), 0, .help = "Bytes"},
     {"free", FIELD_SIZE, OF(device_status, free), 0, .help = "Bytes that are free"},
     {"quota", FIELD_BOOL, OF(device_status, quota), 0, .help = "The kernel enforces XFS project quota on it"},
+    {"health", FIELD_STRING, OF(device_status, health), FIELD_OPTIONAL,
+     .help = "One of ok, failing, unknown: what the disk says of itself (SMART)"},
+    {"health_reason", FIELD_STRING, OF(device_status, health_reason), FIELD_OPTIONAL,
+     .help = "Why, unless it is ok"},
+    {"bricks", FIELD_STRINGS, OF(device_status, bricks), FIELD_OPTIONAL,
+     .help = "The volumes that have a brick on it"},
+    {"failures", FIELD_UINT, OF(device_status, failures), FIELD_OPTIONAL,
+     .help = "How often it was taken out because its disk failed"},
     OBSERVED(device_status),
     STATUS_COMMON(device_status),
     END,
@@ -118,12 +138,29 @@ static const struct field brick_spec_fields[] = {
     {"node", FIELD_NAME, OF(brick_spec, node), FIELD_REQUIRED, .help = "Node that serves it"},
     {"device", FIELD_NAME, OF(brick_spec, device), FIELD_REQUIRED, .help = "Device that holds it"},
     {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
+    {"serial", FIELD_UINT, OF(brick_spec, serial), FIELD_OPTIONAL,
+     .help = "Counts from 1 over all bricks that the volume ever had; its place in the list if absent"},
     {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
      .help = "Bytes of the device that are promised to it; all of them if absent"},
     END,
 };
 const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec), brick_spec_fields,
                                          "Where a brick lies"};
+
+static const struct field brick_move_fields[] = {
+    {"brick", FIELD_OBJECT, OF(brick_move, brick), FIELD_REQUIRED, .object = &brick_spec_schema,
+     .help = "The new brick; from leave or swap-join on, the one that goes"},
+    {"replaces", FIELD_UINT, OF(brick_move, replaces), 0,
+     .help = "Number of the brick that it succeeds, or that succeeded it"},
+    {"step", FIELD_ENUM, OF(brick_move, step), 0, .words = move_step_words, .help = "How far the move is"},
+    {"in_place", FIELD_BOOL, OF(brick_move, in_place), 0,
+     .help = "The old brick is lost or a witness, and is left out before the new one is whole"},
+    {"base", FIELD_SIZE, OF(brick_move, base), 0,
+     .help = "Bytes in use on the new brick's device when the move began"},
+    END,
+};
+const struct schema brick_move_schema = {"BrickMove", sizeof(struct brick_move), brick_move_fields,
+                                         "A brick on its way to another device"};
 
 static const struct field volume_spec_fields[] = {
     {"template", FIELD_ENUM, OF(volume_spec, template_name), 0, .words = volume_template_words,
@@ -144,6 +181,12 @@ static const struct field volume_spec_fields[] = {
     {"options", FIELD_STRINGS, OF(volume_spec, options), FIELD_OPTIONAL, .max = 64,
      .help = "Options of the translators, TRANSLATOR.OPTION=VALUE"},
     {"profile", FIELD_NAME, OF(volume_spec, profile), FIELD_OPTIONAL, .help = "Named set of options"},
+    {"moves", FIELD_OBJECTS, OF(volume_spec, moves), FIELD_OPTIONAL, .max = 64, .object = &brick_move_schema,
+     .help = "Bricks on their way to another device"},
+    {"bricks_made", FIELD_UINT, OF(volume_spec, bricks_made), FIELD_OPTIONAL,
+     .help = "How many bricks it ever had; those that it has if absent"},
+    {"forced", FIELD_BOOL, OF(volume_spec, forced), FIELD_OPTIONAL,
+     .help = "Deletion leaves bricks behind on devices that are gone"},
     END,
 };
 const struct schema volume_spec_schema = {"VolumeSpec", sizeof(struct volume_spec), volume_spec_fields,
@@ -164,8 +207,8 @@ static const struct field brick_status_fields[] = {
     STATUS_COMMON(brick_status),
     END,
 };
-static const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status),
-                                                  brick_status_fields, "What is seen of a brick"};
+const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status), brick_status_fields,
+                                           "What is seen of a brick"};
 
 static const struct field set_status_fields[] = {
     {"number", FIELD_UINT, OF(set_status, number), 0, .help = "Its place, from 0"},
@@ -304,6 +347,8 @@ static const struct field job_spec_fields[] = {
     {"object", FIELD_STRING, OF(job_spec, object), FIELD_REQUIRED,
      .help = "Key of the object that it works on"},
     {"object_uid", FIELD_STRING, OF(job_spec, object_uid), 0, .help = "Identity of that object"},
+    {"target", FIELD_STRING, OF(job_spec, target), FIELD_OPTIONAL,
+     .help = "NODE/DEVICE that takes over, where one was named"},
     {"path", FIELD_STRING, OF(job_spec, path), FIELD_OPTIONAL, .help = "Folder that is removed"},
     {"project", FIELD_UINT, OF(job_spec, project), FIELD_OPTIONAL,
      .help = "XFS project id that is free afterwards"},

@@ -54,10 +54,18 @@ struct node {
     struct node_status status;
 };
 
+enum device_state { DEVICE_ENABLED, DEVICE_DISABLED };
+extern const char *const device_state_words[];
+
 struct device_spec {
     char *path;                 /* absolute: a block device, or a regular file used through a loop device */
+    char *given_path;           /* what it was called when it was added, where that is no stable name */
+    int state;                  /* enum device_state; disabled: gets no new bricks */
     bool destroy_existing_data; /* consent to format it although it holds something else; until it is
                                    formatted */
+    struct string_list graves;  /* "VOLUME UID" of volumes that were deleted while it was gone: erased when it
+                                   is  back */
+    bool forced;                /* removal does not insist on wiping a disk that fails */
     uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
                             delete */
 };
@@ -67,7 +75,11 @@ struct device_status {
     char *uuid;  /* of the XFS file system; how the disk is known again, whatever its path */
     char *mount; /* where it is mounted */
     uint64_t size, free;
-    bool quota; /* project quota is enforced (the kernel has it) */
+    bool quota;                /* project quota is enforced (the kernel has it) */
+    char *health;              /* "ok", "failing", "unknown": what the disk says of itself (SMART) */
+    char *health_reason;       /* why, unless it is ok */
+    struct string_list bricks; /* names of the volumes that have a brick on it; filled in when read */
+    uint64_t failures;         /* how often it was taken out, since it was added */
     uint64_t observed_generation;
     char *error;
 };
@@ -85,8 +97,40 @@ extern const char *const volume_state_words[];
 
 struct brick_spec {
     char *node, *device;
-    uint64_t port; /* of its glusterfsd; allocated once */
-    uint64_t size; /* bytes of the device that are promised to it; 0: it may fill the device */
+    uint64_t port;   /* of its glusterfsd; allocated once */
+    uint64_t size;   /* bytes of the device that are promised to it; 0: it may fill the device */
+    uint64_t serial; /* counts from 1 over all bricks that the volume ever had; 0: its place in the list, and
+                        one. Its number, which names it in volfiles and in replicas' marks, is one less */
+};
+
+/* The number of a brick in the list. */
+static inline uint64_t brick_number(const struct brick_spec *bricks, size_t index)
+{
+    return bricks[index].serial ? bricks[index].serial - 1 : index;
+}
+
+/*
+ * A brick on its way to another device. A good data brick gets its successor beside it (join, heal), and goes
+ * when that is whole; one that is lost, or a witness, is replaced in its place (swap_join, swap_heal). From
+ * `leave` on, and from swap_join on, `brick` is the one that goes.
+ */
+enum move_step {
+    MOVE_PREPARE,   /* the new brick runs, and is marked as behind; no client knows it */
+    MOVE_JOIN,      /* clients are being told of it */
+    MOVE_HEAL,      /* the self-heal daemon fills it */
+    MOVE_SWAP_JOIN, /* as join, but the old one is left out already */
+    MOVE_SWAP_HEAL,
+    MOVE_LEAVE, /* clients are being told to forget `brick` */
+    MOVE_LEFT,  /* nobody uses `brick`: it is erased, and the move is over */
+};
+extern const char *const move_step_words[];
+
+struct brick_move {
+    struct brick_spec brick; /* beside those of the volume; has its serial */
+    uint64_t replaces;       /* number of the volume's brick that it succeeds, or that has succeeded it */
+    int step;                /* enum move_step */
+    bool in_place;           /* the old one is lost, or a witness */
+    uint64_t base;           /* bytes in use on the new brick's device when the move began */
 };
 
 struct volume_spec {
@@ -98,6 +142,9 @@ struct volume_spec {
                                    third holds metadata only */
     struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
     char *profile;              /* a named set of options; NULL: none */
+    struct object_list moves;   /* of struct brick_move */
+    uint64_t bricks_made;       /* how many it ever had; 0: those that it has */
+    bool forced;                /* deletion leaves bricks behind on devices that are gone */
     struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
 };
 
@@ -219,13 +266,22 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_REMOVE, JOB_HEAL, JOB_HEAL_FULL };
+enum job_kind {
+    JOB_PREALLOCATE,
+    JOB_REBALANCE,
+    JOB_REMOVE,
+    JOB_EVACUATE,
+    JOB_REPLACE,
+    JOB_HEAL,
+    JOB_HEAL_FULL
+};
 extern const char *const job_kind_words[];
 
 struct job_spec {
     int kind;     /* enum job_kind */
     char *object; /* key of the object that it works on, "blocks/V/B" */
     char *object_uid;
+    char *target;     /* replace: NODE/DEVICE that takes the bricks */
     char *path;       /* remove: the folder of the hosting volume that is emptied and removed */
     uint64_t project; /* remove: the project id that is free afterwards; 0: none */
 };
@@ -256,7 +312,8 @@ extern const struct object_type object_types[KIND_COUNT];
 extern const struct schema node_schema, device_schema, volume_schema, block_schema, share_schema,
     export_schema, job_schema;
 extern const struct schema node_spec_schema, device_spec_schema, volume_spec_schema, block_spec_schema,
-    share_spec_schema, export_spec_schema, job_spec_schema, brick_spec_schema;
+    share_spec_schema, export_spec_schema, job_spec_schema, brick_spec_schema, brick_status_schema,
+    brick_move_schema;
 
 /* "blocks/V/B" from the kind and "V/B". The caller's. */
 char *object_key(enum object_kind kind, const char *name);

@@ -78,6 +78,11 @@ static int answer(struct call *call, struct core_result *result)
 CHANGE_HANDLER(node_patch,
                core_node_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(device_create, core_device_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_patch,
+               core_device_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(device_evacuate,
+               core_device_evacuate(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_replace, core_device_replace(call->core, name, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(device_delete, core_device_delete(call->core, name, &change, &result, ret_error))
 CHANGE_HANDLER(volume_create_now, core_volume_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(volume_patch,
@@ -242,6 +247,9 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_DEVICE_LIST] = list_objects,
     [API_DEVICE_GET] = get_object,
     [API_DEVICE_CREATE] = device_create,
+    [API_DEVICE_PATCH] = device_patch,
+    [API_DEVICE_EVACUATE] = device_evacuate,
+    [API_DEVICE_REPLACE] = device_replace,
     [API_DEVICE_DELETE] = device_delete,
     [API_VOLUME_LIST] = list_objects,
     [API_VOLUME_GET] = get_object,

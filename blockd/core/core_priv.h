@@ -99,6 +99,9 @@ struct txn {
 void txn_put(struct txn *txn, enum object_kind kind, const void *object, uint64_t revision);
 void txn_put_text(struct txn *txn, const char *key, const char *value, uint64_t revision);
 void txn_delete(struct txn *txn, const char *key, uint64_t revision);
+/* Gives a brick's port back. */
+int txn_delete_port(struct core *core, struct txn *txn, const struct brick_spec *brick,
+                    struct error **ret_error);
 void txn_check(struct txn *txn, const char *key, uint64_t revision);
 int txn_commit(struct core *core, struct txn *txn, struct error **ret_error);
 void txn_clear(struct txn *txn);
@@ -181,6 +184,8 @@ int hosting_get(struct hosting *hosting, const char *volume, struct image_volume
 void hosting_put(struct hosting *hosting, struct image_volume *volume);
 /* Forgets the connection; when its last user has handed it back it is closed, on a thread of its own. */
 void hosting_drop(struct hosting *hosting, const char *volume);
+/* As hosting_drop(), unless the connection follows changes of its volfile by itself. */
+void hosting_refresh(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
 
@@ -195,6 +200,35 @@ int placement_plan(struct core *core, const struct planner_request *request, str
 int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,
                    struct error **ret_error);
 
+/*
+ * The device for the successor of a brick: the wanted one ("NODE/DEVICE"), or the one with most room. Its
+ * name is the caller's; *ret_used are its bytes in use.
+ */
+int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
+                   char **ret_device, uint64_t *ret_used, struct error **ret_error);
+
+/* ---- moves.c: bricks on their way to other devices ---- */
+
+/* `device` is "NODE/DEVICE" throughout. */
+bool brick_is_on(const struct brick_spec *brick, const char *device);
+/* Has the volume a brick there, or one that comes or goes? */
+bool volume_uses_device(const struct volume *volume, const char *device);
+/* A move of the volume that the device takes part in, from or to; NULL: none. */
+const struct brick_move *move_off_device(const struct volume *volume, const char *device);
+/* Begins the move of the volume's brick on the device, to `wanted` or to the best one. -EBUSY: not now. */
+int move_begin(struct core *core, const char *volume_name, const char *device, const char *wanted,
+               struct error **ret_error);
+/* Takes the new brick away again, unless the old one is gone already. */
+int move_cancel(struct core *core, const struct volume *volume, const struct brick_move *move,
+                struct error **ret_error);
+/* Takes each move a step on; -EAGAIN while there is one. */
+int moves_advance(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* ---- evacuate.c: the job that empties a device ---- */
+
+/* Works on the job; returns whether it is to be tried again later. */
+bool evacuate_run(struct core *core, const struct job *job);
+
 /* ---- jobs.c: long work, on a thread of its own ---- */
 
 struct jobs *jobs_new(struct core *core);
@@ -205,6 +239,7 @@ void jobs_wake(struct jobs *jobs);
 /* Progress that is newer than the store's. */
 void jobs_overlay(struct jobs *jobs, struct job *job);
 bool job_has_ended(const struct job *job);
+int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error);
 /* A job without its work: names, times, phase. */
 void job_init_empty(struct job *job);
 /* A job that allocates the block's file from `done` on. */
@@ -253,6 +288,11 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
 /* The exports of a block on every node; looked up by key, however many exports there are. */
 int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
                      struct error **ret_error);
+
+/* device.c */
+
+/* "NODE/D" from "D" or "NODE/D". The caller's. */
+char *device_full_name(const struct core *core, const char *word);
 
 /* volume.c */
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);

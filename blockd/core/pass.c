@@ -142,6 +142,7 @@ static void *run(void *data)
             clock_gettime(CLOCK_MONOTONIC, &when);
             when.tv_sec += FULL_PASS_SECONDS;
         } else {
+            visit(core, KIND_DEVICE, core->node, false); /* a brick ends when its disk fails */
             visit(core, KIND_VOLUME, NULL, false);
         }
         pthread_mutex_lock(&core->pass_mutex);

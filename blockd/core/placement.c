@@ -15,6 +15,9 @@ static void add_brick(struct volume *volume, const char *node, const char *devic
     brick->node = xstrdup(node);
     brick->device = xstrdup(device);
     brick->size = size;
+    /* After a brick was replaced, places are no numbers any more. */
+    if (volume->spec.bricks_made)
+        brick->serial = ++volume->spec.bricks_made;
 }
 
 /* ---- What the planner needs to know ---- */
@@ -63,6 +66,9 @@ static char *unusable(const struct device *device)
 {
     if (device->meta.deleting)
         return xstrdup("it is being removed");
+    if (device->spec.state == DEVICE_DISABLED)
+        return xasprintf("it is disabled; to use it again: gluster-block device enable %s",
+                         device->meta.name);
     if (string_equal(device->status.phase, "ready"))
         return NULL;
     return xasprintf("it is %s, not ready", device->status.phase ? device->status.phase : "pending");
@@ -93,6 +99,12 @@ static void take_promises(const struct inventory *inventory, const struct volume
         device->promised += bricks[i].size;
         if (!bricks[i].size && !device->whole)
             device->whole = xstrdup(volume->meta.name);
+    }
+    const struct brick_move *moves = volume->spec.moves.items;
+    for (size_t i = 0; i < volume->spec.moves.count; i++) {
+        struct planner_device *device = device_of(inventory, moves[i].brick.node, moves[i].brick.device);
+        if (device)
+            device->promised += moves[i].brick.size;
     }
 }
 
@@ -295,6 +307,79 @@ int placement_plan(struct core *core, const struct planner_request *request, str
     whole.spec = &volume->spec;
     whole.devices = &devices;
     return plan(&inventory, &whole, volume, ret_plan, ret_error);
+}
+
+/* ---- A new place for one brick ---- */
+
+/* Not closer together than they are: bricks that share a node or a zone do so with consent. */
+static const char *too_close(const struct inventory *inventory, const struct volume *volume, size_t index,
+                             const struct planner_device *device)
+{
+    const struct brick_spec *bricks = volume->spec.bricks.items;
+    const struct planner_device *old = device_of(inventory, bricks[index].node, bricks[index].device);
+    size_t each = layout_set_bricks(&volume->spec);
+    for (size_t i = index / each * each; i < (index / each + 1) * each; i++) {
+        const struct planner_device *other = device_of(inventory, bricks[i].node, bricks[i].device);
+        if (i == index || !other)
+            continue;
+        if (strcmp(other->node, device->node) == 0 && strcmp(bricks[index].node, device->node) != 0)
+            return "its node has a brick of this set already";
+        if (other->zone && string_equal(other->zone, device->zone) &&
+            !(old && string_equal(old->zone, device->zone)))
+            return "its zone has a brick of this set already";
+    }
+    return NULL;
+}
+
+/* Why a device cannot take the brick over; NULL when it can. */
+static const char *move_refusal(const struct inventory *inventory, const struct volume *volume, size_t index,
+                                const struct planner_device *device, uint64_t used)
+{
+    const struct brick_spec *bricks = volume->spec.bricks.items;
+    autofree char *name = xasprintf("%s/%s", device->node, device->device);
+    if (device->unusable)
+        return device->unusable;
+    if (volume_uses_device(volume, name))
+        return "it has a brick of this volume already";
+    const char *reason = too_close(inventory, volume, index, device);
+    if (reason)
+        return reason;
+    if (device->free < used || (bricks[index].size && planner_room(device) < bricks[index].size))
+        return "it has not enough room";
+    return NULL;
+}
+
+int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
+                   char **ret_device, uint64_t *ret_used, struct error **ret_error)
+{
+    struct inventory inventory cleanup(inventory_clear) = {.nodes = {.kind = KIND_NODE}};
+    struct volume live cleanup(cleanup_volume) = {0};
+    schema_copy(&volume_schema, &live, volume);
+    uint64_t used = volume_live_status(core, &live, NULL) == 0 ? live.status.size - live.status.free : 0;
+    if (layout_is_witness(&volume->spec, index))
+        used = 0;
+    int r = take_inventory(core, &inventory, ret_error);
+    const struct planner_device *best = NULL;
+    autostrbuf struct strbuf reasons = {0};
+    for (size_t i = 0; r == 0 && i < inventory.count; i++) {
+        const struct planner_device *device = &inventory.devices[i];
+        autofree char *name = xasprintf("%s/%s", device->node, device->device);
+        if (wanted && strcmp(wanted, name) != 0)
+            continue;
+        const char *reason = move_refusal(&inventory, volume, index, device, used);
+        if (reason)
+            strbuf_addf(&reasons, "%s %s: %s", reasons.length ? ";" : "", name, reason);
+        else if (!best || planner_room(device) > planner_room(best))
+            best = device;
+    }
+    if (r < 0)
+        return r;
+    if (!best)
+        return error_set(ret_error, ENOSPC, "no device can take the brick of volume %s:%s", volume->meta.name,
+                         reasons.length ? strbuf_string(&reasons) : " there is none");
+    *ret_device = xasprintf("%s/%s", best->node, best->device);
+    *ret_used = best->size - best->free;
+    return 0;
 }
 
 int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,

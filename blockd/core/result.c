@@ -56,9 +56,24 @@ static void overlay_export(struct core *core, struct export *export)
     free(live.error);
 }
 
+static void add_bricks(struct core *core, struct device *device)
+{
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    string_list_clear(&device->status.bricks);
+    if (record_list_readable(core, KIND_VOLUME, NULL, &volumes, NULL) < 0)
+        return;
+    for (size_t i = 0; i < volumes.list.count; i++) {
+        const struct volume *volume = RECORD(&volumes, volume, i);
+        if (volume_uses_device(volume, device->meta.name))
+            string_list_add(&device->status.bricks, volume->meta.name);
+    }
+    record_list_clear(&volumes);
+}
+
 static void overlay_device(struct core *core, struct device *device)
 {
     autofree char *node = object_name_part(device->meta.name, 0);
+    add_bricks(core, device);
     if (strcmp(node, core->node) != 0 || !string_equal(device->status.phase, "ready"))
         return;
     struct device_status live = {0};

@@ -121,7 +121,7 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
 {
     struct record_list shares = {.kind = KIND_SHARE};
     int r = record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, ret_error);
-    if (r < 0 || shares.list.count == 0)
+    if (r < 0)
         return r;
     struct engine_share *wanted cleanup(cleanup_free) = xcalloc(shares.list.count, sizeof *wanted);
     size_t count = 0;
@@ -130,7 +130,8 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
         if (string_equal(share->status.phase, "ready") || string_equal(share->status.phase, "archived"))
             wanted[count++] = share_for_engine(share);
     }
-    r = engine_shares_apply(core->engine, volume, wanted, count, ret_error);
+    if (shares.list.count)
+        r = engine_shares_apply(core->engine, volume, wanted, count, ret_error);
     record_list_clear(&shares);
     return r;
 }

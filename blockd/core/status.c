@@ -30,12 +30,28 @@ static void survey_node(struct survey *survey, const struct node *node)
                                       node->meta.name, node->status.phase, node->meta.name));
 }
 
+/* Errors name their device, as the problem does already. */
+static const char *without_name(const struct device *device)
+{
+    autofree char *prefix = xasprintf("device %s: ", device->meta.name);
+    const char *error = device->status.error;
+    return error && string_starts_with(error, prefix) ? error + strlen(prefix) : error;
+}
+
 static void survey_device(struct survey *survey, const struct device *device)
 {
+    const char *name = device->meta.name, *error = without_name(device);
     if (string_equal(device->status.phase, "failed"))
         add_problem(survey,
-                    xasprintf("device %s failed: %s", device->meta.name,
-                              device->status.error ? device->status.error : "no reason was recorded"));
+                    xasprintf("device %s failed: %s; it is used again when it works; one that is gone for "
+                              "good: gluster-block device %s %s%s",
+                              name, error ? error : "no reason was recorded",
+                              device->status.bricks.count ? "replace" : "remove", name,
+                              device->status.bricks.count ? " OTHER" : ""));
+    else if (error)
+        add_problem(survey, xasprintf("device %s: %s", name, error));
+    if (string_equal(device->status.health, "failing"))
+        add_problem(survey, xasprintf("device %s: %s", name, device->status.health_reason));
 }
 
 static void survey_volume(struct survey *survey, const struct volume *volume)

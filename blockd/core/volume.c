@@ -242,13 +242,14 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
 }
 
 /* The ledger's count is quick and closes the door; the records are what counts, one that is damaged too. */
-static int check_empty(struct core *core, const char *name, struct error **ret_error)
+static int check_empty(struct core *core, const char *name, bool force, struct error **ret_error)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
     int r = record_list(core, KIND_BLOCK, name, &blocks, ret_error);
-    if (r == 0 && blocks.list.count)
-        r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
-                      RECORD(&blocks, block, 0)->meta.name);
+    for (size_t i = 0; r == 0 && i < blocks.list.count; i++)
+        if (!force || !RECORD(&blocks, block, i)->meta.deleting) /* its file may be out of reach for good */
+            r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
+                          RECORD(&blocks, block, i)->meta.name);
     record_list_clear(&blocks);
     struct record_list shares = {.kind = KIND_SHARE};
     if (r == 0)
@@ -272,15 +273,16 @@ static int delete_volume(struct core *core, const char *name, const struct core_
     r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
-    r = ledger_close(core->ledger, name, ret_error);
+    r = change->force ? 0 : ledger_close(core->ledger, name, ret_error);
     if (r < 0)
         return r;
-    r = check_empty(core, name, ret_error);
+    r = check_empty(core, name, change->force, ret_error);
     if (r < 0)
         return r;
     /* A block's create checks the volume's record too, so that an open ledger alone lets nothing in. */
     bool first = !volume.meta.deleting;
     volume.meta.deleting = true;
+    volume.spec.forced |= change->force;
     r = commit_edited(core, &volume, change, ret_error);
     if (r < 0 && first)
         ledger_open(core->ledger, name);
@@ -337,7 +339,7 @@ static int apply_heal(struct core *core, struct error **ret_error)
     bool enabled = node_is_enabled(core);
     for (size_t i = 0; r == 0 && enabled && i < volumes.list.count; i++) {
         struct volume *volume = RECORD(&volumes, volume, i);
-        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting && layout_heals(&volume->spec))
+        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting)
             memcpy(object_list_add(&up, sizeof *volume), volume, sizeof *volume); /* borrowed, not a copy */
     }
     if (r == 0)
@@ -358,12 +360,31 @@ static int bring_up(struct core *core, const struct volume *volume, struct error
     return r < 0 ? r : apply_heal(core, ret_error);
 }
 
+/* Its port is free again; on a device that is gone the brick is to be erased when that comes back. */
+static int release_brick(struct core *core, struct txn *txn, const struct volume *volume,
+                         const struct brick_spec *brick, struct error **ret_error)
+{
+    int r = txn_delete_port(core, txn, brick, ret_error);
+    if (r < 0 || !volume->spec.forced)
+        return r;
+    autofree char *name = xasprintf("%s/%s", brick->node, brick->device);
+    struct device device cleanup(cleanup_device) = {0};
+    r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (string_equal(device.status.phase, "ready"))
+        return 0;
+    string_list_addf(&device.spec.graves, "%s %s", volume->meta.name, volume->meta.uid);
+    txn_put(txn, KIND_DEVICE, &device, device.meta.revision);
+    return 0;
+}
+
 static int erase(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
     int r = apply_heal(core, ret_error);
     if (r == 0)
-        r = engine_volume_erase(core->engine, volume, ret_error);
+        r = engine_volume_erase(core->engine, volume, volume->spec.forced, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.delete.after-erase");
@@ -373,18 +394,11 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
     txn_delete(&txn, key, volume->meta.revision);
     const struct brick_spec *bricks = volume->spec.bricks.items;
-    for (size_t i = 0; i < volume->spec.bricks.count && r == 0; i++) {
-        autofree char *port = xasprintf("ports/%s/%llu", bricks[i].node, (unsigned long long)bricks[i].port);
-        struct store_entry entry = {0};
-        r = store_get(core->store, port, &entry, NULL);
-        if (r == 0)
-            txn_delete(&txn, port, entry.revision);
-        else if (r == -ENOENT)
-            r = 0;
-        else
-            error_set(ret_error, -r, "cannot read %s: %s", port, strerror(-r));
-        store_entry_clear(&entry);
-    }
+    const struct brick_move *moves = volume->spec.moves.items;
+    for (size_t i = 0; i < volume->spec.bricks.count && r == 0; i++)
+        r = release_brick(core, &txn, volume, &bricks[i], ret_error);
+    for (size_t i = 0; i < volume->spec.moves.count && r == 0; i++)
+        r = release_brick(core, &txn, volume, &moves[i].brick, ret_error);
     if (r == 0)
         r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
@@ -438,12 +452,7 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
 
     autoerror struct error *problem = NULL;
     bool up = volume.spec.state == VOLUME_STARTED && node_is_enabled(core);
-    r = up ? bring_up(core, &volume, &problem) : bring_down(core, &volume, &problem);
-    if (r < 0) {
-        record_status(core, &volume, "failed", error_message(problem), NULL);
-        return error_set(ret_error, -r, "%s", error_message(problem));
-    }
-
+    int failure = up ? bring_up(core, &volume, &problem) : bring_down(core, &volume, &problem);
     struct volume live cleanup(cleanup_volume) = {0};
     schema_copy(&volume_schema, &live, &volume);
     string_replace(&live.status.phase, NULL); /* what is stored does not count here */
@@ -452,6 +461,11 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
         return r;
     const char *phase = up ? live.status.phase : "stopped";
     bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
+    /* A brick that cannot come up is no failure of a volume that serves without it. */
+    if (failure < 0 && !(up && serves)) {
+        record_status(core, &volume, "failed", error_message(problem), NULL);
+        return error_set(ret_error, -failure, "%s", error_message(problem));
+    }
     bool changed = !string_equal(phase, volume.status.phase);
     r = record_status(core, &volume, phase, NULL, ret_error);
     if (r == 0 && changed && serves) {
@@ -460,6 +474,11 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     }
     if (r == 0 && serves)
         r = shares_apply(core, &volume, ret_error);
+    if (r == 0 && failure < 0)
+        r = error_set(ret_error, -failure, "%s", error_message(problem));
+    int moving = up ? moves_advance(core, &volume, r < 0 ? NULL : ret_error) : 0;
+    if (moving < 0 && moving != -EAGAIN && r >= 0) /* the job that began it looks again, and so does a pass */
+        r = moving;
     /* Bricks take a moment to answer: look again until the volume serves as it should. */
     return r == 0 && up && !string_equal(phase, "online") && !serves ? -EAGAIN : r;
 }

@@ -15,6 +15,8 @@ const struct engine_roots engine_default_roots = {
     .glusterfs = "/usr/sbin/glusterfs",
     .mkfs_xfs = "/usr/sbin/mkfs.xfs",
     .systemctl = "/usr/bin/systemctl",
+    .smartctl = "/usr/sbin/smartctl",
+    .by_id = "/dev/disk/by-id",
     .units_env = "/run/blockd/units.env",
 };
 
@@ -107,6 +109,9 @@ static int make_folders(const struct config *config, struct error **ret_error)
         autofree char *path = xasprintf("%s/%s", config->state_dir, below[i]);
         r = folder_make(path, 0700, ret_error);
     }
+    autofree char *clients = xasprintf("%s/clients", config->run_dir);
+    if (r == 0)
+        r = folder_make(clients, 0700, ret_error);
     return r;
 }
 
@@ -155,6 +160,7 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     pthread_cond_init(&engine->busy_changed, NULL);
     pthread_mutex_init(&engine->ports_mutex, NULL);
     pthread_mutex_init(&engine->views_mutex, NULL);
+    pthread_mutex_init(&engine->devices_mutex, NULL);
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
@@ -190,6 +196,10 @@ void engine_free(struct engine *engine)
     supervisor_free(engine->supervisor);
     brick_ports_clear(engine);
     heal_views_clear(engine);
+    device_checks_clear(engine);
+    smart_clear(engine);
+    string_list_clear(&engine->lingering);
+    pthread_mutex_destroy(&engine->devices_mutex);
     string_list_clear(&engine->busy);
     pthread_mutex_destroy(&engine->views_mutex);
     pthread_mutex_destroy(&engine->ports_mutex);

@@ -29,7 +29,8 @@ int engine_heal_counts(struct engine *engine, const struct volume *volume, struc
  * heal_record_schema. */
 bool engine_heal_ended(struct engine *engine, const struct volume *volume, struct heal_record *ret_record);
 
-/* Looks at every file now. `block` and `share` are left NULL. At most `limit` files, those in split-brain first.
+/* Looks at every file now. `block` and `share` are left NULL. At most `limit` files, those in split-brain
+ * first.
  */
 int engine_heal_report(struct engine *engine, const struct volume *volume, uint64_t limit,
                        bool split_brain_only, struct heal_report *ret_report, struct error **ret_error);

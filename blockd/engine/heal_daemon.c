@@ -254,12 +254,6 @@ static int order(const struct engine *engine, const char *translator, int operat
 
 /* ---- Heals ---- */
 
-static size_t set_count(const struct volume *volume)
-{
-    size_t width = heal_width(volume);
-    return width ? volume->spec.bricks.count / width : 0;
-}
-
 static char *translator_of(const struct volume *volume, size_t set)
 {
     bool fragments = volume->spec.template_name == TEMPLATE_DISPERSE;
@@ -268,7 +262,9 @@ static char *translator_of(const struct volume *volume, size_t set)
 
 int engine_heal_start(struct engine *engine, const struct volume *volume, bool full, struct error **ret_error)
 {
-    for (size_t set = 0; set < set_count(volume); set++) {
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
+    for (size_t set = 0; set < heal_sets(&seen); set++) {
         autofree char *translator = translator_of(volume, set);
         struct answer answer cleanup(answer_clear) = {0};
         int r = order(engine, translator, full ? OP_HEAL_FULL : OP_HEAL_INDEX, &answer, ret_error);
@@ -323,15 +319,22 @@ int engine_heal_crawl(struct engine *engine, const struct volume *volume, bool f
     if (volume->spec.template_name == TEMPLATE_DISPERSE)
         return error_set(ret_error, EOPNOTSUPP, "volume %s: disperse does not say how far its heals are",
                          volume->meta.name);
-    for (size_t set = 0; set < set_count(volume); set++) {
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
+    for (size_t set = 0; set < heal_sets(&seen); set++) {
         autofree char *translator = translator_of(volume, set);
         struct answer answer cleanup(answer_clear) = {0};
         int r = order(engine, translator, OP_STATISTICS, &answer, ret_error);
         if (r < 0)
             return r;
-        for (size_t i = 0; i < heal_width(volume); i++)
-            if (brick_is_local(engine, volume_brick(volume, set * heal_width(volume) + i)))
-                read_crawls(&answer, i, full ? "FULL" : "INDEX", since / 1000, &crawl);
+        size_t place = 0; /* in the set, by which the answer names the brick */
+        for (size_t child = 0; child < volume_children(&seen); child++) {
+            if (volume_child_set(&seen, child) != set)
+                continue;
+            if (brick_is_local(engine, volume_child(&seen, child)))
+                read_crawls(&answer, place, full ? "FULL" : "INDEX", since / 1000, &crawl);
+            place++;
+        }
     }
     if (crawl.running)
         crawl.finished = false;

@@ -131,6 +131,15 @@ void heal_index_read(const char *brick, const char *folder, struct heal_index *i
     *index = fresh;
 }
 
+uint64_t heal_pending_now(const char *brick)
+{
+    struct heal_index index = {0};
+    heal_index_read(brick, HEAL_INDEX_PENDING, &index);
+    uint64_t count = index.files.count;
+    gfid_list_clear(&index.files);
+    return count;
+}
+
 void heal_index_names(const char *brick, const struct gfid *folder, size_t limit, struct string_list *names)
 {
     char text[GFID_TEXT_SIZE];

@@ -23,14 +23,18 @@
 #define FRAGMENT_DIRTY_XATTR "trusted.ec.dirty"
 #define NAMES_MAX            10000
 
-size_t heal_width(const struct volume *volume)
+size_t heal_sets(const struct volume *volume)
 {
-    return layout_heals(&volume->spec) ? layout_set_bricks(&volume->spec) : 0;
+    size_t sets = layout_sets(&volume->spec);
+    for (size_t i = 0; i < sets; i++)
+        if (volume->spec.template_name == TEMPLATE_DISPERSE || volume_set_is_replicated(volume, i))
+            return sets;
+    return 0;
 }
 
 static bool is_witness(const struct heal_set *set, size_t brick)
 {
-    return layout_is_witness(&set->volume->spec, set->first + brick);
+    return volume_child_is_witness(set->volume, set->children[brick]);
 }
 
 static bool is_fragments(const struct heal_set *set)
@@ -38,12 +42,16 @@ static bool is_fragments(const struct heal_set *set)
     return set->volume->spec.template_name == TEMPLATE_DISPERSE;
 }
 
-void heal_set_open(const struct engine *engine, const struct volume *volume, size_t first,
+void heal_set_open(struct engine *engine, const struct volume *volume, size_t number,
                    struct heal_set *ret_set)
 {
-    struct heal_set set = {.volume = volume, .first = first, .width = heal_width(volume)};
-    for (size_t i = 0; i < set.width; i++) {
-        const struct brick_spec *brick = volume_brick(volume, first + i);
+    struct heal_set set = {.volume = volume, .number = number};
+    for (size_t child = 0; child < volume_children(volume) && set.width < HEAL_WIDTH_MAX; child++) {
+        if (volume_child_set(volume, child) != number)
+            continue;
+        size_t i = set.width++;
+        const struct brick_spec *brick = volume_child(volume, child);
+        set.children[i] = child;
         if (!brick_is_local(engine, brick) || device_check_mounted(engine, brick->device, NULL) < 0)
             continue;
         autofree char *id = xasprintf("brick.%s.%s", volume->meta.name, brick->device);
@@ -104,7 +112,8 @@ static void look_at(const struct heal_set *set, size_t brick, const struct gfid 
     read_counts(handle, follow, DIRTY_XATTR, copy->dirty);
     for (size_t other = 0; other < set->width; other++) {
         autofree char *key =
-            xasprintf("trusted.afr.%s-client-%zu", set->volume->meta.name, set->first + other);
+            xasprintf("trusted.afr.%s-client-%llu", set->volume->meta.name,
+                      (unsigned long long)volume_child_number(set->volume, set->children[other]));
         read_counts(handle, follow, key, copy->blames[other]);
     }
 }

@@ -41,6 +41,8 @@ struct heal_index {
 bool heal_index_changed(const char *brick, const char *folder, const struct heal_index *index);
 /* A folder that is not there is an empty index. */
 void heal_index_read(const char *brick, const char *folder, struct heal_index *index);
+/* The number of files that the brick knows another one to be behind with, read now. */
+uint64_t heal_pending_now(const char *brick);
 #define HEAL_INDEX_PENDING "xattrop"
 #define HEAL_INDEX_DIRTY   "dirty"
 /* The names in a folder that a brick knows to differ from another one's, at most `limit`. */
@@ -69,9 +71,10 @@ struct heal_copy {
 };
 struct heal_set {
     const struct volume *volume;
-    size_t first, width;           /* bricks of the volume that are replicas of each other */
-    char *folders[HEAL_WIDTH_MAX]; /* of the local bricks; NULL: cannot be looked at */
-    bool up[HEAL_WIDTH_MAX];       /* the brick's process runs */
+    size_t number, width;
+    size_t children[HEAL_WIDTH_MAX]; /* of the volume that are replicas of each other */
+    char *folders[HEAL_WIDTH_MAX];   /* of the local bricks; NULL: cannot be looked at */
+    bool up[HEAL_WIDTH_MAX];         /* the brick's process runs */
 };
 struct heal_verdict {
     int state;                       /* enum heal_state, or -1: nothing is to be done */
@@ -80,10 +83,9 @@ struct heal_verdict {
     uint32_t blames[HEAL_WIDTH_MAX]; /* [I]: bits of those that brick I blames */
     uint64_t size;
 };
-/* The number of bricks in a set of copies; 0: nothing is ever healed. */
-size_t heal_width(const struct volume *volume);
-/* Fills the set that begins with brick `first`. */
-void heal_set_open(const struct engine *engine, const struct volume *volume, size_t first,
+/* The number of sets; 0: nothing is ever healed. A set of a single brick heals while that moves. */
+size_t heal_sets(const struct volume *volume);
+void heal_set_open(struct engine *engine, const struct volume *volume, size_t number,
                    struct heal_set *ret_set);
 void heal_set_close(struct heal_set *set);
 void heal_look(const struct heal_set *set, const struct gfid *gfid, struct heal_copy *copies);
@@ -112,7 +114,7 @@ char *heal_volfile(const struct engine *engine, const char *volume);
 
 struct heal_entry {
     struct gfid gfid;
-    size_t set;        /* first brick of the set */
+    size_t set;        /* its number */
     int state;         /* enum heal_state, -1: nothing is to be done */
     bool known_behind; /* a brick's index says so, not only that it is dirty */
     bool judged;       /* the copies were looked at; else the index alone speaks */
@@ -125,8 +127,8 @@ struct heal_entry {
 struct heal_view {
     struct heal_view *next;
     char *volume, *uid;
-    size_t bricks;
-    struct heal_index *pending, *dirty; /* of each brick of the volume */
+    size_t children;
+    struct heal_index *pending, *dirty; /* of each child of the volume */
     struct heal_entry *entries;         /* by gfid, then set */
     size_t count;
     size_t turn; /* where looking again goes on */
@@ -135,10 +137,13 @@ struct heal_view {
     struct heal_record heal, ended; /* what goes on, what ended and was not asked for yet */
     bool has_ended;
 };
-/* With the claim "heal VOLUME". The view stays the engine's. `whole`: every file is looked at, now. */
+/* With the claim "heal VOLUME"; `volume` as heal_volume() gives it. The view stays the engine's. `whole`:
+ * every file is looked at, now. */
 struct heal_view *heal_view_refresh(struct engine *engine, const struct volume *volume, bool whole);
+/* What the self-heal daemon knows of the volume: all that follows speaks of that. The caller's to clear. */
+void heal_volume(const struct volume *volume, struct volume *ret_volume);
 /* "NODE/DEVICE". The caller's. */
-char *heal_brick_name(const struct volume *volume, size_t brick);
+char *heal_brick_name(const struct volume *volume, size_t child);
 /* The path by any brick of the set, or "gfid:UUID". The caller's. */
 char *heal_file_name(const struct heal_set *set, const struct gfid *gfid);
 

@@ -15,8 +15,8 @@ static void add_blames(const struct heal_set *set, const struct heal_verdict *ve
         for (size_t other = 0; other < set->width; other++) {
             if (!(verdict->blames[by] >> other & 1))
                 continue;
-            autofree char *who = heal_brick_name(set->volume, set->first + by);
-            autofree char *whom = heal_brick_name(set->volume, set->first + other);
+            autofree char *who = heal_brick_name(set->volume, set->children[by]);
+            autofree char *whom = heal_brick_name(set->volume, set->children[other]);
             string_list_addf(blames, "%s blames %s", who, whom);
         }
 }
@@ -96,15 +96,17 @@ int engine_heal_report(struct engine *engine, const struct volume *volume, uint6
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
     scoped_claim(engine, "heal", volume->meta.name);
-    const struct heal_view *view = heal_view_refresh(engine, volume, true);
+    const struct heal_view *view = heal_view_refresh(engine, &seen, true);
     struct heal_report report = {
         .volume = xstrdup(volume->meta.name),
         .pending = view->counts.pending,
         .dirty = view->counts.dirty,
         .split_brain = view->counts.split_brain,
     };
-    list_files(engine, volume, view, limit, split_brain_only, &report.files);
+    list_files(engine, &seen, view, limit, split_brain_only, &report.files);
     report.truncated = report.files.count >= limit;
     *ret_report = report;
     return 0;

@@ -17,7 +17,6 @@
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
 #include "rpc/base/spawn.h"
-#include "rpc/volume_layout.h"
 
 #define FIND_PROGRAM_MS 10000
 
@@ -42,7 +41,7 @@ static void conflict_close(struct conflict *conflict)
 
 static bool is_witness(const struct heal_set *set, size_t i)
 {
-    return layout_is_witness(&set->volume->spec, set->first + i);
+    return volume_child_is_witness(set->volume, set->children[i]);
 }
 
 static bool find_clash(struct conflict *conflict, const char *file)
@@ -172,8 +171,8 @@ static int choose_brick(const struct conflict *conflict, const char *keep, size_
 {
     size_t found = SIZE_MAX;
     for (size_t i = 0; i < conflict->set.width; i++) {
-        const struct brick_spec *brick = volume_brick(conflict->set.volume, conflict->set.first + i);
-        autofree char *name = heal_brick_name(conflict->set.volume, conflict->set.first + i);
+        const struct brick_spec *brick = volume_child(conflict->set.volume, conflict->set.children[i]);
+        autofree char *name = heal_brick_name(conflict->set.volume, conflict->set.children[i]);
         if (strcmp(keep, name) != 0 && strcmp(keep, brick->device) != 0 && strcmp(keep, brick->node) != 0)
             continue;
         if (found != SIZE_MAX)
@@ -195,7 +194,7 @@ static int choose(const struct conflict *conflict, const char *keep, size_t *ret
                   struct error **ret_error)
 {
     for (size_t i = 0; i < conflict->set.width; i++) {
-        autofree char *name = heal_brick_name(conflict->set.volume, conflict->set.first + i);
+        autofree char *name = heal_brick_name(conflict->set.volume, conflict->set.children[i]);
         if (!conflict->set.up[i])
             return error_set(ret_error, ENOTCONN,
                              "%s: the brick on %s is away; a split-brain is resolved when all are up",
@@ -255,12 +254,13 @@ static const char *address_of(const struct node *nodes, size_t count, const char
 static int add_choice(const struct volfile_sources *sources, const struct conflict *conflict, size_t brick,
                       const char *keep, struct string_list *argv, struct error **ret_error)
 {
-    size_t index = conflict->set.first + brick;
+    size_t index = conflict->set.children[brick];
     const char *address =
-        address_of(sources->nodes, sources->node_count, volume_brick(sources->volume, index)->node);
+        address_of(sources->nodes, sources->node_count, volume_child(sources->volume, index)->node);
     if (!strchr(address, ':')) {
         string_list_add(argv, "source-brick");
-        string_list_addf(argv, "%s:%s-brick-%zu", address, sources->volume->meta.name, index);
+        string_list_addf(argv, "%s:%s-brick-%llu", address, sources->volume->meta.name,
+                         (unsigned long long)volume_child_number(sources->volume, index));
         return 0;
     }
     bool newest = strcmp(keep, "newest") == 0;
@@ -352,21 +352,23 @@ int engine_heal_resolve(struct engine *engine, const struct volume *volume, cons
                         struct heal_resolution *ret_resolution, struct error **ret_error)
 {
     int r = volfile_volume_check(volume, ret_error);
-    if (r == 0 && (!heal_width(volume) || volume->spec.template_name == TEMPLATE_DISPERSE))
+    if (r == 0 && (!heal_sets(volume) || volume->spec.template_name == TEMPLATE_DISPERSE))
         r = error_set(ret_error, EOPNOTSUPP, "volume %s keeps no copies of which one could be chosen",
                       volume->meta.name);
     if (r < 0)
         return r;
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
     scoped_claim(engine, "resolve", volume->meta.name);
     struct conflict conflict cleanup(conflict_close) = {0};
     size_t brick = 0;
-    r = find_conflict(engine, volume, file, &conflict, ret_error);
+    r = find_conflict(engine, &seen, file, &conflict, ret_error);
     if (r == 0)
         r = choose(&conflict, keep, &brick, ret_error);
     if (r < 0)
         return r;
     const struct volfile_sources sources = {
-        .volume = volume,
+        .volume = &seen,
         .nodes = nodes,
         .node_count = node_count,
         .ping_timeout = engine->config->ping_timeout,
@@ -378,11 +380,11 @@ int engine_heal_resolve(struct engine *engine, const struct volume *volume, cons
     r = run(engine, &sources, &conflict, brick, keep, wait_ms, &ended, &words, ret_error);
     if (r < 0)
         return r;
-    if (ended && still_there(engine, volume, conflict.file))
+    if (ended && still_there(engine, &seen, conflict.file))
         return error_set(ret_error, EIO, "%s is still in split-brain: %s", conflict.file, words);
     *ret_resolution = (struct heal_resolution){
         .file = xstrdup(conflict.file),
-        .kept = heal_brick_name(volume, conflict.set.first + brick),
+        .kept = heal_brick_name(&seen, conflict.set.children[brick]),
         .state = xstrdup(ended ? "resolved" : "resolving"),
     };
     return 0;

@@ -16,9 +16,14 @@
 #define LOOK_MAX      2000 /* files whose copies one look looks at */
 #define LOOK_AGAIN_MS 2000
 
-char *heal_brick_name(const struct volume *volume, size_t brick)
+void heal_volume(const struct volume *volume, struct volume *ret_volume)
 {
-    const struct brick_spec *spec = volume_brick(volume, brick);
+    volume_view(volume, AUDIENCE_HEAL, ret_volume);
+}
+
+char *heal_brick_name(const struct volume *volume, size_t child)
+{
+    const struct brick_spec *spec = volume_child(volume, child);
     return xasprintf("%s/%s", spec->node, spec->device);
 }
 
@@ -44,7 +49,7 @@ void heal_counts_clear(struct heal_counts *counts)
 
 static void view_free(struct heal_view *view)
 {
-    for (size_t i = 0; i < view->bricks; i++) {
+    for (size_t i = 0; i < view->children; i++) {
         gfid_list_clear(&view->pending[i].files);
         gfid_list_clear(&view->dirty[i].files);
     }
@@ -83,7 +88,7 @@ static void put_view(struct engine *engine, struct heal_view *view)
 static struct heal_view *open_view(struct engine *engine, const struct volume *volume)
 {
     struct heal_view *view = take_view(engine, volume->meta.name);
-    if (view && (!string_equal(view->uid, volume->meta.uid) || view->bricks != volume->spec.bricks.count)) {
+    if (view && (!string_equal(view->uid, volume->meta.uid) || view->children != volume_children(volume))) {
         view_free(view);
         view = NULL;
     }
@@ -91,9 +96,9 @@ static struct heal_view *open_view(struct engine *engine, const struct volume *v
         view = xcalloc(1, sizeof *view);
         view->volume = xstrdup(volume->meta.name);
         view->uid = xstrdup(volume->meta.uid);
-        view->bricks = volume->spec.bricks.count;
-        view->pending = xcalloc(view->bricks + 1, sizeof *view->pending);
-        view->dirty = xcalloc(view->bricks + 1, sizeof *view->dirty);
+        view->children = volume_children(volume);
+        view->pending = xcalloc(view->children + 1, sizeof *view->pending);
+        view->dirty = xcalloc(view->children + 1, sizeof *view->dirty);
     }
     put_view(engine, view);
     return view;
@@ -129,11 +134,11 @@ static bool read_index(const char *brick, const char *folder, struct heal_index 
 }
 
 /* The files of the set's bricks that stand in an index. */
-static struct gfid_list join(const struct heal_index *indices, size_t first, size_t width)
+static struct gfid_list join(const struct heal_index *indices, const struct heal_set *set)
 {
     struct gfid_list all = {0};
-    for (size_t i = 0; i < width; i++) {
-        struct gfid_list more = gfid_list_union(&all, &indices[first + i].files);
+    for (size_t i = 0; i < set->width; i++) {
+        struct gfid_list more = gfid_list_union(&all, &indices[set->children[i]].files);
         gfid_list_clear(&all);
         all = more;
     }
@@ -145,8 +150,8 @@ static bool read_set(struct heal_view *view, const struct heal_set *set)
 {
     bool changed = false;
     for (size_t i = 0; i < set->width; i++) {
-        changed |= read_index(set->folders[i], HEAL_INDEX_PENDING, &view->pending[set->first + i]);
-        changed |= read_index(set->folders[i], HEAL_INDEX_DIRTY, &view->dirty[set->first + i]);
+        changed |= read_index(set->folders[i], HEAL_INDEX_PENDING, &view->pending[set->children[i]]);
+        changed |= read_index(set->folders[i], HEAL_INDEX_DIRTY, &view->dirty[set->children[i]]);
     }
     return changed;
 }
@@ -161,15 +166,15 @@ static int compare_entries(const void *a, const void *b)
 static void add_set(const struct heal_view *view, const struct heal_set *set, struct heal_entry **entries,
                     size_t *count)
 {
-    struct gfid_list pending = join(view->pending, set->first, set->width);
-    struct gfid_list dirty = join(view->dirty, set->first, set->width);
+    struct gfid_list pending = join(view->pending, set);
+    struct gfid_list dirty = join(view->dirty, set);
     struct gfid_list all = gfid_list_union(&pending, &dirty);
     *entries = xrealloc(*entries, *count + all.count + 1, sizeof **entries);
     for (size_t i = 0; i < all.count; i++) {
         bool behind = gfid_list_has(&pending, &all.items[i]);
         (*entries)[(*count)++] = (struct heal_entry){
             .gfid = all.items[i],
-            .set = set->first,
+            .set = set->number,
             .known_behind = behind,
             .state = behind ? HEAL_PENDING : HEAL_DIRTY,
         };
@@ -181,12 +186,12 @@ static void add_set(const struct heal_view *view, const struct heal_set *set, st
 
 /* ---- What goes on ---- */
 
-static void name_bricks(const struct volume *volume, size_t first, uint32_t bricks, struct string_list *names)
+static void name_bricks(const struct heal_set *set, uint32_t bricks, struct string_list *names)
 {
-    for (size_t i = 0; i < HEAL_WIDTH_MAX && first + i < volume->spec.bricks.count; i++) {
+    for (size_t i = 0; i < set->width; i++) {
         if (!(bricks >> i & 1))
             continue;
-        autofree char *name = heal_brick_name(volume, first + i);
+        autofree char *name = heal_brick_name(set->volume, set->children[i]);
         if (!string_list_contains(names, name))
             string_list_add(names, name);
     }
@@ -250,20 +255,20 @@ static void judge_entry(const struct heal_set *set, struct heal_entry *entry)
     }
 }
 
-static void judge(struct heal_view *view, const struct heal_set *sets, size_t width, bool whole)
+static void judge(struct heal_view *view, const struct heal_set *sets, bool whole)
 {
     size_t left = whole ? SIZE_MAX : LOOK_MAX;
     int64_t now = clock_monotonic_ms();
     for (size_t i = 0; i < view->count && left; i++)
         if (whole || !view->entries[i].judged) {
-            judge_entry(&sets[view->entries[i].set / width], &view->entries[i]);
+            judge_entry(&sets[view->entries[i].set], &view->entries[i]);
             left--;
         }
     for (size_t i = 0; i < view->count && left; i++) {
         struct heal_entry *entry = &view->entries[view->turn++ % view->count];
         if (entry->judged_ms + LOOK_AGAIN_MS > now)
             continue;
-        judge_entry(&sets[entry->set / width], entry);
+        judge_entry(&sets[entry->set], entry);
         left--;
     }
 }
@@ -284,9 +289,8 @@ static void name_split(struct heal_view *view, const struct heal_set *set, const
         string_list_addf(named, "%s/%s", strcmp(file, "/") == 0 ? "" : file, names.items[i]);
 }
 
-static void sum_up(struct heal_view *view, const struct heal_set *sets, size_t width)
+static void sum_up(struct heal_view *view, const struct heal_set *sets)
 {
-    const struct volume *volume = sets->volume;
     const struct gfid *pending = NULL, *dirty = NULL; /* a folder may stand in several sets */
     heal_counts_clear(&view->counts);
     for (size_t i = 0; i < view->count; i++) {
@@ -302,11 +306,11 @@ static void sum_up(struct heal_view *view, const struct heal_set *sets, size_t w
         view->counts.pending += !pending || gfid_compare(pending, &entry->gfid) != 0;
         pending = &entry->gfid;
         entry->counted = true;
-        name_bricks(volume, entry->set, entry->from, &view->heal.from);
-        name_bricks(volume, entry->set, entry->to, &view->heal.to);
+        name_bricks(&sets[entry->set], entry->from, &view->heal.from);
+        name_bricks(&sets[entry->set], entry->to, &view->heal.to);
         view->counts.split_brain += (entry->state == HEAL_SPLIT_BRAIN) + entry->clashes;
         if (entry->state == HEAL_SPLIT_BRAIN || entry->clashes)
-            name_split(view, &sets[entry->set / width], entry);
+            name_split(view, &sets[entry->set], entry);
     }
 }
 
@@ -329,12 +333,11 @@ static void follow_heal(struct heal_view *view)
 
 static void look(struct engine *engine, const struct volume *volume, struct heal_view *view, bool whole)
 {
-    size_t width = heal_width(volume), count = 0;
-    size_t set_count = (volume->spec.bricks.count + width - 1) / width;
+    size_t set_count = heal_sets(volume), count = 0;
     autofree struct heal_set *sets = xcalloc(set_count + 1, sizeof *sets);
     bool changed = false;
     for (size_t i = 0; i < set_count; i++) {
-        heal_set_open(engine, volume, i * width, &sets[i]);
+        heal_set_open(engine, volume, i, &sets[i]);
         changed |= read_set(view, &sets[i]);
     }
     if (changed) {
@@ -345,8 +348,8 @@ static void look(struct engine *engine, const struct volume *volume, struct heal
         replace_entries(view, entries, count);
     }
     if (changed || view->count) {
-        judge(view, sets, width, whole);
-        sum_up(view, sets, width);
+        judge(view, sets, whole);
+        sum_up(view, sets);
         follow_heal(view);
     }
     for (size_t i = 0; i < set_count; i++)
@@ -358,7 +361,7 @@ struct heal_view *heal_view_refresh(struct engine *engine, const struct volume *
     struct heal_view *view = open_view(engine, volume);
     int64_t now = clock_monotonic_ms();
     int64_t rest = view->cost_ms > CHEAP_MS ? view->cost_ms * COST_SHARE : 0;
-    if (!heal_width(volume) || (!whole && view->refreshed_ms && now < view->refreshed_ms + rest))
+    if (!heal_sets(volume) || (!whole && view->refreshed_ms && now < view->refreshed_ms + rest))
         return view;
     look(engine, volume, view, whole);
     view->refreshed_ms = clock_monotonic_ms();
@@ -375,8 +378,10 @@ int engine_heal_counts(struct engine *engine, const struct volume *volume, struc
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
     scoped_claim(engine, "heal", volume->meta.name);
-    const struct heal_view *view = heal_view_refresh(engine, volume, false);
+    const struct heal_view *view = heal_view_refresh(engine, &seen, false);
     struct heal_counts counts = view->counts;
     counts.in_split_brain = (struct string_list){0};
     string_list_copy(&counts.in_split_brain, &view->counts.in_split_brain);
@@ -386,8 +391,10 @@ int engine_heal_counts(struct engine *engine, const struct volume *volume, struc
 
 bool engine_heal_ended(struct engine *engine, const struct volume *volume, struct heal_record *ret_record)
 {
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
     scoped_claim(engine, "heal", volume->meta.name);
-    struct heal_view *view = heal_view_refresh(engine, volume, false);
+    struct heal_view *view = heal_view_refresh(engine, &seen, false);
     if (!view->has_ended)
         return false;
     *ret_record = view->ended;

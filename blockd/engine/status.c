@@ -120,8 +120,10 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
         return r;
     struct volume_status status = {.observed_generation = volume->meta.generation};
     autostrbuf struct strbuf errors = {0};
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
     scoped_claim(engine, "heal", volume->meta.name);
-    const struct heal_view *heal = heal_view_refresh(engine, volume, false);
+    const struct heal_view *heal = heal_view_refresh(engine, &seen, false);
     status.heal_pending = heal->counts.pending;
     status.heal_dirty = heal->counts.dirty;
     status.split_brain = heal->counts.split_brain;

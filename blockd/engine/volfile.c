@@ -90,8 +90,8 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
                          "volume %s has %zu bricks, but template %s needs a multiple of %zu, at most %d",
                          name, count, volume_template_words[volume->spec.template_name],
                          layout_set_bricks(&volume->spec), VOLUME_BRICKS_MAX);
-    for (size_t i = 0; i < count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
         r = engine_name_check("node", brick->node, ret_error);
         if (r == 0)
             r = engine_name_check("device", brick->device, ret_error);
@@ -102,6 +102,11 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
                              brick->node, brick->device);
     }
     return 0;
+}
+
+static unsigned long long number_of(const struct volume *volume, size_t index)
+{
+    return volume_child_number(volume, index);
 }
 
 static void option(struct strbuf *text, const char *key, const char *value)
@@ -234,12 +239,12 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
 }
 
 static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
-                             struct strbuf *text)
+                             const char *roll, struct strbuf *text)
 {
     autofree char *reload = xasprintf("%s/reload", sources->xlators);
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (layout_is_witness(&sources->volume->spec, index)) {
+    if (volume_child_is_witness(sources->volume, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -260,10 +265,15 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
-    begin(text, reload, "%s-reload", volume);
+    autofree char *type = xasprintf("%s/roll", sources->xlators);
+    begin(text, type, "%s-roll", volume);
+    option(text, "file", roll);
     end(text, "\"%s-io-threads\"", volume);
 
-    begin(text, "debug/io-stats", "%s-brick-%zu", volume, index);
+    begin(text, reload, "%s-reload", volume);
+    end(text, "\"%s-roll\"", volume);
+
+    begin(text, "debug/io-stats", "%s-brick-%llu", volume, number_of(sources->volume, index));
     option(text, "unique-id", folder);
     option(text, "volume-id", sources->volume->meta.uid);
     option(text, "latency-measurement", "off");
@@ -271,17 +281,19 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     end(text, "\"%s-reload\"", volume);
 }
 
-int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = volfile_path_check("brick folder", folder, ret_error);
+    if (r == 0)
+        r = volfile_path_check("list of clients", roll, ret_error);
     if (r < 0)
         return r;
     struct address address = {0};
-    r = node_address(sources, volume_brick(volume, index)->node, &address, ret_error);
+    r = node_address(sources, volume_child(volume, index)->node, &address, ret_error);
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
@@ -290,13 +302,13 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
         return r;
 
     add_posix(sources, folder, ret_text);
-    add_brick_middle(sources, index, folder, ret_text);
+    add_brick_middle(sources, index, folder, roll, ret_text);
 
     begin(ret_text, "protocol/server", "%s-server", volume->meta.name);
     option(ret_text, "transport-type", "tcp");
     option(ret_text, "transport.address-family", address.family);
     option(ret_text, "transport.socket.bind-address", address.text);
-    option_number(ret_text, "transport.socket.listen-port", volume_brick(volume, index)->port);
+    option_number(ret_text, "transport.socket.listen-port", volume_child(volume, index)->port);
     option_number(ret_text, "transport.listen-backlog", 1024);
     /* The locks of a client that vanished are held until its connection is given up: as soon as a client
      * does. */
@@ -310,10 +322,11 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     option(ret_text, "rpc-auth-allow-insecure", "off");
     /* Clients that are connected are looked at again when the list changes. */
     option(ret_text, "dynamic-auth", "on");
-    strbuf_addf(ret_text, "    option auth-path \"%s-brick-%zu\"\n", volume->meta.name, index);
-    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%zu.allow\" \"%s\"\n", volume->meta.name, index,
-                strbuf_string(&peers));
-    end(ret_text, "\"%s-brick-%zu\"", volume->meta.name, index);
+    strbuf_addf(ret_text, "    option auth-path \"%s-brick-%llu\"\n", volume->meta.name,
+                number_of(volume, index));
+    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
+                number_of(volume, index), strbuf_string(&peers));
+    end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
     return 0;
 }
 
@@ -322,18 +335,19 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
 static int add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
 {
     const char *volume = sources->volume->meta.name;
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(sources->volume, i);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        const struct brick_spec *brick = volume_child(sources->volume, i);
         struct address address = {0};
         int r = node_address(sources, brick->node, &address, ret_error);
         if (r < 0)
             return r;
-        begin(text, "protocol/client", "%s-client-%zu", volume, i);
+        begin(text, "protocol/client", "%s-client-%llu", volume, number_of(sources->volume, i));
         option(text, "transport-type", "tcp");
         option(text, "transport.address-family", address.family);
         option(text, "remote-host", address.text);
         option_number(text, "remote-port", brick->port);
-        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%zu\"\n", volume, i);
+        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%llu\"\n", volume,
+                    number_of(sources->volume, i));
         /* Bricks take requests from ports that only root may bind (add_server()). */
         option(text, "client-bind-insecure", "off");
         option_number(text, "ping-timeout", sources->ping_timeout);
@@ -352,42 +366,52 @@ static void add_watches(const struct volfile_sources *sources, struct strbuf *te
 {
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        begin(text, type, "%s-watch-%zu", volume, i);
-        end(text, "\"%s-client-%zu\"", volume, i);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        if (!volume_set_is_replicated(sources->volume, volume_child_set(sources->volume, i)))
+            continue;
+        begin(text, type, "%s-watch-%llu", volume, number_of(sources->volume, i));
+        end(text, "\"%s-client-%llu\"", volume, number_of(sources->volume, i));
     }
 }
 
-/* The names "V-ROLE-N" from the first on, joined by a separator. */
-static char *numbered_names(const struct volume *volume, const char *role, size_t first, size_t count,
-                            const char *quote, const char *separator)
-{
-    struct strbuf names = {0};
-    for (size_t i = first; i < first + count; i++)
-        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i > first ? separator : "", quote, volume->meta.name, role, i,
-                    quote);
-    return strbuf_steal(&names);
-}
-
-/* Names of the bricks of one set. */
+/* The names "V-ROLE-N" of the bricks of one set, joined by a separator. */
 static char *brick_names(const struct volume *volume, size_t set, const char *role, const char *quote,
                          const char *separator)
 {
-    size_t each = layout_set_bricks(&volume->spec);
-    return numbered_names(volume, role, set * each, each, quote, separator);
+    struct strbuf names = {0};
+    for (size_t i = 0; i < volume_children(volume); i++)
+        if (volume_child_set(volume, i) == set)
+            strbuf_addf(&names, "%s%s%s-%s-%llu%s", names.length ? separator : "", quote, volume->meta.name,
+                        role, number_of(volume, i), quote);
+    return strbuf_steal(&names);
 }
 
-/* What a set's translator is called: "V-ROLE-SET". */
-static const char *set_role(const struct volume *volume)
+/* What comes after "V-" in the name of a set's translator. The caller's. */
+static char *set_role(const struct volume *volume, size_t set)
 {
-    switch (volume->spec.template_name) {
-    case TEMPLATE_SINGLE:
-        return "client";
-    case TEMPLATE_DISPERSE:
-        return "disperse";
-    default:
-        return "replicate";
+    if (volume_set_is_replicated(volume, set))
+        return xasprintf("replicate-%zu", set);
+    if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        return xasprintf("disperse-%zu", set);
+    return xasprintf("client-%llu", number_of(volume, set));
+}
+
+/* Has the set a translator that keeps several bricks together? */
+static bool is_bundle(const struct volume *volume, size_t set)
+{
+    return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
+}
+
+static char *set_names(const struct volume *volume, bool bundles_only)
+{
+    struct strbuf names = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (bundles_only && !is_bundle(volume, set))
+            continue;
+        autofree char *role = set_role(volume, set);
+        strbuf_addf(&names, "%s\"%s-%s\"", names.length ? " " : "", volume->meta.name, role);
     }
+    return strbuf_steal(&names);
 }
 
 /*
@@ -428,7 +452,8 @@ static void add_disperse_common(const struct volume *volume, size_t set, struct 
  * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
  * half replicated write come and go until it is healed.
  */
-static void add_client_replicate(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
+static void add_client_replicate(const struct volume *volume, size_t set, const char *below,
+                                 struct strbuf *text)
 {
     add_replicate_common(volume, set, text);
     option_number(text, "post-op-delay-secs", 1);
@@ -440,7 +465,8 @@ static void add_client_replicate(const struct volume *volume, size_t set, const 
     end_set(volume, set, below, text);
 }
 
-static void add_client_disperse(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
+static void add_client_disperse(const struct volume *volume, size_t set, const char *below,
+                                struct strbuf *text)
 {
     add_disperse_common(volume, set, text);
     option(text, "read-policy", "gfid-hash");
@@ -455,7 +481,7 @@ static void add_client_disperse(const struct volume *volume, size_t set, const c
  */
 static void add_distribute(const struct volume *volume, struct strbuf *text)
 {
-    autofree char *sets = numbered_names(volume, set_role(volume), 0, layout_sets(&volume->spec), "\"", " ");
+    autofree char *sets = set_names(volume, false);
     begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
     option(text, "lookup-unhashed", "on");
     option(text, "lookup-optimize", "off");
@@ -467,11 +493,14 @@ static void add_distribute(const struct volume *volume, struct strbuf *text)
 static char *add_sets(const struct volume *volume, const char *below, struct strbuf *text)
 {
     size_t sets = layout_sets(&volume->spec);
-    bool disperse = volume->spec.template_name == TEMPLATE_DISPERSE;
-    for (size_t set = 0; set < sets && layout_heals(&volume->spec); set++)
-        (disperse ? add_client_disperse : add_client_replicate)(volume, set, below, text);
+    for (size_t set = 0; set < sets; set++) {
+        if (volume_set_is_replicated(volume, set))
+            add_client_replicate(volume, set, below, text);
+        else if (is_bundle(volume, set))
+            add_client_disperse(volume, set, "client", text);
+    }
     if (sets == 1)
-        return xasprintf("%s-0", set_role(volume));
+        return set_role(volume, 0);
     add_distribute(volume, text);
     return xstrdup("dht");
 }
@@ -494,10 +523,8 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    bool watched = layout_heals(&volume->spec) && volume->spec.template_name != TEMPLATE_DISPERSE;
-    if (watched)
-        add_watches(sources, ret_text);
-    autofree char *below = add_sets(volume, watched ? "watch" : "client", ret_text);
+    add_watches(sources, ret_text);
+    autofree char *below = add_sets(volume, "watch", ret_text);
     add_client_top(volume, below, ret_text);
     return 0;
 }
@@ -590,7 +617,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
-    if (!layout_heals(&volume->spec))
+    if (!volume_heals(volume))
         return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
                          volume->meta.name);
     r = add_clients(sources, text, ret_error);
@@ -599,7 +626,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (volume->spec.template_name == TEMPLATE_DISPERSE)
             add_heal_disperse(volume, set, text);
-        else
+        else if (is_bundle(volume, set))
             add_heal_replicate(volume, set, node_uuid, text);
     }
     return 0;
@@ -615,9 +642,7 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        const struct volume *volume = sources[i].volume;
-        autofree char *sets =
-            numbered_names(volume, set_role(volume), 0, layout_sets(&volume->spec), "\"", " ");
+        autofree char *sets = set_names(sources[i].volume, true);
         strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");

@@ -103,7 +103,12 @@ class Pressure:
 
 
 def kill_brick(node, rng):
-    faults.signal_all([node.brick_pids("v")[rng.randrange(3)]])
+    """Ends when it runs again."""
+    index = rng.randrange(3)
+    pid = node.brick_pids("v")[index]
+    faults.signal_all([pid])
+    faults.wait_gone([pid])
+    cluster.wait_until("the brick runs again", lambda: node.brick_pids("v")[index] not in (0, pid))
 
 
 def healed_at_once(node, rng):
@@ -137,9 +142,7 @@ def healed_at_once_under_a_mount(node, rng):
             writer = threading.Thread(target=write)
             writer.start()
             for _ in range(faults.rounds(4)):
-                pids = node.brick_pids("v")
-                faults.signal_all([pids[rng.randrange(3)]])
-                cluster.wait_until("the brick is back", lambda: all(node.brick_pids("v")) and node.brick_pids("v") != pids)
+                kill_brick(node, rng)
                 cluster.wait_until("the mount is connected to all bricks", mount.connected)
                 node.wait_healed("v")
             stop.set()

@@ -112,7 +112,8 @@ static void check_brick(const char *name, const struct scene *scene, size_t inde
     autostrbuf struct strbuf text = {0};
     autofree char *folder =
         xasprintf("/var/lib/blockd/devices/disk-%zu/bricks/%s", index + 1, scene->volume.meta.name);
-    assert_int_equal(volfile_brick(&scene->sources, index, folder, &text, NULL), 0);
+    assert_int_equal(
+        volfile_brick(&scene->sources, index, folder, "/run/blockd/clients/volume.disk", &text, NULL), 0);
     check_golden(name, &text);
 }
 
@@ -253,7 +254,7 @@ static void refuses_access(void **state)
         MADE_SCENE(scene, "demo", TEMPLATE_SINGLE, v4);
         string_list_add(&scene.volume.spec.access, bad[i]);
         autostrbuf struct strbuf text = {0};
-        assert_int_equal(volfile_brick(&scene.sources, 0, "/brick", &text, NULL), -EINVAL);
+        assert_int_equal(volfile_brick(&scene.sources, 0, "/brick", "/run/roll", &text, NULL), -EINVAL);
     }
 }
 
@@ -304,7 +305,7 @@ static void refuses_paths(void **state)
     MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         autostrbuf struct strbuf text = {0};
-        assert_int_equal(volfile_brick(&scene.sources, 0, bad[i], &text, NULL), -EINVAL);
+        assert_int_equal(volfile_brick(&scene.sources, 0, bad[i], "/run/roll", &text, NULL), -EINVAL);
     }
 }
 

@@ -93,7 +93,7 @@ static int device_down(struct engine *engine, struct request *request, struct er
 
 static int device_erase(struct engine *engine, struct request *request, struct error **ret_error)
 {
-    return engine_device_erase(engine, &request->device, ret_error);
+    return engine_device_erase(engine, &request->device, false, ret_error);
 }
 
 static int volume_up(struct engine *engine, struct request *request, struct error **ret_error)
@@ -108,7 +108,7 @@ static int volume_down(struct engine *engine, struct request *request, struct er
 
 static int volume_erase(struct engine *engine, struct request *request, struct error **ret_error)
 {
-    return engine_volume_erase(engine, &request->volume, ret_error);
+    return engine_volume_erase(engine, &request->volume, false, ret_error);
 }
 
 static int volume_status(struct engine *engine, struct request *request, struct error **ret_error)

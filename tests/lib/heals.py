@@ -15,7 +15,7 @@ import node as cluster
 
 
 class Mount:
-    """The volume mounted by FUSE with the bricks in `reach` only, and without quorum: what is written there blames the others."""
+    """The volume mounted by FUSE with those bricks of each set that are in `reach`, and without quorum: what is written there blames the others."""
 
     def __init__(self, node, volume, reach=(0, 1, 2)):
         self.node, self.volume, self.reach = node, volume, reach
@@ -26,17 +26,7 @@ class Mount:
         self.process = None
 
     def __enter__(self):
-        bricks = self.node.get(f"/v1/volumes/{self.volume}")["spec"]["bricks"]
-        names = [f"{self.volume}-client-{index}" for index in range(len(bricks))]
-        text = "".join(plain.CLIENT.format(name=self.volume, index=index, ping_timeout=5, event_threads=1,
-                                           port=brick["port"] if index in self.reach else 1)
-                       for index, brick in enumerate(bricks))
-        text = text.replace("    option ping-timeout", "    option client-bind-insecure off\n    option ping-timeout")
-        text += plain.REPLICATE.format(name=self.volume, pending=",".join(names), clients=" ".join(names), extra="")
-        if len(self.reach) < len(bricks):
-            text = text.replace("option quorum-type auto", "option quorum-type none")
-        text += plain.TOP.format(name=self.volume, below=f"{self.volume}-replicate-0")
-        self.volfile.write_text(text)
+        self.volfile.write_text(self.volfile_text())
         self.path.mkdir(exist_ok=True)
         self.process = subprocess.Popen(["glusterfs", "-N", "-f", self.volfile, "-l", self.log, "--attribute-timeout=0",
                                          "--entry-timeout=0", self.path], env=self.node.environment())
@@ -46,6 +36,26 @@ class Mount:
             self.__exit__()
             raise
         return self
+
+    def volfile_text(self):
+        spec = self.node.get(f"/v1/volumes/{self.volume}")["spec"]
+        bricks, name = spec["bricks"], self.volume
+        text = "".join(plain.CLIENT.format(name=name, index=index, ping_timeout=5, event_threads=1,
+                                           port=brick["port"] if index % 3 in self.reach else 1)
+                       for index, brick in enumerate(bricks))
+        text = text.replace("    option ping-timeout", "    option client-bind-insecure off\n    option ping-timeout")
+        sets = []
+        for first in range(0, len(bricks), 3):
+            names = [f"{name}-client-{index}" for index in range(first, first + 3)]
+            extra = "    option arbiter-count 1" if spec["template"] == "arbiter" else ""
+            sets.append(f"{name}-replicate-{first // 3}")
+            text += plain.REPLICATE.format(name=name, pending=",".join(names), clients=" ".join(names), extra=extra).replace(
+                f"{name}-replicate-0", sets[-1])
+        if len(sets) > 1:
+            text += f"volume {name}-dht\n    type cluster/distribute\n    subvolumes {' '.join(sets)}\nend-volume\n"
+        if len(self.reach) < 3:
+            text = text.replace("option quorum-type auto", "option quorum-type none")
+        return text + plain.TOP.format(name=name, below=f"{name}-dht" if len(sets) > 1 else sets[0])
 
     def mounted(self):
         if self.process.poll() is not None:
@@ -57,7 +67,7 @@ class Mount:
     def connected(self):
         """To every brick that it may reach."""
         bricks = self.node.get(f"/v1/volumes/{self.volume}")["spec"]["bricks"]
-        return {bricks[index]["port"] for index in self.reach} <= faults.connected_ports(self.process.pid)
+        return {brick["port"] for index, brick in enumerate(bricks) if index % 3 in self.reach} <= faults.connected_ports(self.process.pid)
 
     def file(self, name):
         return pathlib.Path(f"{self.path}/{name.lstrip('/')}")

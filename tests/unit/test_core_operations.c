@@ -72,6 +72,11 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
     return 0;
 }
 
+bool image_volume_live(struct image_volume *volume)
+{
+    return volume != NULL;
+}
+
 void image_volume_close(struct image_volume *volume)
 {
     (void)volume;
@@ -148,9 +153,79 @@ int image_remove(struct image_volume *volume, const char *path, struct error **r
     }
 WELL_DONE(engine_device_probe, struct engine *a, const struct device *b)
 WELL_DONE(engine_device_down, struct engine *a, const struct device *b)
-WELL_DONE(engine_device_erase, struct engine *a, const struct device *b)
 WELL_DONE(engine_volume_down, struct engine *a, const struct volume *b)
-WELL_DONE(engine_volume_erase, struct engine *a, const struct volume *b)
+
+int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
+                        struct error **ret_error)
+{
+    (void)lost;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error)
+{
+    (void)lost;
+    return engine_device_down(engine, device, ret_error);
+}
+
+char *engine_device_stable_path(struct engine *engine, const char *path)
+{
+    (void)engine, (void)path;
+    return NULL;
+}
+
+int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                       struct error **ret_error)
+{
+    (void)brick;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
+                         struct error **ret_error)
+{
+    (void)device;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error)
+{
+    (void)move;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
+                          struct error **ret_error)
+{
+    (void)number;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                           const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
+                           struct error **ret_error)
+{
+    (void)move, (void)nodes, (void)node_count;
+    *ret_path = xstrdup("/volfile");
+    *ret_brick = xstrdup("brick");
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                         struct brick_status *ret_status)
+{
+    (void)engine, (void)volume, (void)brick;
+    *ret_status = (struct brick_status){.state = xstrdup("online")};
+}
+
+int image_mark_behind(const char *name, const char *volfile, const char *log_path, const char *brick,
+                      struct error **ret_error)
+{
+    (void)name, (void)volfile, (void)log_path, (void)brick, (void)ret_error;
+    return 0;
+}
 
 int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
                      struct device_status *ret_status, struct error **ret_error)

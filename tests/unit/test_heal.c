@@ -16,7 +16,9 @@
 #include "rpc/base/files.h"
 
 static char folder[] = "/tmp/test_heal.XXXXXX";
-static struct volume volume = {.meta.name = "v", .spec.template_name = TEMPLATE_REPLICA3};
+static struct brick_spec bricks[3];
+static struct volume volume = {
+    .meta.name = "v", .spec = {.template_name = TEMPLATE_REPLICA3, .bricks = {.items = bricks, .count = 3}}};
 
 /* "0>1 2>0": brick 0 blames 1, brick 2 blames 0; "-1": brick 1 has no copy; "?2": it cannot be seen; "d0":
  * dirty. */
@@ -73,7 +75,7 @@ static void test_sources(void **state)
 
 static struct heal_verdict judge(const char *text, bool fresh, bool up)
 {
-    struct heal_set set = {.volume = &volume, .width = 3, .up = {up, up, up}};
+    struct heal_set set = {.volume = &volume, .width = 3, .children = {0, 1, 2}, .up = {up, up, up}};
     struct heal_copy copies[3];
     struct heal_verdict verdict;
     parse(text, copies);
@@ -111,7 +113,7 @@ static void test_fragments(void **state)
     (void)state;
     struct volume disperse = {.meta.name = "e",
                               .spec = {.template_name = TEMPLATE_DISPERSE, .data = 2, .redundancy = 1}};
-    struct heal_set set = {.volume = &disperse, .width = 3, .up = {true, true, true}};
+    struct heal_set set = {.volume = &disperse, .width = 3, .children = {0, 1, 2}, .up = {true, true, true}};
     struct heal_copy copies[3] = {0};
     struct heal_verdict verdict;
     for (int i = 0; i < 3; i++)
