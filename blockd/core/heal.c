@@ -317,6 +317,8 @@ int core_heal_resolve(struct core *core, const char *name, const struct heal_res
     int r = check_request(name, request, ret_error);
     if (r == 0)
         r = get_volume(core, name, &volume, ret_error);
+    if (r == 0 && volume.spec.template_name == TEMPLATE_DISPERSE)
+        r = error_set(ret_error, EOPNOTSUPP, "volume %s keeps fragments: there is no copy to choose", name);
     if (r == 0)
         r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
     if (r == 0 && request->all) {
