@@ -239,7 +239,6 @@ static const struct field volume_status_fields[] = {
      .help = "Files that are being written, or whose writer died just now"},
     {"split_brain", FIELD_UINT, OF(volume_status, split_brain), FIELD_OPTIONAL,
      .help = "Files of which no copy is known to be right; they wait for a choice"},
-    {"job", FIELD_NAME, OF(volume_status, job), FIELD_OPTIONAL, .help = "The job that works on it"},
     {"sets", FIELD_OBJECTS, OF(volume_status, sets), 0, .object = &set_status_schema,
      .help = "Its sets of bricks"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,

@@ -179,7 +179,6 @@ struct volume_status {
     uint64_t split_brain;      /* files of which no copy is known to be right */
     struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
-    char *job;                 /* name of the job that works on it, while there is one */
     uint64_t observed_generation;
     char *error;
 };

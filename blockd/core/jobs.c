@@ -245,6 +245,8 @@ static bool run(struct jobs *jobs, const struct job *job)
     struct core *core = jobs->core;
     if (job->spec.kind == JOB_HEAL || job->spec.kind == JOB_HEAL_FULL)
         return heal_job_run(core, job);
+    if (job->spec.kind == JOB_REBALANCE)
+        return rebalance_run(core, job);
     if (job->spec.kind == JOB_EVACUATE || job->spec.kind == JOB_REPLACE)
         return evacuate_run(core, job);
     struct block block cleanup(cleanup_block) = {0};

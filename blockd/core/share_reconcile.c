@@ -258,6 +258,20 @@ static bool is_final(int r)
     return r == -ENOSPC || r == -EDQUOT || r == -EEXIST || r == -EOPNOTSUPP || r == -EINVAL || r == -ELOOP;
 }
 
+/*
+ * Who may mount it is known to the bricks before it is ready. A new one without a list changes nothing that
+ * anybody waits for: of many such, one pass over the volume serves them all.
+ */
+static int admit(struct core *core, const struct volume *volume, const struct share *share,
+                 struct error **ret_error)
+{
+    if (share->spec.access.count || share->status.observed_generation)
+        return volume_serve(core, volume, ret_error);
+    autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
+    queue_add(core->queue, key);
+    return 0;
+}
+
 int share_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     struct share share cleanup(cleanup_share) = {0};
@@ -283,6 +297,8 @@ int share_reconcile(struct core *core, const char *name, struct error **ret_erro
 
     autoerror struct error *problem = NULL;
     r = bring_up(core, &volume, &share, &problem);
+    if (r == 0)
+        r = admit(core, &volume, &share, &problem);
     fault_point("share.up.before-status");
     if (r == 0)
         return record_status(core, &share, (struct seen){.phase = "ready", .size = share.spec.size},
