@@ -441,6 +441,7 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     if (r < 0)
         return r;
     fault_point("volume.delete.after-erase");
+    heal_forget(core, volume->meta.name);
 
     struct txn txn = {0};
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
