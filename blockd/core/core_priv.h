@@ -294,6 +294,9 @@ int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *
                           struct error **ret_error);
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
+/* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what.
+ */
+int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error);
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
 
 /* The bytes that may be promised on a volume; -ENOTCONN while its size is not known. */

@@ -368,13 +368,44 @@ static int apply_heal(struct core *core, struct error **ret_error)
     return r;
 }
 
-static int bring_up(struct core *core, const struct volume *volume, struct error **ret_error)
+/* Brings those shares to the front that are in service and whose lists can be understood; their number. */
+static size_t keep_mountable(struct record_list *shares)
 {
-    struct record_list nodes = {.kind = KIND_NODE};
+    size_t count = 0;
+    for (size_t i = 0; i < shares->list.count; i++) {
+        struct share *share = RECORD(shares, share, i), *place = RECORD(shares, share, count);
+        if (share->spec.archived || share->meta.deleting ||
+            engine_access_check(&share->spec.access, NULL) < 0)
+            continue;
+        if (!share->status.path)
+            share->status.path = share_path(share);
+        struct share other = *place;
+        *place = *share;
+        *share = other;
+        count++;
+    }
+    return count;
+}
+
+int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error)
+{
+    struct record_list nodes = {.kind = KIND_NODE}, shares = {.kind = KIND_SHARE};
     int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
     if (r == 0)
-        r = engine_volume_up(core->engine, volume, nodes.list.items, nodes.list.count, ret_error);
+        r = record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, ret_error);
+    if (r == 0) {
+        size_t count = keep_mountable(&shares);
+        r = engine_volume_up(core->engine, volume, nodes.list.items, nodes.list.count, shares.list.items,
+                             count, ret_error);
+    }
     record_list_clear(&nodes);
+    record_list_clear(&shares);
+    return r;
+}
+
+static int bring_up(struct core *core, const struct volume *volume, struct error **ret_error)
+{
+    int r = volume_serve(core, volume, ret_error);
     return r < 0 ? r : apply_heal(core, ret_error);
 }
 

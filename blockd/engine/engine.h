@@ -88,7 +88,8 @@ int engine_device_status(struct engine *engine, const struct device *device, str
  * vanished. A running brick keeps the volfile that it started with.
  */
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error);
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error);
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
@@ -105,7 +106,7 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
                          struct error **ret_error);
 /*
  * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
- * a.b.c.d/8, /16 or /24, and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ * a.b.c.d/8, /16 or /24 or as "a.*", and "*". GlusterFS's bricks compare no other networks: -EINVAL.
  */
 int engine_access_check(const struct string_list *access, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
@@ -122,7 +123,7 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the set of bricks that a move is about (NULL: of all sets) taken over the client
+ * Have all clients of the set of bricks that a move is about, or of all sets (NULL), taken over the client
  * volfile as engine_volume_up() wrote it last? 0: they have, and what they began before has had its time;
  * -EAGAIN: not yet, with a message when it names who lags behind. Cheap.
  */

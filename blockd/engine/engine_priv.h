@@ -80,6 +80,8 @@ struct volfile_sources {
     const struct volume *volume;
     const struct node *nodes; /* every node that has a brick or may use the volume: bricks admit only these */
     size_t node_count;
+    const struct share *shares; /* of the volume, each with its path in the status */
+    size_t share_count;
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */

@@ -244,9 +244,11 @@ int engine_device_status(struct engine *engine, const struct device *device, str
 }
 
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error)
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error)
 {
-    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)ret_error;
+    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)shares, (void)share_count,
+        (void)ret_error;
     return 0;
 }
 
