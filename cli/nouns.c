@@ -171,7 +171,8 @@ static int await(struct cli *cli, const struct command *command, const struct ar
         return 0;
     }
     int r = settle_wait(cli, kind, name, deadline, object, ret_error);
-    if (r == 0 && *object && kind != KIND_JOB && object_settled(*object) == SETTLED_FAILED)
+    if (r == 0 && *object && (kind != KIND_JOB || !is_delete(command)) &&
+        object_settled(*object) == SETTLED_FAILED)
         r = failed_object(kind, *object, ret_error);
     return r;
 }

@@ -123,8 +123,9 @@ static int bricks_up(struct engine *engine, const struct volfile_sources *source
         if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT))
             continue;
         bool fresh = move && move->step == MOVE_PREPARE;
-        int r = brick_up(engine, sources, i, fresh, first ? NULL : ret_error);
-        first = first ? first : r;
+        bool given_up = move && move->step > MOVE_HEAL; /* it may be lost, and nobody waits for it */
+        int r = brick_up(engine, sources, i, fresh, first || given_up ? NULL : ret_error);
+        first = first || given_up ? first : r;
     }
     return first;
 }

@@ -401,7 +401,6 @@ int main(void)
         cmocka_unit_test(share_access),
         cmocka_unit_test(volserver),
         cmocka_unit_test(refuses_access),
-        cmocka_unit_test(heal),
         cmocka_unit_test(disperse),
         cmocka_unit_test(distribute),
         cmocka_unit_test(heals_all_sets),
