@@ -25,6 +25,8 @@ enum api_op {
     API_VOLUME_CREATE,
     API_VOLUME_PATCH,
     API_VOLUME_DELETE,
+    API_VOLUME_EXPAND,
+    API_VOLUME_REBALANCE,
     API_BLOCK_LIST,
     API_BLOCK_LIST_VOLUME,
     API_BLOCK_GET,
@@ -172,7 +174,10 @@ struct volume_create {
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
     bool allow_same_zone;
-    struct string_list access; /* who may mount it beside the nodes */
+    struct string_list access;  /* who may mount it beside the nodes */
+    char *profile;              /* named set of options; NULL: none */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE" */
+    bool advanced;              /* options that are not for everybody, too */
 };
 extern const struct schema volume_create_schema;
 
@@ -182,6 +187,13 @@ struct volume_create_query {
     bool dry_run; /* answer a volume_plan and change nothing */
 };
 extern const struct schema volume_create_query_schema;
+
+struct volume_expand {
+    uint64_t size, sets; /* that the whole volume shall hold then; or sets more. Neither: one set more */
+    struct string_list devices, nodes, zones; /* as of volume_create */
+    bool allow_same_node, allow_same_zone;
+};
+extern const struct schema volume_expand_schema;
 
 /* What the planner would do, or did. */
 struct plan_brick {
@@ -213,6 +225,9 @@ struct volume_patch {
     int state;
     double overcommit;
     struct string_list access;
+    char *profile;              /* "none": none */
+    struct string_list options; /* changes: what is not named stays, "TRANSLATOR.OPTION=" goes */
+    bool advanced;
 };
 extern const struct schema volume_patch_schema;
 

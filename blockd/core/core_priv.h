@@ -274,10 +274,28 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
 /* "NODE/D" from "D" or "NODE/D". The caller's. */
 char *device_full_name(const struct core *core, const char *word);
 
+/* volume_options.c */
+/* Sets and unsets options after checking each. */
+int volume_change_options(struct core *core, struct volume_spec *spec, const struct string_list *changes,
+                          bool advanced, struct error **ret_error);
+int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
+
+/* rebalance.c */
+/* One look at a job that spreads the files of a volume; true: look again. */
+bool rebalance_run(struct core *core, const struct job *job);
+/* -EBUSY while a job does so already. */
+int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
+/* Makes the job a part of the transaction; *job is the caller's. */
+void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job);
+
 /* volume.c */
+/* Gives each brick that has none a port of its node's. */
+int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn,
+                          struct error **ret_error);
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
-/* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what. */
+/* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what.
+ */
 int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error);
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
 

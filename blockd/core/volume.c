@@ -59,11 +59,13 @@ int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error 
 
 /* ---- Create ---- */
 
-static int allocate_ports(struct core *core, struct volume *volume, struct txn *txn, struct error **ret_error)
+int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn, struct error **ret_error)
 {
     autostring_list struct string_list taken = {0};
     struct brick_spec *bricks = volume->spec.bricks.items;
     for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        if (bricks[i].port)
+            continue;
         int r = placement_port(core, bricks[i].node, &taken, &bricks[i].port, ret_error);
         if (r < 0)
             return r;
@@ -107,6 +109,10 @@ static int plan_new(struct core *core, const struct volume_create *request, stru
         request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
     volume->status.phase = xstrdup("pending");
     r = layout_check(&volume->spec, ret_error);
+    if (r == 0)
+        r = volume_change_profile(&volume->spec, request->profile, ret_error);
+    if (r == 0)
+        r = volume_change_options(core, &volume->spec, &request->options, request->advanced, ret_error);
     if (r < 0)
         return r;
     const struct planner_request wish = {
@@ -144,7 +150,7 @@ static int commit_new(struct core *core, const struct volume_create *request,
 
     autofree char *key = object_key(KIND_VOLUME, request->name);
     struct txn txn = {0};
-    r = allocate_ports(core, &volume, &txn, ret_error);
+    r = volume_allocate_ports(core, &volume, &txn, ret_error);
     if (r == 0) {
         txn_put(&txn, KIND_VOLUME, &volume, 0);
         r = change_commit(core, change, &txn, key, volume.meta.uid, ret_error);
@@ -188,7 +194,13 @@ int core_volume_create(struct core *core, const struct volume_create *request,
 
 /* ---- Change and delete ---- */
 
-enum { PATCH_STATE, PATCH_OVERCOMMIT, PATCH_ACCESS }; /* the fields' places in volume_patch_schema */
+enum {
+    PATCH_STATE,
+    PATCH_OVERCOMMIT,
+    PATCH_ACCESS,
+    PATCH_PROFILE,
+    PATCH_OPTIONS
+}; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
                          struct error **ret_error)
@@ -214,6 +226,12 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         return r;
     if (volume.meta.deleting)
         return error_set(ret_error, EBUSY, "volume %s is being deleted", name);
+    if (present >> PATCH_PROFILE & 1)
+        r = volume_change_profile(&volume.spec, patch->profile, ret_error);
+    if (r == 0 && (present >> PATCH_OPTIONS & 1))
+        r = volume_change_options(core, &volume.spec, &patch->options, patch->advanced, ret_error);
+    if (r < 0)
+        return r;
     if (present >> PATCH_STATE & 1)
         volume.spec.state = patch->state;
     if (present >> PATCH_OVERCOMMIT & 1)
@@ -413,7 +431,9 @@ static int release_brick(struct core *core, struct txn *txn, const struct volume
 static int erase(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = apply_heal(core, ret_error);
+    int r = engine_rebalance_down(core->engine, volume->meta.name, ret_error);
+    if (r == 0)
+        r = apply_heal(core, ret_error);
     if (r == 0)
         r = engine_volume_erase(core->engine, volume, volume->spec.forced, ret_error);
     if (r < 0)
@@ -438,7 +458,9 @@ static int erase(struct core *core, const struct volume *volume, struct error **
 static int bring_down(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = apply_heal(core, ret_error);
+    int r = engine_rebalance_down(core->engine, volume->meta.name, ret_error);
+    if (r == 0)
+        r = apply_heal(core, ret_error);
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
 }
 

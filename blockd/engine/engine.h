@@ -28,11 +28,13 @@ struct engine;
 typedef void (*engine_changed)(void *data);
 
 struct engine_options {
-    const struct config *config; /* outlives the engine */
-    const char *node;            /* this node's name */
-    const char *nbd_program;     /* path of blockd-nbd; NULL: do not run it */
-    const char *xlators;         /* folder of blockd's translators; NULL: where GlusterFS looks */
-    const char *config_path;     /* handed on to blockd-nbd */
+    const struct config *config;   /* outlives the engine */
+    const char *node;              /* this node's name */
+    const char *nbd_program;       /* path of blockd-nbd; NULL: do not run it */
+    const char *options_program;   /* path of blockd-options; NULL: as next */
+    const char *rebalance_program; /* path of blockd-rebalance; NULL: where PATH finds it */
+    const char *xlators;           /* folder of blockd's translators; NULL: where GlusterFS looks */
+    const char *config_path;       /* handed on to blockd-nbd */
     engine_changed changed;
     void *changed_data;
 };
@@ -121,9 +123,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the set of bricks that a move is about taken over the client volfile as
- * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
- * yet, with a message when it names who lags behind. Cheap.
+ * Have all clients of the set of bricks that a move is about, or of all sets (NULL), taken over the client
+ * volfile as engine_volume_up() wrote it last? 0: they have, and what they began before has had its time;
+ * -EAGAIN: not yet, with a message when it names who lags behind. Cheap.
  */
 int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                         struct error **ret_error);
@@ -159,6 +161,14 @@ int engine_share_forget(struct engine *engine, const struct volume *volume, uint
 int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
                       uint64_t *ret_used, struct error **ret_error);
 
+/*
+ * May a volume have the option, "TRANSLATOR.OPTION=VALUE"? Asks the translator itself, by a program: blocks.
+ * -EINVAL, -ERANGE; one that its authors do not offer to everybody needs `advanced`.
+ */
+int engine_option_check(struct engine *engine, const char *text, bool advanced, struct error **ret_error);
+/* -EINVAL names the profiles that there are. */
+int engine_profile_check(const char *name, struct error **ret_error);
+
 /* ---- What runs beside the bricks ---- */
 
 /*
@@ -178,6 +188,22 @@ int engine_volserver_down(struct engine *engine, struct error **ret_error);
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);
 int engine_nbd_down(struct engine *engine, struct error **ret_error);
+
+/*
+ * Keeps blockd-rebalance running on a volume until it is told to end, also when its work is done: its
+ * progress stays to be read. `run` names the work: with another one it begins anew.
+ */
+struct engine_rebalance {
+    uint64_t done, total;           /* bytes */
+    uint64_t moved, in_use, failed; /* files; those in use stay where they are */
+    bool finished;
+    char *error; /* the last one, NULL: none. The caller's */
+};
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error);
+int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error);
+/* -ENOENT until there is progress of that run. */
+int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,
+                          struct engine_rebalance *ret_progress, struct error **ret_error);
 
 /* What the supervisor knows about one of its processes: for status and metrics. */
 struct engine_process {

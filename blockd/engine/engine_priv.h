@@ -24,7 +24,8 @@ struct engine {
     const struct config *config;
     char *node;
     char *nbd_program; /* NULL: not run */
-    char *xlators;     /* how the type of one of blockd's translators begins in a volfile */
+    char *rebalance_program, *options_program;
+    char *xlators; /* how the type of one of blockd's translators begins in a volfile */
     unsigned event_threads;
     char *config_path;
     struct engine_roots roots;
@@ -84,6 +85,7 @@ struct volfile_sources {
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
+    size_t one_set;      /* not 0: a client of this set alone, counted from 1, to speak with its replicate */
 };
 
 /* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.
@@ -102,6 +104,8 @@ int volfile_volserver(const char *xlators, const char *folder, const char *socke
 int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error);
 /* An entry of an access list as a pattern for bricks and for the volfile server. The caller's. */
 int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error);
+/* volfile_options.c: puts the volume's options into the volfile that begins at `from`. */
+void volfile_set_options(const struct volume *volume, struct strbuf *text, size_t from);
 /* One self-heal daemon for several volumes, each with more than one replica. */
 int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
                  struct strbuf *ret_text, struct error **ret_error);

@@ -375,6 +375,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
 
+    size_t from = ret_text->length;
     add_posix(sources, folder, ret_text);
     add_brick_middle(sources, index, folder, roll, ret_text);
 
@@ -401,6 +402,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
                 number_of(volume, index), strbuf_string(&peers));
     end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -476,11 +478,11 @@ static bool is_bundle(const struct volume *volume, size_t set)
     return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
 }
 
-static char *set_names(const struct volume *volume, bool bundles_only)
+static char *bundle_names(const struct volume *volume)
 {
     struct strbuf names = {0};
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
-        if (bundles_only && !is_bundle(volume, set))
+        if (!is_bundle(volume, set))
             continue;
         autofree char *role = set_role(volume, set);
         strbuf_addf(&names, "%s\"%s-%s\"", names.length ? " " : "", volume->meta.name, role);
@@ -548,33 +550,51 @@ static void add_client_disperse(const struct volume *volume, size_t set, const c
     end_set(volume, set, below, text);
 }
 
+/* The name of a set for distribute, which notes it in files: a brick's changes when that moves. */
+static char *stable_name(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    autofree char *role = set_role(volume, set);
+    if (volume->spec.template_name != TEMPLATE_SINGLE)
+        return xasprintf("\"%s-%s\"", volume->meta.name, role);
+    begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
+    option(text, "latency-measurement", "off");
+    option(text, "count-fop-hits", "off");
+    end(text, "\"%s-%s\"", volume->meta.name, role);
+    return xasprintf("\"%s-single-%zu\"", volume->meta.name, set);
+}
+
 /*
- * A file is looked for in every set when it is not where its name says: it is so after an expand, until the
- * volume is rebalanced, and after it for files that were in use. A file that somebody writes to is never
- * moved by force.
+ * A volume of one set has it too: folders get the note of their layout, without which they could not be
+ * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
+ * says: it is so after an expand, until the volume is rebalanced, and after it for files that were in use. A
+ * file that somebody writes to is never moved by force.
  */
 static void add_distribute(const struct volume *volume, struct strbuf *text)
 {
-    autofree char *sets = set_names(volume, false);
+    autostrbuf struct strbuf below = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        autofree char *name = stable_name(volume, set, text);
+        strbuf_addf(&below, "%s%s", set ? " " : "", name);
+    }
     begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
     option(text, "lookup-unhashed", "on");
     option(text, "lookup-optimize", "off");
     option(text, "force-migration", "off");
-    end(text, "%s", sets);
+    end(text, "%s", strbuf_string(&below));
 }
 
 /* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
-static char *add_sets(const struct volume *volume, const char *below, struct strbuf *text)
+static char *add_sets(const struct volfile_sources *sources, const char *below, struct strbuf *text)
 {
-    size_t sets = layout_sets(&volume->spec);
-    for (size_t set = 0; set < sets; set++) {
+    const struct volume *volume = sources->volume;
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (volume_set_is_replicated(volume, set))
             add_client_replicate(volume, set, below, text);
         else if (is_bundle(volume, set))
             add_client_disperse(volume, set, "client", text);
     }
-    if (sets == 1)
-        return set_role(volume, 0);
+    if (sources->one_set)
+        return set_role(volume, sources->one_set - 1);
     add_distribute(volume, text);
     return xstrdup("dht");
 }
@@ -592,14 +612,16 @@ static void add_client_top(const struct volume *volume, const char *below, struc
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
     add_watches(sources, ret_text);
-    autofree char *below = add_sets(volume, "watch", ret_text);
+    autofree char *below = add_sets(sources, "watch", ret_text);
     add_client_top(volume, below, ret_text);
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -612,16 +634,18 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    autofree char *below = add_sets(volume, "client", ret_text);
+    autofree char *below = add_sets(sources, "client", ret_text);
 
     begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
     end(ret_text, "\"%s-%s\"", volume->meta.name, below);
     add_client_top(volume, "write-behind", ret_text);
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -686,6 +710,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
                            struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
@@ -701,6 +726,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
         else if (is_bundle(volume, set))
             add_heal_replicate(volume, set, node_uuid, text);
     }
+    volfile_set_options(volume, text, from);
     return 0;
 }
 
@@ -714,7 +740,7 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        autofree char *sets = set_names(sources[i].volume, true);
+        autofree char *sets = bundle_names(sources[i].volume);
         strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");

@@ -251,6 +251,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
     struct volume view cleanup(cleanup_volume);
     volume_view_marking(volume, move, &view);
     struct volfile_sources sources = sources_of(engine, &view, nodes, node_count);
+    for (size_t i = 0; i < volume_children(&view); i++)
+        if (volume_child_number(&view, i) == move->brick.serial - 1)
+            sources.one_set = volume_child_set(&view, i) + 1;
     autostrbuf struct strbuf text = {0};
     int r = volfile_client(&sources, &text, ret_error);
     if (r < 0)

@@ -308,6 +308,37 @@ int engine_nbd_down(struct engine *engine, struct error **ret_error)
     return engine_nbd_up(engine, ret_error);
 }
 
+int engine_option_check(struct engine *engine, const char *text, bool advanced, struct error **ret_error)
+{
+    (void)text, (void)advanced;
+    return engine_nbd_up(engine, ret_error);
+}
+
+int engine_profile_check(const char *name, struct error **ret_error)
+{
+    (void)name;
+    return engine_nbd_up(NULL, ret_error);
+}
+
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)
+{
+    (void)volume, (void)run;
+    return engine_nbd_up(engine, ret_error);
+}
+
+int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
+{
+    return engine_rebalance_up(engine, volume, NULL, ret_error);
+}
+
+int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,
+                          struct engine_rebalance *ret_progress, struct error **ret_error)
+{
+    (void)ret_progress;
+    int r = engine_rebalance_up(engine, volume, run, ret_error);
+    return r < 0 ? r : error_set(ret_error, ENOENT, "nothing is rebalanced");
+}
+
 void engine_processes(struct engine *engine, struct engine_process **ret_processes, size_t *ret_count)
 {
     (void)engine;
