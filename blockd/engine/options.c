@@ -23,7 +23,6 @@ static const struct translator {
     {"server", "protocol/server"},        {"posix", "storage/posix"},
     {"locks", "features/locks"},          {"io-threads", "performance/io-threads"},
     {"io-stats", "debug/io-stats"},       {"write-behind", "performance/write-behind"},
-    {"md-cache", "performance/md-cache"},
 };
 
 /* What blockd says in a volfile and nobody else may: identity, addresses, and what keeps data safe. */

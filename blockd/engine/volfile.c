@@ -626,10 +626,10 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
 }
 
 /*
- * What a mount caches, another one's change makes stale for a second at most, which is what the kernel's own
- * cache of attributes allows too. open-behind and quick-read are left out: with them a file that another
- * client removed could not be read any more by who has it open, and an open would not see what was written
- * before it.
+ * Names and attributes are cached by the kernel, for a second. A cache below it would answer in its place
+ * when the kernel asks again because something is wrong: with md-cache a name that another client gave to
+ * another file is ESTALE for a second, with quick-read an open does not see what was written before it, and
+ * with open-behind a file that another client removed cannot be read by who has it open.
  */
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
@@ -644,9 +644,7 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
 
     begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
     end(ret_text, "\"%s-%s\"", volume->meta.name, below);
-    begin(ret_text, "performance/md-cache", "%s-md-cache", volume->meta.name);
-    end(ret_text, "\"%s-write-behind\"", volume->meta.name);
-    add_client_top(volume, "md-cache", ret_text);
+    add_client_top(volume, "write-behind", ret_text);
     volfile_set_options(volume, ret_text, from);
     return 0;
 }

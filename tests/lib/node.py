@@ -311,7 +311,7 @@ class Node:
         return [int(brick.get("pid", 0)) for brick in self.volume_status(volume)["bricks"]]
 
     def nbd_pid(self):
-        pids = [pid for pid, line in self.processes().items() if line.split()[0].endswith("blockd-nbd")]
+        pids = [pid for pid, line in self.processes().items() if line and line.split()[0].endswith("blockd-nbd")]
         return pids[0] if pids else 0
 
     # ---- The end ----
