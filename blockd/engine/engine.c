@@ -58,19 +58,6 @@ void engine_claim_release(struct engine_claim *claim)
 
 /* ---- Life ---- */
 
-int engine_sweep(const char *folder, struct error **ret_error)
-{
-    autostring_list struct string_list names = {0};
-    int r = folder_list(folder, &names, ret_error);
-    for (size_t i = 0; r == 0 && i < names.count; i++) {
-        const char *dot = strrchr(names.items[i], '.');
-        autofree char *path = xasprintf("%s/%s", folder, names.items[i]);
-        if (dot && strcmp(dot, ".tmp") == 0)
-            r = file_remove(path, ret_error);
-    }
-    return r;
-}
-
 /* Volfiles and pid files whose writing a crash cut short. */
 static int sweep_all(const struct config *config, struct error **ret_error)
 {
@@ -78,16 +65,16 @@ static int sweep_all(const struct config *config, struct error **ret_error)
     autofree char *processes = xasprintf("%s/processes", config->run_dir);
     autofree char *volfiles = xasprintf("%s/volfiles", config->state_dir);
     autostring_list struct string_list volumes = {0};
-    int r = engine_sweep(config->state_dir, ret_error);
+    int r = files_sweep(config->state_dir, ret_error);
     if (r == 0)
-        r = engine_sweep(bricks, ret_error);
+        r = files_sweep(bricks, ret_error);
     if (r == 0)
-        r = engine_sweep(processes, ret_error);
+        r = files_sweep(processes, ret_error);
     if (r == 0)
         r = folder_list(volfiles, &volumes, ret_error);
     for (size_t i = 0; r == 0 && i < volumes.count; i++) {
         autofree char *folder = xasprintf("%s/%s", volfiles, volumes.items[i]);
-        r = engine_sweep(folder, ret_error);
+        r = files_sweep(folder, ret_error);
     }
     return r;
 }

@@ -56,10 +56,6 @@ void engine_claim_release(struct engine_claim *claim);
 /* name_check() and ENGINE_NAME_MAX. */
 int engine_name_check(const char *what, const char *name, struct error **ret_error);
 
-/* Removes what file_write_atomic() left in a folder when the process died in it. Nobody may be writing there.
- */
-int engine_sweep(const char *folder, struct error **ret_error);
-
 /* ---- volfile.c: pure functions of the objects ---- */
 
 /* Texts are appended to what is in ret_text; on failure it holds a part. */
