@@ -69,10 +69,29 @@ static int set_path_name(struct cli *cli, const struct positional *positional, c
     return 0;
 }
 
+/* Adds the parts between commas. */
+static int add_to_list(const char *what, const struct field *field, const char *text, json_t *body,
+                       struct error **ret_error)
+{
+    json_t *list = json_object_get(body, field->name);
+    if (!list) {
+        list = json_array();
+        json_object_set_new(body, field->name, list);
+    }
+    autostring_list struct string_list parts = {0};
+    string_list_split(&parts, text, ',');
+    for (size_t i = 0; i < parts.count; i++)
+        if (json_array_append_new(list, json_string(parts.items[i])) < 0)
+            return bad_text(what, ret_error);
+    return 0;
+}
+
 static int set_words(const struct positional *positional, const char *text, json_t *body,
                      struct error **ret_error)
 {
     const char *rest = text;
+    if (positional->fields[0]->type == FIELD_STRINGS)
+        return add_to_list(positional->label, positional->fields[0], text, body, ret_error);
     for (unsigned i = 0; i < positional->parts; i++) {
         size_t length = i + 1 < positional->parts ? strcspn(rest, "/") : strlen(rest);
         if (i + 1 < positional->parts && !rest[length])
@@ -88,22 +107,6 @@ static int set_words(const struct positional *positional, const char *text, json
 }
 
 /* ---- Options ---- */
-
-static int set_list(const struct command_option *option, const char *text, json_t *body,
-                    struct error **ret_error)
-{
-    json_t *list = json_object_get(body, option->field->name);
-    if (!list) {
-        list = json_array();
-        json_object_set_new(body, option->field->name, list);
-    }
-    autostring_list struct string_list parts = {0};
-    string_list_split(&parts, text, ',');
-    for (size_t i = 0; i < parts.count; i++)
-        if (json_array_append_new(list, json_string(parts.items[i])) < 0)
-            return bad_text(option->name, ret_error);
-    return 0;
-}
 
 static int flag_value(const struct command_option *option, const char *text, bool *ret_value,
                       struct error **ret_error)
@@ -141,7 +144,7 @@ static int set_option(const struct command_option *option, const char *value, st
 
     json_t *target = option->in_query ? arguments->query : arguments->body;
     if (option->field->type == FIELD_STRINGS)
-        return set_list(option, value, target, ret_error);
+        return add_to_list(option->name, option->field, value, target, ret_error);
     json_t *json;
     if (option->field->type == FIELD_BOOL) {
         bool flag = false;
@@ -185,6 +188,11 @@ static int take_option(const struct command_shape *shape, int argc, char **argv,
 static int take_word(struct cli *cli, const struct command_shape *shape, size_t place, const char *text,
                      struct arguments *arguments, struct error **ret_error)
 {
+    /* A list takes every word that follows. */
+    const struct positional *last = &shape->positionals[shape->positional_count - 1];
+    if (shape->positional_count && last->fields[0] && last->fields[0]->type == FIELD_STRINGS &&
+        place >= shape->positional_count)
+        place = shape->positional_count - 1;
     if (place >= shape->positional_count)
         return error_set(ret_error, EINVAL, "\"%s\" is one word too many", text);
     const struct positional *positional = &shape->positionals[place];

@@ -6,6 +6,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/examine.h"
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -209,6 +210,8 @@ const struct api_route api_routes[API_OP_COUNT] = {
            "Add a disk, a partition or an image to a node, and format it"),
     CHANGE(API_DEVICE_DELETE, "DELETE", "/v1/devices/{node}/{device}", "device", "remove", 0,
            &change_query_schema, NULL, &device_schema, "Remove a device that holds no brick"),
+    CHANGE(API_DEVICE_ADOPT, "POST", "/v1/devices/adopt", "device", "adopt", 0, NULL, &adopt_request_schema,
+           &adopt_report_schema, "Tell which devices, volumes and blocks lie on disks, and know them again"),
 
     LIST(API_VOLUME_LIST, "/v1/volumes", "volume", "list", &volume_schema, "List the hosting volumes"),
     GET(API_VOLUME_GET, "/v1/volumes/{volume}", "volume", "info", &volume_schema, "Show a hosting volume"),
@@ -245,6 +248,9 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_JOB_DELETE, "DELETE", "/v1/jobs/{job}", "job", "cancel", 0, &change_query_schema, NULL,
            &job_schema, "Cancel a job, or forget one that has ended"),
 
+    CHANGE(API_EXAMINE, "POST", "/v1/examine", "examine", NULL, 0, NULL, &examine_request_schema,
+           &examine_report_schema, "Compare a node with the store, and mend what differs"),
+    GET(API_EXAMINE_GET, "/v1/examine", NULL, NULL, &examine_report_schema, "Compare a node with the store"),
     GET(API_STATUS, "/v1/status", "status", NULL, &status_report_schema,
         "Show the state of everything on one screen"),
     [API_VERSION] = {API_VERSION, "GET", "/v1/version", .roles = ROLE_ANYONE,

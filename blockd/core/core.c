@@ -24,6 +24,7 @@ int core_new(const struct core_options *options, struct core **ret_core, struct 
     pthread_mutex_init(&core->heal_mutex, NULL);
     core->hosting = hosting_new(core);
     core->jobs = jobs_new(core);
+    core->manifest = manifest_new(core);
     int r = ledger_new(core, &core->ledger, ret_error);
     if (r < 0)
         return r;
@@ -36,6 +37,8 @@ int core_start(struct core *core, struct error **ret_error)
     int r = node_register(core, ret_error);
     if (r == 0)
         r = queue_new(core, reconcile_key, WORKERS, &core->queue, ret_error);
+    if (r == 0)
+        r = manifest_start(core, ret_error);
     if (r == 0)
         r = pass_start(core, ret_error);
     if (r == 0)
@@ -52,6 +55,7 @@ void core_stop(struct core *core)
     queue_stop(core->queue); /* first: it wakes who waits, the pass among them */
     pass_stop(core);
     jobs_stop(core->jobs);
+    manifest_stop(core);
 }
 
 void core_free(struct core *core)
@@ -59,6 +63,7 @@ void core_free(struct core *core)
     if (!core)
         return;
     core_stop(core);
+    manifest_free(core->manifest);
     jobs_free(core->jobs);
     queue_free(core->queue);
     hosting_free(core->hosting);

@@ -339,6 +339,15 @@ static void wake_blocks(struct core *core, const char *volume)
     record_list_clear(&blocks);
 }
 
+/* Do enough bricks answer, whatever is stored? */
+static bool serves(struct core *core, const struct volume *volume)
+{
+    struct volume live cleanup(cleanup_volume) = {0};
+    schema_copy(&volume_schema, &live, volume);
+    string_replace(&live.status.phase, NULL);
+    return volume_require_online(core, &live, NULL) == 0;
+}
+
 int volume_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     struct volume volume cleanup(cleanup_volume) = {0};
@@ -352,7 +361,9 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     bool up = volume.spec.state == VOLUME_STARTED && node_is_enabled(core);
     r = up ? bring_up(core, &volume, &problem) : bring_down(core, &volume, &problem);
     if (r < 0) {
-        record_status(core, &volume, "failed", error_message(problem), NULL);
+        /* A brick that cannot come up keeps a volume that has its quorum from nothing. */
+        const char *phase = up && serves(core, &volume) ? "degraded" : "failed";
+        record_status(core, &volume, phase, error_message(problem), NULL);
         return error_set(ret_error, -r, "%s", error_message(problem));
     }
 
@@ -363,11 +374,11 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     if (r < 0)
         return r;
     const char *phase = up ? live.status.phase : "stopped";
-    bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
+    bool is_up = string_equal(phase, "online") || string_equal(phase, "degraded");
     bool changed = !string_equal(phase, volume.status.phase);
     r = record_status(core, &volume, phase, NULL, ret_error);
-    if (r == 0 && changed && serves)
+    if (r == 0 && changed && is_up)
         wake_blocks(core, name);
     /* Bricks take a moment to answer: look again until the volume serves as it should. */
-    return r == 0 && up && !string_equal(phase, "online") && !serves ? -EAGAIN : r;
+    return r == 0 && up && !is_up ? -EAGAIN : r;
 }

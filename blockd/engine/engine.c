@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* The engine's life, what serialises its calls, and the processes beside the bricks. */
+#include "blockd/engine/adopt.h"
 #include "blockd/engine/engine_priv.h"
 
 #include <errno.h>
@@ -154,7 +155,9 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
         .changed = options->changed,
         .changed_data = options->changed_data,
     };
-    r = supervisor_new(&supervision, &engine->supervisor, ret_error);
+    r = engine_disk_sweep(engine, ret_error);
+    if (r == 0)
+        r = supervisor_new(&supervision, &engine->supervisor, ret_error);
     if (r < 0)
         return r;
     *ret_engine = steal_ptr(&engine);

@@ -139,6 +139,8 @@ struct mount_view {
 int mounts_at(const char *folder, struct mount_view *ret_view, struct error **ret_error);
 /* Where a block device is mounted first, NULL when nowhere. The caller's. */
 int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
+/* Every folder below `folder` (without links) at which something is mounted; one with two mounts twice. */
+int mounts_below(const char *folder, struct string_list *ret_folders, struct error **ret_error);
 
 /* ---- brick.c ---- */
 
@@ -146,6 +148,8 @@ int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
 char *brick_folder(const struct engine *engine, const char *device, const char *volume);
 /* STATE_DIR/bricks/V.D.vol. The caller's. */
 char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
+/* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
+int brick_volume_id(const char *folder, char **ret_uid);
 /* Makes the folder with volume id and index; -ESTALE when it belongs to another volume, or was there and is
  * gone. */
 int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
@@ -158,6 +162,13 @@ void brick_plan(const struct engine *engine, const struct volume *volume, const 
 void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
+
+/* ---- manifest.c ---- */
+
+#define MANIFEST_FOLDER ".blockd" /* in the root of each device */
+#define MANIFEST_FILE   "manifest"
+/* `folder` is a device's MANIFEST_FOLDER, wherever it is mounted. */
+int manifest_read_below(const char *folder, char **ret_text, struct error **ret_error);
 
 /* ---- tree.c ---- */
 
