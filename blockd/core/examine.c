@@ -13,7 +13,7 @@
 #include "rpc/base/clock.h"
 
 #define LOOKS        3   /* that a difference is seen in before it is told */
-#define BETWEEN_MS   700 /* looks; longer than changes are collected for a manifest */
+#define BETWEEN_MS   400 /* looks */
 #define RECONCILE_MS 15000
 
 /* ---- One look ---- */
@@ -146,49 +146,55 @@ static int look_surely(struct core *core, struct object_list *findings, uint64_t
 
 /* ---- Repairing ---- */
 
-static void repair_all(struct core *core, const struct string_list *confirmed, struct object_list *findings)
+static bool may_repair(const struct finding *finding, const struct string_list *confirmed)
 {
-    for (size_t i = 0; i < findings->count; i++) {
-        struct finding *finding = (struct finding *)findings->items + i;
-        autoerror struct error *error = NULL;
-        if (!finding->repairable || (finding->destroys && !string_list_contains(confirmed, finding->object)))
-            continue;
-        int r = engine_repair(core->engine, finding, &error);
-        if (r == -EOPNOTSUPP)
-            r = repair_records(core, finding, &error);
-        if (r < 0)
-            string_replace(&finding->error, error ? error_message(error) : strerror(-r));
-        finding->repaired = r == 0;
-    }
+    return finding->repairable && !finding->error &&
+           (!finding->destroys || string_list_contains(confirmed, finding->object));
 }
 
-/* What a reconciler was asked to mend is mended when it is no longer found. */
-static int wait_mended(struct core *core, struct object_list *findings, struct error **ret_error)
+static void repair_one(struct core *core, struct finding *finding)
+{
+    autoerror struct error *error = NULL;
+    int r = engine_repair(core->engine, finding, &error);
+    if (r == -EOPNOTSUPP)
+        r = repair_records(core, finding, &error);
+    if (r < 0 && r != -EAGAIN)
+        string_replace(&finding->error, error ? error_message(error) : strerror(-r));
+}
+
+/*
+ * What was repaired is what is no longer found. A repair is done again as long as there is time: a reconciler
+ * has its turns, and a connection that was just made does not see all bricks yet.
+ */
+static int repair_all(struct core *core, const struct string_list *confirmed, struct object_list *findings,
+                      struct error **ret_error)
 {
     int64_t deadline = clock_monotonic_ms() + RECONCILE_MS;
-    bool left;
-    do {
+    struct finding *items = findings->items;
+    bool left = true;
+    while (left) {
         struct object_list now cleanup(findings_clear) = {0};
         uint64_t checked;
+        for (size_t i = 0; i < findings->count; i++)
+            if (!items[i].repaired && may_repair(&items[i], confirmed))
+                repair_one(core, &items[i]);
         int r = look_once(core, &now, &checked, ret_error);
         if (r < 0)
             return r;
         left = false;
-        for (size_t i = 0; i < findings->count; i++) {
-            struct finding *finding = (struct finding *)findings->items + i;
-            if (finding->error || !finding->repairable || (finding->destroys && !finding->repaired))
-                continue;
-            finding->repaired = !contains(&now, finding);
-            left |= !finding->repaired;
-        }
+        for (size_t i = 0; i < findings->count; i++)
+            if (may_repair(&items[i], confirmed)) {
+                items[i].repaired = !contains(&now, &items[i]);
+                left |= !items[i].repaired;
+            }
+        if (left && clock_monotonic_ms() >= deadline)
+            break;
         if (left && pause_between(core) < 0)
             return error_set(ret_error, ECANCELED, "blockd is stopping");
-    } while (left && clock_monotonic_ms() < deadline);
-    for (size_t i = 0; i < findings->count; i++) {
-        struct finding *finding = (struct finding *)findings->items + i;
-        if (finding->repairable && !finding->destroys && !finding->repaired && !finding->error)
-            finding->error = xstrdup("it is still there; gluster-block status may say why");
     }
+    for (size_t i = 0; i < findings->count; i++)
+        if (!items[i].repaired && may_repair(&items[i], confirmed))
+            items[i].error = xstrdup("it is still there; gluster-block status may say why");
     return 0;
 }
 
@@ -217,10 +223,8 @@ int core_examine(struct core *core, const struct examine_request *request, struc
     int r = look_surely(core, &findings, &checked, ret_error);
     if (r == 0)
         r = check_confirmed(request, &findings, ret_error);
-    if (r == 0 && request->repair) {
-        repair_all(core, &request->confirm, &findings);
-        r = wait_mended(core, &findings, ret_error);
-    }
+    if (r == 0 && request->repair)
+        r = repair_all(core, &request->confirm, &findings, ret_error);
     if (r < 0)
         return r;
     struct examine_report report = {.node = xstrdup(core->node), .checked = checked};

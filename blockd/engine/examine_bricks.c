@@ -19,13 +19,15 @@ void compare_block(const struct block *block, const struct seen_block *seen, str
     autofree char *object = xasprintf("block %s", block->meta.name);
     autofree char *expected =
         xasprintf("a file %s of %llu bytes", block->spec.storage, (unsigned long long)block->spec.size);
-    if (!seen->looked)
-        return;
+    if (2 * seen->looked <= seen->bricks)
+        return; /* those that are away may know better */
     if (!seen->found) {
         finding_add(findings, "block-missing", object, expected, "no such file on any brick",
                     "delete the block, or bring the file back");
         return;
     }
+    if (seen->healing && (seen->found < seen->looked || seen->smallest != seen->largest))
+        return;
     if (seen->found < seen->looked) {
         autofree char *found = xasprintf("the file on %zu of %zu bricks, and nothing to heal is known",
                                          seen->found, seen->looked);
@@ -50,10 +52,11 @@ void compare_block(const struct block *block, const struct seen_block *seen, str
 
 /* ---- Looking ---- */
 
-/* The bricks of a volume whose files can be compared: local, up, and with nothing to heal. */
+/* The bricks of a volume whose files can be compared: local, and up. */
 struct brick_view {
     char *folder;
     bool holds_data;
+    bool healing; /* it knows of files that others are behind with */
 };
 
 static void see_bricks(const struct look *look, const struct volume *volume, struct object_list *views)
@@ -64,9 +67,10 @@ static void see_bricks(const struct look *look, const struct volume *volume, str
             continue;
         struct brick_status status = {0};
         brick_look(look->engine, volume, brick, &status);
-        if (string_equal(status.state, "online") && status.heal_pending == 0 && !status.error) {
+        if (string_equal(status.state, "online") && !status.error) {
             struct brick_view *view = object_list_add(views, sizeof *view);
             view->folder = xstrdup(status.path);
+            view->healing = status.heal_pending > 0;
             view->holds_data = volume->spec.template_name != TEMPLATE_ARBITER || i % 3 != 2;
         }
         free(status.node);
@@ -92,14 +96,16 @@ static bool one_set(const struct volume *volume)
     return volume->spec.bricks.count == replicas;
 }
 
-static void examine_block(const struct look *look, const struct block *block, const struct object_list *views)
+static void examine_block(const struct look *look, const struct volume *volume, const struct block *block,
+                          const struct object_list *views)
 {
-    struct seen_block seen = {0};
+    struct seen_block seen = {.bricks = volume->spec.bricks.count};
     for (size_t i = 0; i < views->count; i++) {
         const struct brick_view *view = (const struct brick_view *)views->items + i;
         autofree char *path = xasprintf("%s%s", view->folder, block->spec.storage);
         struct stat status;
         seen.looked++;
+        seen.healing |= view->healing;
         if (lstat(path, &status) < 0 || !S_ISREG(status.st_mode))
             continue;
         seen.found++;
@@ -120,29 +126,44 @@ static bool is_settled(const struct block *block)
            block->status.observed_generation == block->meta.generation;
 }
 
-/* Files in the folder of blocks that no record names. */
+static void tell_unknown(const struct look *look, const struct volume *volume, const char *file)
+{
+    autofree char *object = xasprintf("%s:%s", volume->meta.name, file);
+    autofree char *action =
+        xasprintf("remove it; to keep it instead: gluster-block block create %s/NAME --storage %s",
+                  volume->meta.name, file);
+    struct finding *finding = finding_add(look->findings, "file-unknown", object, "no such file",
+                                          "a file that is no block's", action);
+    finding->repairable = finding->destroys = true;
+}
+
+/* Files in the folder of blocks that no record names; one that a brick which is behind still has is no such.
+ */
 static void examine_unknown_files(const struct look *look, const struct volume *volume, const json_t *named,
                                   const struct object_list *views)
 {
-    json_t *told cleanup(json_decrefp) = json_object();
+    json_t *counts cleanup(json_decrefp) = json_object(), *count;
+    bool healing = false;
     for (size_t i = 0; i < views->count; i++) {
-        autofree char *folder = xasprintf("%s/" STORE_FOLDER, ((struct brick_view *)views->items)[i].folder);
+        const struct brick_view *view = (const struct brick_view *)views->items + i;
+        autofree char *folder = xasprintf("%s/" STORE_FOLDER, view->folder);
         autostring_list struct string_list names = {0};
+        healing |= view->healing;
         folder_list(folder, &names, NULL);
+        *look->checked += names.count;
         for (size_t k = 0; k < names.count; k++) {
             autofree char *file = xasprintf("/" STORE_FOLDER "/%s", names.items[k]);
-            ++*look->checked;
-            if (json_object_get(named, file) || json_object_get(told, file))
-                continue;
-            json_object_set_new(told, file, json_true());
-            autofree char *object = xasprintf("%s:%s", volume->meta.name, file);
-            autofree char *action =
-                xasprintf("remove it; to keep it instead: gluster-block block create %s/NAME --storage %s",
-                          volume->meta.name, file);
-            struct finding *finding = finding_add(look->findings, "file-unknown", object, "no such file",
-                                                  "a file that is no block's", action);
-            finding->repairable = finding->destroys = true;
+            if (!json_object_get(named, file))
+                json_object_set_new(counts, file,
+                                    json_integer(json_integer_value(json_object_get(counts, file)) + 1));
         }
+    }
+    const char *file;
+    json_object_foreach(counts, file, count)
+    {
+        bool everywhere = (size_t)json_integer_value(count) == volume->spec.bricks.count;
+        if (everywhere || (!healing && views->count == volume->spec.bricks.count))
+            tell_unknown(look, volume, file);
     }
 }
 
@@ -161,7 +182,7 @@ static void examine_blocks(const struct look *look, const struct volume *volume)
         if (block->spec.storage)
             json_object_set_new(named, block->spec.storage, json_true());
         if (block->spec.storage && is_settled(block))
-            examine_block(look, block, &views);
+            examine_block(look, volume, block, &views);
     }
     examine_unknown_files(look, volume, named, &views);
 }

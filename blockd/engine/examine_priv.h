@@ -35,8 +35,8 @@ struct seen_process {
 };
 void compare_processes(const struct object_list *wanted, const struct object_list *seen,
                        struct object_list *findings);
-/* The inode of the socket that listens on the port in the text of /proc/net/tcp or tcp6; 0: none. */
-uint64_t listener_inode(const char *text, uint64_t port);
+/* The inode of the nth socket that listens on the port in the text of /proc/net/tcp or tcp6; 0: none. */
+uint64_t listener_inode(const char *text, uint64_t port, size_t nth);
 int examine_processes(const struct look *look, struct error **ret_error);
 int repair_process(const struct finding *finding, struct error **ret_error);
 
@@ -59,7 +59,9 @@ int repair_mount_options(const char *folder, struct error **ret_error);
 
 /* One block on the bricks that were looked at. */
 struct seen_block {
-    size_t looked, found; /* bricks */
+    size_t bricks;        /* of the volume */
+    size_t looked, found; /* bricks that were looked at, and those that have the file */
+    bool healing;         /* some of them are behind others, which is no difference */
     size_t sized;         /* bricks that have its data */
     uint64_t smallest, largest;
 };

@@ -77,14 +77,14 @@ void compare_processes(const struct object_list *wanted, const struct object_lis
     }
 }
 
-uint64_t listener_inode(const char *text, uint64_t port)
+uint64_t listener_inode(const char *text, uint64_t port, size_t nth)
 {
     for (const char *line = strchr(text, '\n'); line; line = strchr(line + 1, '\n')) {
         unsigned local = 0, state = 0;
         unsigned long long inode = 0;
         if (sscanf(line + 1, "%*u: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %*u %*u %llu", &local,
                    &state, &inode) == 3 &&
-            local == port && state == 0x0a)
+            local == port && state == 0x0a && nth-- == 0)
             return inode;
     }
     return 0;
@@ -234,38 +234,48 @@ static bool holds_socket(const char *pid, uint64_t inode)
     return false;
 }
 
-/* Who listens on the port; 0: nobody that is known. */
-static pid_t listener_of(uint64_t port, bool *ret_listens)
+/* The process that holds a socket; 0: none that is seen here. */
+static pid_t holder_of(uint64_t inode)
 {
-    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
-    uint64_t inode = 0;
-    for (size_t i = 0; i < 2 && !inode; i++) {
-        autofree char *text = NULL;
-        if (file_read(tables[i], NET_LIMIT, &text, NULL, NULL) == 0)
-            inode = listener_inode(text, port);
-    }
-    *ret_listens = inode != 0;
     autostring_list struct string_list pids = {0};
-    if (inode && folder_list("/proc", &pids, NULL) == 0)
+    if (folder_list("/proc", &pids, NULL) == 0)
         for (size_t i = 0; i < pids.count; i++)
             if (isdigit((unsigned char)pids.items[i][0]) && holds_socket(pids.items[i], inode))
                 return (pid_t)strtol(pids.items[i], NULL, 10);
     return 0;
 }
 
-/* A brick that does not serve may have lost its port to somebody. */
+/* Does somebody listen on the port while `own` does not? *ret_inode is of the first such socket. */
+static bool port_is_taken(uint64_t port, pid_t own, uint64_t *ret_inode)
+{
+    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+    autofree char *own_text = xasprintf("%d", (int)own);
+    *ret_inode = 0;
+    for (size_t i = 0; i < 2; i++) {
+        autofree char *text = NULL;
+        if (file_read(tables[i], NET_LIMIT, &text, NULL, NULL) < 0)
+            continue;
+        uint64_t inode;
+        for (size_t nth = 0; (inode = listener_inode(text, port, nth)); nth++) {
+            if (own && holds_socket(own_text, inode))
+                return false;
+            *ret_inode = *ret_inode ? *ret_inode : inode;
+        }
+    }
+    return *ret_inode != 0;
+}
+
+/* A brick may have lost its port to somebody. */
 static void examine_port(const struct look *look, const struct volume *volume, const struct brick_spec *brick)
 {
     cleanup(process_view_clear) struct process_view view = {.state = PROCESS_STOPPED};
     autofree char *id = xasprintf("brick.%s.%s", volume->meta.name, brick->device);
     struct supervisor *supervisor = look->engine->supervisor;
+    uint64_t inode;
     supervisor->ops->look(supervisor, id, &view);
-    if (view.state == PROCESS_RUNNING)
+    if (!port_is_taken(brick->port, view.pid, &inode))
         return;
-    bool listens = false;
-    pid_t pid = listener_of(brick->port, &listens);
-    if (!listens || (pid && pid == view.pid))
-        return;
+    pid_t pid = holder_of(inode);
     autofree char *object = xasprintf("port %llu of brick %s/%s/%s", (unsigned long long)brick->port,
                                       volume->meta.name, brick->node, brick->device);
     autofree char *found =
