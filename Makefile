@@ -148,7 +148,7 @@ ASAN = $(SUBMAKE) BUILD=build/asan SANITIZE="$(SANITIZE_ASAN)"
 TSAN = $(SUBMAKE) BUILD=build/tsan SANITIZE="$(SANITIZE_TSAN)"
 FUZZ = $(SUBMAKE) BUILD=build/fuzz SANITIZE="$(SANITIZE_FUZZ)" CC=clang WARNINGS=-w
 
-.PHONY: check check-root check-layers check-asan check-tsan
+.PHONY: check check-root check-vm check-layers check-asan check-tsan
 check: deps
 	+@$(SUBMAKE) programs tests
 	@$(RUN_TESTS) $(TESTS)
@@ -157,6 +157,11 @@ check: deps
 check-root: deps
 	+@$(SUBMAKE) programs test-tools
 	@$(RUN_TESTS) --stages cluster,fault $(TESTS)
+
+# Only the tests in guests with Debian's kernel, which need root and QEMU.
+check-vm: deps
+	+@$(SUBMAKE) programs test-tools
+	@$(RUN_TESTS) --stages vm $(TESTS)
 
 check-layers:
 	@tests/check-layers
@@ -170,7 +175,11 @@ check-tsan: deps build-tsan
 	+@$(TSAN) programs
 	@$(RUN_TESTS) --build build/tsan --stages unit,cluster,fault $(TESTS)
 
-.PHONY: build-asan build-tsan build-fuzz
+.PHONY: build-asan build-tsan build-fuzz build-vm
+# What guests boot; says so, and does nothing, where there can be none.
+build-vm:
+	@tests/vm/build
+
 build-asan:
 	+@$(ASAN) tests
 

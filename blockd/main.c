@@ -4,9 +4,11 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 #include "blockd/api/api.h"
 #include "rpc/base/alloc.h"
@@ -23,6 +25,8 @@ struct daemon {
     struct exports *exports;
     _Atomic(struct core *) core; /* the engine's thread may look before it is there */
     struct api *api;
+    char *program; /* what to run again after a reload */
+    bool again;
 };
 
 static void usage(FILE *stream)
@@ -48,21 +52,57 @@ static void set_log_level(const struct config *config)
         log_set_level(level);
 }
 
-/* What can change while it runs is taken over; for the rest the log says that a restart is needed. */
+/* A state folder or a run folder cannot be left while what runs has its files there. */
+static int check_reload(const struct config *now, const struct config *fresh, struct error **ret_error)
+{
+    const char *const kept[][3] = {{"node.name", now->node_name, fresh->node_name},
+                                   {"daemon.state-dir", now->state_dir, fresh->state_dir},
+                                   {"daemon.run-dir", now->run_dir, fresh->run_dir},
+                                   {"daemon.log-dir", now->log_dir, fresh->log_dir}};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (strcmp(kept[i][1], kept[i][2]) != 0)
+            return error_set(ret_error, EBUSY, "%s cannot change from %s to %s while the node serves",
+                             kept[i][0], kept[i][1], kept[i][2]);
+    return 0;
+}
+
+/*
+ * The log level is taken over at once. For anything else blockd runs itself anew under its process id: that
+ * is what a restart does, which no I/O notices.
+ */
 static void reload(struct daemon *daemon)
 {
     autoerror struct error *error = NULL;
     struct config fresh = {0};
     sd_notify(0, "RELOADING=1");
-    if (config_load(daemon->config_path, &fresh, &error) < 0) {
+    int r = config_load(daemon->config_path, &fresh, &error);
+    if (r == 0)
+        r = check_reload(&daemon->config, &fresh, &error);
+    if (r < 0) {
         log_error("the configuration stays as it was: %s", error_message(error));
-    } else {
-        set_log_level(&fresh);
-        log_info("log-level is taken over from %s; other changed keys take effect with a restart",
-                 daemon->config_path);
         config_clear(&fresh);
+        sd_notify(0, "READY=1");
+        return;
     }
-    sd_notify(0, "READY=1");
+    daemon->config.log_level = fresh.log_level;
+    set_log_level(&fresh);
+    autofree char *before = config_text(&daemon->config, NULL), *after = config_text(&fresh, NULL);
+    daemon->again = strcmp(before, after) != 0;
+    config_clear(&fresh);
+    log_info("%s is taken over", daemon->config_path);
+    if (daemon->again)
+        loop_stop(daemon->loop);
+    else
+        sd_notify(0, "READY=1");
+}
+
+/* Connections to bricks that stayed open would keep their locks: nothing but the standard streams goes over.
+ */
+static void run_again(const struct daemon *daemon, char **argv)
+{
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    execv(daemon->program, argv);
+    log_error("cannot run %s again: %s", daemon->program, strerror(errno));
 }
 
 static void on_signal(void *data, int number)
@@ -192,7 +232,7 @@ int main(int argc, char **argv)
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    struct daemon daemon = {.config_path = CONFIG_DEFAULT_PATH};
+    struct daemon daemon = {.config_path = CONFIG_DEFAULT_PATH, .program = realpath("/proc/self/exe", NULL)};
     bool check_only = false;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
@@ -230,7 +270,9 @@ int main(int argc, char **argv)
         log_error("%s", error_message(error));
     stop(&daemon);
     fflush(NULL);
+    if (r == 0 && daemon.again && daemon.program)
+        run_again(&daemon, argv);
     /* Not exit(): libgfapi's threads may still be at work, and what they use would be torn down under them.
      */
-    _exit(r < 0 ? 1 : 0);
+    _exit(r < 0 || daemon.again ? 1 : 0);
 }

@@ -34,6 +34,20 @@ static json_t *value_of(const struct field *field, const char *text)
     return json_string(text); /* NULL when it is not UTF-8 */
 }
 
+/* "a,b": NULL when it is not UTF-8. */
+static json_t *list_of(const char *text)
+{
+    autostring_list struct string_list parts = {0};
+    string_list_split(&parts, text, ',');
+    json_t *list = json_array();
+    for (size_t i = 0; i < parts.count; i++)
+        if (json_array_append_new(list, json_string(parts.items[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 static int bad_text(const char *what, struct error **ret_error)
 {
     return error_set(ret_error, EINVAL, "%s is not UTF-8 text", what);
@@ -69,20 +83,18 @@ static int set_path_name(struct cli *cli, const struct positional *positional, c
     return 0;
 }
 
-/* Adds the parts between commas. */
+/* A list may come in several words. */
 static int add_to_list(const char *what, const struct field *field, const char *text, json_t *body,
                        struct error **ret_error)
 {
+    json_t *more cleanup(json_decrefp) = list_of(text);
     json_t *list = json_object_get(body, field->name);
-    if (!list) {
-        list = json_array();
-        json_object_set_new(body, field->name, list);
-    }
-    autostring_list struct string_list parts = {0};
-    string_list_split(&parts, text, ',');
-    for (size_t i = 0; i < parts.count; i++)
-        if (json_array_append_new(list, json_string(parts.items[i])) < 0)
-            return bad_text(what, ret_error);
+    if (!more)
+        return bad_text(what, ret_error);
+    if (list)
+        json_array_extend(list, more);
+    else
+        json_object_set(body, field->name, more);
     return 0;
 }
 
@@ -90,18 +102,18 @@ static int set_words(const struct positional *positional, const char *text, json
                      struct error **ret_error)
 {
     const char *rest = text;
-    if (positional->fields[0]->type == FIELD_STRINGS)
-        return add_to_list(positional->label, positional->fields[0], text, body, ret_error);
     for (unsigned i = 0; i < positional->parts; i++) {
         size_t length = i + 1 < positional->parts ? strcspn(rest, "/") : strlen(rest);
         if (i + 1 < positional->parts && !rest[length])
             return error_set(ret_error, EINVAL, "\"%s\" is not of the form %s", text, positional->label);
         autofree char *part = xstrndup(rest, length);
+        rest += length + (rest[length] == '/');
+        if (positional->fields[i]->type == FIELD_STRINGS)
+            return add_to_list(positional->label, positional->fields[i], part, body, ret_error);
         json_t *value = value_of(positional->fields[i], part);
         if (!value)
             return bad_text(positional->label, ret_error);
         json_object_set_new(body, positional->fields[i]->name, value);
-        rest += length + (rest[length] == '/');
     }
     return 0;
 }

@@ -204,6 +204,17 @@ char *arguments_path(const struct arguments *arguments);
 
 int nouns_run(struct cli *cli, int argc, char **argv);
 
+/* ---- Verbs of a noun that are no call of the API, but work on this machine: share_mount.c ---- */
+
+struct noun_word {
+    const char *noun, *verb, *syntax, *help;
+    const struct classic_option *options;
+    int (*run)(struct cli *cli, int argc, char **argv); /* the words after the verb */
+};
+extern const struct noun_word noun_words[]; /* ends with a NULL noun */
+/* NULL when there is none. */
+const struct noun_word *noun_word_find(const char *noun, const char *verb);
+
 /* ---- classic.c: the command line of gluster-block ---- */
 
 struct classic_option {
@@ -286,6 +297,7 @@ int adopt_run(struct cli *cli, const struct arguments *arguments);
 void help_all(FILE *stream);
 void help_noun(FILE *stream, const char *noun);
 void help_command(FILE *stream, const struct command *command);
+void help_noun_word(FILE *stream, const struct noun_word *word);
 void help_classic(FILE *stream, const struct classic_command *command);
 /* `help [WORD [VERB]]`. Returns the exit status. */
 int help_run(struct cli *cli, int argc, char **argv);

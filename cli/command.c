@@ -4,7 +4,6 @@
  *  - a path's names are one word, joined by "/"; a first {node} of several may be left out: this node;
  *  - a request's required fields, and those marked FIELD_WORD, are words in their order, where `volume` and
  * the field after it are one word, VOLUME/NAME;
- *  - a list among these is last, and takes all words that are left;
  *  - every other field of request and query is an --option, with "-" for "_"; a boolean is a flag;
  *  - `wait` is --wait and --no-wait.
  */
@@ -143,10 +142,8 @@ static void add_request_words(struct command_shape *shape, const struct schema *
             positional->fields[1] = field;
             positional->parts = 2;
             positional->label = xasprintf("%s/%s", label, second);
-        } else if (field->type == FIELD_STRINGS) {
-            positional->label = xasprintf("%s...", label);
         } else {
-            positional->label = steal_ptr(&label);
+            positional->label = field->type == FIELD_STRINGS ? xasprintf("%s,...", label) : steal_ptr(&label);
         }
     }
 }

@@ -151,6 +151,11 @@ static void complete_noun(struct cli *cli, int argc, char **argv, const char *pr
         for (size_t i = 0; i < count; i++)
             if (strcmp(commands[i].noun, argv[0]) == 0)
                 offer(cli, prefix, commands[i].verb);
+        for (const struct noun_word *word = noun_words; word->noun; word++)
+            if (strcmp(word->noun, argv[0]) == 0)
+                offer(cli, prefix, word->verb);
+    } else if (argc == 2 && noun_word_find(argv[0], argv[1])) {
+        offer_names(cli, prefix, KIND_SHARE);
     } else if ((command = command_find(argv[0], argv[1]))) {
         complete_command(cli, command, argc - 2, argv + 2, prefix);
     }

@@ -58,6 +58,9 @@ static void print_nouns(FILE *stream)
         for (; i < count && strcmp(commands[i].noun, noun) == 0; i++)
             if (commands[i].verb)
                 strbuf_addf(&verbs, "%s%s", verbs.length ? ", " : "", commands[i].verb);
+        for (const struct noun_word *word = noun_words; word->noun; word++)
+            if (strcmp(word->noun, noun) == 0)
+                strbuf_addf(&verbs, ", %s", word->verb);
         fprintf(stream, "  %-8s  %s\n", noun, strbuf_string(&verbs));
     }
 }
@@ -102,6 +105,10 @@ void help_noun(FILE *stream, const char *noun)
         autofree char *synopsis = command_synopsis(&commands[i]);
         fprintf(stream, "  %s\n      %s\n", synopsis, commands[i].help);
     }
+    for (const struct noun_word *word = noun_words; word->noun; word++)
+        if (strcmp(word->noun, noun) == 0)
+            fprintf(stream, "  gluster-block %s %s %s\n      %s\n", word->noun, word->verb, word->syntax,
+                    word->help);
     fprintf(stream, "\nOptions of one: gluster-block help %s VERB\n", noun);
 }
 
@@ -136,17 +143,29 @@ void help_command(FILE *stream, const struct command *command)
     }
 }
 
-void help_classic(FILE *stream, const struct classic_command *command)
+static void print_options(FILE *stream, const struct classic_option *options)
 {
-    fprintf(stream, "%s\n\nUsage: gluster-block [timeout SECONDS] %s %s [--json]\n", command->help,
-            command->word, command->syntax);
-    if (command->options)
+    if (options)
         fputs("\nOptions:\n", stream);
-    for (const struct classic_option *option = command->options; option && option->word; option++) {
+    for (const struct classic_option *option = options; option && option->word; option++) {
         autofree char *term =
             xasprintf("%s%s%s", option->word, option->value ? " " : "", option->value ? option->value : "");
         print_term(stream, term, 28, option->help);
     }
+}
+
+void help_noun_word(FILE *stream, const struct noun_word *word)
+{
+    fprintf(stream, "%s\n\nUsage: gluster-block %s %s %s\n", word->help, word->noun, word->verb,
+            word->syntax);
+    print_options(stream, word->options);
+}
+
+void help_classic(FILE *stream, const struct classic_command *command)
+{
+    fprintf(stream, "%s\n\nUsage: gluster-block [timeout SECONDS] %s %s [--json]\n", command->help,
+            command->word, command->syntax);
+    print_options(stream, command->options);
 }
 
 /* ---- The words ---- */
@@ -163,11 +182,14 @@ static const struct help_word *find_word(const char *word)
 int help_run(struct cli *cli, int argc, char **argv)
 {
     const struct command *command = argc > 0 ? command_find(argv[0], argc > 1 ? argv[1] : NULL) : NULL;
+    const struct noun_word *verb = argc > 1 ? noun_word_find(argv[0], argv[1]) : NULL;
     const struct help_word *word = argc > 0 ? find_word(argv[0]) : NULL;
     if (argc == 0)
         help_all(cli->out);
     else if (command)
         help_command(cli->out, command);
+    else if (verb)
+        help_noun_word(cli->out, verb);
     else if (command_is_noun(argv[0]))
         help_noun(cli->out, argv[0]);
     else if (classic_find(argv[0]))

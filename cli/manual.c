@@ -66,7 +66,8 @@ static void put_command(FILE *stream, const struct command *command)
     for (size_t i = 0; i < shape.option_count; i++) {
         /* What every list or every change takes is said once, below. */
         const struct command_option *option = &shape.options[i];
-        if (option->in_query && strcmp(option->name, "keep-storage") != 0)
+        if (option->in_query && strcmp(option->name, "keep-storage") != 0 &&
+            strcmp(option->name, "archive") != 0)
             continue;
         if (!listed)
             fputs(".Bl -tag -width Ds -compact\n", stream);
@@ -75,6 +76,25 @@ static void put_command(FILE *stream, const struct command *command)
     }
     if (listed)
         fputs(".El\n", stream);
+}
+
+static void put_noun_word(FILE *stream, const struct noun_word *word)
+{
+    fprintf(stream, ".It Cm %s %s Ar ", word->noun, word->verb);
+    put_words(stream, word->syntax);
+    fputc('\n', stream);
+    put_sentence(stream, word->help);
+    fputs(".Bl -tag -width Ds -compact\n", stream);
+    for (const struct classic_option *option = word->options; option->word; option++) {
+        fprintf(stream, ".It Fl %s", option->word + 1);
+        if (option->value) {
+            fputs(" Ar ", stream);
+            put_words(stream, option->value);
+        }
+        fputc('\n', stream);
+        put_sentence(stream, option->help);
+    }
+    fputs(".El\n", stream);
 }
 
 static void put_query(FILE *stream, const char *noun, const char *verb)
@@ -93,8 +113,13 @@ void manual_nouns(FILE *stream)
     size_t count;
     const struct command *commands = command_all(&count);
     fputs(".Bl -tag -width Ds\n", stream);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         put_command(stream, &commands[i]);
+        bool last = i + 1 == count || strcmp(commands[i].noun, commands[i + 1].noun) != 0;
+        for (const struct noun_word *word = noun_words; last && word->noun; word++)
+            if (strcmp(word->noun, commands[i].noun) == 0)
+                put_noun_word(stream, word);
+    }
     fputs(".El\n.Pp\nEvery\n.Cm list\ntakes:\n.Pp\n", stream);
     put_query(stream, "block", "list");
     fputs(".Pp\nEvery command that changes something takes:\n.Pp\n", stream);

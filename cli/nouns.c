@@ -193,6 +193,27 @@ static void report(struct cli *cli, const struct command *command, const struct 
             : arguments->name ? arguments->name
                               : "",
             *phase ? phase : "pending");
+    if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))
+        fprintf(cli->out, "%s is known as %s from now on\n", json_text(object, "spec.given_path"),
+                json_text(object, "spec.path"));
+}
+
+static bool is_dry_run(const struct arguments *arguments)
+{
+    const char *word = json_text(arguments->query, "dry_run");
+    return *word && strcmp(word, "0") != 0 && strcmp(word, "false") != 0;
+}
+
+static int show_plan(struct cli *cli, const json_t *plan)
+{
+    size_t index;
+    json_t *line;
+    if (cli->json)
+        print_json(cli->out, cli->json, plan);
+    else
+        json_array_foreach(json_object_get(plan, "text"), index, line)
+            fprintf(cli->out, "%s\n", json_string_value(line));
+    return 0;
 }
 
 static int change(struct cli *cli, const struct command *command, const struct arguments *arguments)
@@ -211,6 +232,8 @@ static int change(struct cli *cli, const struct command *command, const struct a
     int r = client_change(cli, &request, &reply, &error);
     if (r < 0)
         return fail(cli, r, error);
+    if (is_dry_run(arguments))
+        return show_plan(cli, reply);
 
     json_t *object cleanup(json_decrefp) = json_incref(reply);
     if (!is_delete(command) && command_kind(command) != KIND_COUNT)
@@ -265,6 +288,13 @@ int nouns_run(struct cli *cli, int argc, char **argv)
     command = command_find(noun, argv[1]);
     if (command)
         return run_command(cli, command, argc - 2, argv + 2);
+    const struct noun_word *word = noun_word_find(noun, argv[1]);
+    if (word && argc > 2 && strcmp(argv[2], "--help") == 0) {
+        help_noun_word(cli->out, word);
+        return 0;
+    }
+    if (word)
+        return word->run(cli, argc - 2, argv + 2);
 
     autostring_list struct string_list known = {0};
     size_t count;
@@ -272,6 +302,9 @@ int nouns_run(struct cli *cli, int argc, char **argv)
     for (size_t i = 0; i < count; i++)
         if (strcmp(commands[i].noun, noun) == 0)
             string_list_add(&known, commands[i].verb);
+    for (word = noun_words; word->noun; word++)
+        if (strcmp(word->noun, noun) == 0)
+            string_list_add(&known, word->verb);
     autofree char *what = xasprintf("%s ", noun);
     return help_unknown(cli, what, argv[1], &known);
 }

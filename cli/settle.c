@@ -30,7 +30,8 @@ unsigned deadline_left(int64_t deadline)
  */
 static bool phase_wanted(const json_t *object, const char *phase)
 {
-    static const char *const done[] = {"ready", "online", "degraded", "live", "succeeded", "canceled", NULL};
+    static const char *const done[] = {"ready",    "online",    "degraded", "live",
+                                       "archived", "succeeded", "canceled", NULL};
     const char *state = json_text(object, "spec.state");
     if (*state)
         return strcmp(state, "stopped") == 0 ? strcmp(phase, "stopped") == 0 : enum_parse(done, phase) >= 0;

@@ -19,9 +19,13 @@ static void print_counts(FILE *stream, const json_t *status)
 {
     static const struct {
         const char *member, *one, *many;
-    } counts[] = {{"nodes", "node", "nodes"},       {"devices", "device", "devices"},
-                  {"volumes", "volume", "volumes"}, {"blocks", "block", "blocks"},
-                  {"exports", "export", "exports"}, {"jobs_running", "running job", "running jobs"}};
+    } counts[] = {{"nodes", "node", "nodes"},
+                  {"devices", "device", "devices"},
+                  {"volumes", "volume", "volumes"},
+                  {"blocks", "block", "blocks"},
+                  {"shares", "share", "shares"},
+                  {"exports", "export", "exports"},
+                  {"jobs_running", "running job", "running jobs"}};
     fputc('\n', stream);
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         uint64_t number = json_number(status, counts[i].member);

@@ -8,6 +8,7 @@
 #include "rpc/base/sizes.h"
 #include "rpc/examine.h"
 
+#define VOLUME_SIZE_MIN       (UINT64_C(16) << 20)
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
     {                                                                                                        \
@@ -43,6 +44,14 @@ static const struct field block_delete_query_fields[] = {
 };
 SCHEMA(block_delete_query, "BlockDeleteQuery", "What the deletion of a block takes");
 
+static const struct field share_delete_query_fields[] = {
+    CHANGE_FIELDS(share_delete_query),
+    {"archive", FIELD_BOOL, OF(share_delete_query, archive), 0,
+     .help = "Keep the files: the share becomes an archived one, under a name with the time"},
+    END,
+};
+SCHEMA(share_delete_query, "ShareDeleteQuery", "What the deletion of a share takes");
+
 static const struct field list_query_fields[] = {
     {"watch", FIELD_BOOL, OF(list_query, watch), 0, .help = "Stream changes, one JSON object a line"},
     {"after", FIELD_UINT, OF(list_query, after), 0,
@@ -77,25 +86,104 @@ static const struct field device_create_fields[] = {
 };
 SCHEMA(device_create, "DeviceCreate", "A device to add");
 
+static const struct field device_patch_fields[] = {
+    {"state", FIELD_ENUM, OF(device_patch, state), 0, .words = device_state_words,
+     .help = "enabled, or disabled: it gets no new bricks"},
+    END,
+};
+SCHEMA(device_patch, "DevicePatch", "Changes of a device");
+
+static const struct field device_evacuate_fields[] = {
+    {"target", FIELD_STRING, OF(device_evacuate, target), 0, 1, 510,
+     .help = "DEVICE or NODE/DEVICE that takes all of it; picked by free space for each brick if absent"},
+    END,
+};
+SCHEMA(device_evacuate, "DeviceEvacuate", "Where the bricks of a device go");
+
+static const struct field device_replace_fields[] = {
+    {"target", FIELD_STRING, OF(device_replace, target), FIELD_REQUIRED, 1, 510,
+     .help = "DEVICE or NODE/DEVICE that takes its place"},
+    END,
+};
+SCHEMA(device_replace, "DeviceReplace", "What takes the place of a device");
+
 static const struct field volume_create_fields[] = {
     {"name", FIELD_NAME, OF(volume_create, name), FIELD_REQUIRED, .help = "Name of the volume"},
     {"template", FIELD_ENUM, OF(volume_create, template_name), 0, .words = volume_template_words,
-     .help = "single, replica3 or arbiter; replica3 if absent"},
-    {"devices", FIELD_STRINGS, OF(volume_create, devices), 0, .max = 64,
-     .help = "DEVICE or NODE/DEVICE of each brick, in order; picked by free space if absent"},
+     .help = "single, replica3, arbiter or disperse; replica3 if absent"},
+    {"size", FIELD_SIZE, OF(volume_create, size), 0, VOLUME_SIZE_MIN, INT64_MAX,
+     .help = "Bytes that it shall hold; all that its devices have if absent"},
+    {"sets", FIELD_UINT, OF(volume_create, sets), 0, 1, 120,
+     .help = "Distribute over so many sets of bricks; as few as fit if absent"},
+    {"data", FIELD_UINT, OF(volume_create, data), 0, 2, 16,
+     .help = "Disperse: fragments that hold data; 4 if absent"},
+    {"redundancy", FIELD_UINT, OF(volume_create, redundancy), 0, 1, 15,
+     .help = "Disperse: fragments that may be lost; 2 if absent"},
+    {"devices", FIELD_STRINGS, OF(volume_create, devices), 0, .max = 120,
+     .help = "DEVICE or NODE/DEVICE: with a size those to pick among, else those of the bricks in order"},
+    {"nodes", FIELD_STRINGS, OF(volume_create, nodes), 0, .max = 120, .help = "Pick on these nodes only"},
+    {"zones", FIELD_STRINGS, OF(volume_create, zones), 0, .max = 120, .help = "Pick in these zones only"},
     {"overcommit", FIELD_RATIO, OF(volume_create, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size; 1.0 if absent"},
     {"allow_same_node", FIELD_BOOL, OF(volume_create, allow_same_node), 0,
-     .help = "Allow several bricks of one set on one node"},
+     .help = "Allow several bricks of one set on one node, and so in one zone"},
+    {"allow_same_zone", FIELD_BOOL, OF(volume_create, allow_same_zone), 0,
+     .help = "Allow several bricks of one set in one zone"},
+    {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
+
+static const struct field volume_create_query_fields[] = {
+    CHANGE_FIELDS(volume_create_query),
+    {"dry_run", FIELD_BOOL, OF(volume_create_query, dry_run), 0,
+     .help = "Show the plan (VolumePlan) and change nothing"},
+    END,
+};
+SCHEMA(volume_create_query, "VolumeCreateQuery", "What the creation of a volume takes");
+
+static const struct field plan_brick_fields[] = {
+    {"set", FIELD_UINT, OF(plan_brick, set), 0, .help = "Set of bricks, from 0"},
+    {"node", FIELD_NAME, OF(plan_brick, node), 0, .help = "Node that serves it"},
+    {"device", FIELD_NAME, OF(plan_brick, device), 0, .help = "Device that holds it"},
+    {"zone", FIELD_NAME, OF(plan_brick, zone), FIELD_OPTIONAL, .help = "Zone of the node"},
+    {"size", FIELD_SIZE, OF(plan_brick, size), FIELD_OPTIONAL, .help = "Bytes that are promised to it"},
+    {"room", FIELD_SIZE, OF(plan_brick, room), 0, .help = "Bytes that the device could have promised"},
+    {"witness", FIELD_BOOL, OF(plan_brick, witness), FIELD_OPTIONAL, .help = "It holds no data"},
+    END,
+};
+static const struct schema plan_brick_schema = {"PlanBrick", sizeof(struct plan_brick), plan_brick_fields,
+                                                "Where a brick goes"};
+static const struct field plan_refusal_fields[] = {
+    {"device", FIELD_STRING, OF(plan_refusal, device), 0, .help = "NODE/DEVICE"},
+    {"reason", FIELD_STRING, OF(plan_refusal, reason), 0, .help = "Why it is not taken"},
+    END,
+};
+static const struct schema plan_refusal_schema = {"PlanRefusal", sizeof(struct plan_refusal),
+                                                  plan_refusal_fields, "A device that is not taken"};
+static const struct field volume_plan_fields[] = {
+    {"volume", FIELD_NAME, OF(volume_plan, volume), 0, .help = "Name of the volume"},
+    {"layout", FIELD_STRING, OF(volume_plan, layout), 0, .help = "Template, and the numbers of disperse"},
+    {"sets", FIELD_UINT, OF(volume_plan, sets), 0, .help = "How many sets of bricks it adds"},
+    {"size", FIELD_SIZE, OF(volume_plan, size), FIELD_OPTIONAL, .help = "Bytes that they hold"},
+    {"largest", FIELD_SIZE, OF(volume_plan, largest), FIELD_OPTIONAL, .help = "Bytes that one file can have"},
+    {"bricks", FIELD_OBJECTS, OF(volume_plan, bricks), 0, .object = &plan_brick_schema,
+     .help = "Where the bricks go, set by set"},
+    {"refused", FIELD_OBJECTS, OF(volume_plan, refused), 0, .object = &plan_refusal_schema,
+     .help = "Devices that are not taken"},
+    {"text", FIELD_STRINGS, OF(volume_plan, text), 0, .help = "The plan in words"},
+    END,
+};
+SCHEMA(volume_plan, "VolumePlan", "Where the bricks of a volume would go, and why not elsewhere");
 
 static const struct field volume_patch_fields[] = {
     {"state", FIELD_ENUM, OF(volume_patch, state), 0, .words = volume_state_words,
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_patch, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size"},
+    {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");
@@ -128,6 +216,31 @@ static const struct field block_rename_fields[] = {
 };
 SCHEMA(block_rename, "BlockRename", "A new name of a block");
 
+static const struct field share_create_fields[] = {
+    {"volume", FIELD_NAME, OF(share_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
+    {"name", FIELD_NAME, OF(share_create, name), FIELD_REQUIRED, .help = "Name of the share"},
+    {"size", FIELD_SIZE, OF(share_create, size), FIELD_REQUIRED, .help = "Bytes that its files may take"},
+    {"no_quota", FIELD_BOOL, OF(share_create, no_quota), 0,
+     .help = "Let nothing enforce the size, where the kernel has no XFS project quota"},
+    {"access", FIELD_STRINGS, OF(share_create, access), 0, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks (10.0.0.0/8) and patterns (10.1.*) that may mount it, beside the nodes"},
+    END,
+};
+SCHEMA(share_create, "ShareCreate", "A share to create");
+
+static const struct field share_patch_fields[] = {
+    {"size", FIELD_SIZE, OF(share_patch, size), FIELD_REQUIRED, .help = "New size, not below what is used"},
+    END,
+};
+SCHEMA(share_patch, "SharePatch", "Changes of a share");
+
+static const struct field share_access_fields[] = {
+    {"access", FIELD_STRINGS, OF(share_access, access), FIELD_REQUIRED, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes; none: the nodes only"},
+    END,
+};
+SCHEMA(share_access, "ShareAccess", "Who may mount a share");
+
 static const struct field export_create_fields[] = {
     {"volume", FIELD_NAME, OF(export_create, volume), FIELD_REQUIRED, .help = "Hosting volume"},
     {"block", FIELD_NAME, OF(export_create, block), FIELD_REQUIRED, .help = "Block"},
@@ -147,6 +260,7 @@ static const struct field status_report_fields[] = {
     {"devices", FIELD_UINT, OF(status_report, devices), 0, .help = "Number of devices"},
     {"volumes", FIELD_UINT, OF(status_report, volumes), 0, .help = "Number of hosting volumes"},
     {"blocks", FIELD_UINT, OF(status_report, blocks), 0, .help = "Number of blocks"},
+    {"shares", FIELD_UINT, OF(status_report, shares), 0, .help = "Number of shares"},
     {"exports", FIELD_UINT, OF(status_report, exports), 0, .help = "Number of exports"},
     {"jobs_running", FIELD_UINT, OF(status_report, jobs_running), 0, .help = "Number of running jobs"},
     {"problems", FIELD_STRINGS, OF(status_report, problems), 0, .help = "What is wrong and what to do"},
@@ -212,15 +326,23 @@ const struct api_route api_routes[API_OP_COUNT] = {
            &change_query_schema, NULL, &device_schema, "Remove a device that holds no brick"),
     CHANGE(API_DEVICE_ADOPT, "POST", "/v1/devices/adopt", "device", "adopt", 0, NULL, &adopt_request_schema,
            &adopt_report_schema, "Tell which devices, volumes and blocks lie on disks, and know them again"),
+    CHANGE(API_DEVICE_PATCH, "PATCH", "/v1/devices/{node}/{device}", "device", "modify", 0,
+           &change_query_schema, &device_patch_schema, &device_schema, "Change a device"),
+    CHANGE(API_DEVICE_EVACUATE, "POST", "/v1/devices/{node}/{device}/evacuate", "device", "evacuate", 0,
+           &change_query_schema, &device_evacuate_schema, &job_schema,
+           "Move every brick of a device to other devices, as a job"),
+    CHANGE(API_DEVICE_REPLACE, "POST", "/v1/devices/{node}/{device}/replace", "device", "replace", 0,
+           &change_query_schema, &device_replace_schema, &job_schema,
+           "Rebuild the bricks of a device, dead or alive, on another one, as a job"),
 
     LIST(API_VOLUME_LIST, "/v1/volumes", "volume", "list", &volume_schema, "List the hosting volumes"),
     GET(API_VOLUME_GET, "/v1/volumes/{volume}", "volume", "info", &volume_schema, "Show a hosting volume"),
-    CHANGE(API_VOLUME_CREATE, "POST", "/v1/volumes", "volume", "create", 0, &change_query_schema,
+    CHANGE(API_VOLUME_CREATE, "POST", "/v1/volumes", "volume", "create", 0, &volume_create_query_schema,
            &volume_create_schema, &volume_schema, "Create a hosting volume and start it"),
     CHANGE(API_VOLUME_PATCH, "PATCH", "/v1/volumes/{volume}", "volume", "modify", 0, &change_query_schema,
            &volume_patch_schema, &volume_schema, "Change a hosting volume"),
     CHANGE(API_VOLUME_DELETE, "DELETE", "/v1/volumes/{volume}", "volume", "delete", 0, &change_query_schema,
-           NULL, &volume_schema, "Delete a hosting volume that holds no block"),
+           NULL, &volume_schema, "Delete a hosting volume that holds no block and no share"),
 
     LIST(API_BLOCK_LIST, "/v1/blocks", "block", "list", &block_schema, "List the blocks of all volumes"),
     LIST(API_BLOCK_LIST_VOLUME, "/v1/blocks/{volume}", "block", "list", &block_schema,
@@ -234,6 +356,19 @@ const struct api_route api_routes[API_OP_COUNT] = {
            &change_query_schema, &block_rename_schema, &block_schema, "Rename a block"),
     CHANGE(API_BLOCK_DELETE, "DELETE", "/v1/blocks/{volume}/{block}", "block", "delete", ROLE_CSI,
            &block_delete_query_schema, NULL, &block_schema, "Delete a block and its exports"),
+
+    LIST(API_SHARE_LIST, "/v1/shares", "share", "list", &share_schema, "List the shares of all volumes"),
+    LIST(API_SHARE_LIST_VOLUME, "/v1/shares/{volume}", "share", "list", &share_schema,
+         "List the shares of a volume"),
+    GET(API_SHARE_GET, "/v1/shares/{volume}/{share}", "share", "info", &share_schema, "Show a share"),
+    CHANGE(API_SHARE_CREATE, "POST", "/v1/shares", "share", "create", ROLE_CSI, &change_query_schema,
+           &share_create_schema, &share_schema, "Create a share"),
+    CHANGE(API_SHARE_PATCH, "PATCH", "/v1/shares/{volume}/{share}", "share", "resize", ROLE_CSI,
+           &change_query_schema, &share_patch_schema, &share_schema, "Change the size of a share"),
+    CHANGE(API_SHARE_ACCESS, "POST", "/v1/shares/{volume}/{share}/access", "share", "access", ROLE_CSI,
+           &change_query_schema, &share_access_schema, &share_schema, "Say who may mount a share"),
+    CHANGE(API_SHARE_DELETE, "DELETE", "/v1/shares/{volume}/{share}", "share", "delete", ROLE_CSI,
+           &share_delete_query_schema, NULL, &share_schema, "Delete a share with its files, or archive it"),
 
     LIST(API_EXPORT_LIST, "/v1/exports", "export", "list", &export_schema, "List the exports"),
     GET(API_EXPORT_GET, "/v1/exports/{node}/{volume}/{block}", "export", "info", &export_schema,
@@ -269,6 +404,8 @@ const struct api_alias api_aliases[] = {
     {"node", "stop", API_NODE_PATCH, "{\"state\":\"stopped\"}",
      "Stop serving from a node and unmount its devices"},
     {"node", "start", API_NODE_PATCH, "{\"state\":\"enabled\"}", "Serve from a node again"},
+    {"device", "disable", API_DEVICE_PATCH, "{\"state\":\"disabled\"}", "Put no new bricks on a device"},
+    {"device", "enable", API_DEVICE_PATCH, "{\"state\":\"enabled\"}", "Put bricks on a device again"},
     {"volume", "start", API_VOLUME_PATCH, "{\"state\":\"started\"}", "Start the bricks of a hosting volume"},
     {"volume", "stop", API_VOLUME_PATCH, "{\"state\":\"stopped\"}", "Stop the bricks of a hosting volume"},
     {.noun = NULL},

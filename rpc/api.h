@@ -18,6 +18,9 @@ enum api_op {
     API_DEVICE_CREATE,
     API_DEVICE_DELETE,
     API_DEVICE_ADOPT,
+    API_DEVICE_PATCH,
+    API_DEVICE_EVACUATE,
+    API_DEVICE_REPLACE,
     API_VOLUME_LIST,
     API_VOLUME_GET,
     API_VOLUME_CREATE,
@@ -30,6 +33,13 @@ enum api_op {
     API_BLOCK_PATCH,
     API_BLOCK_RENAME,
     API_BLOCK_DELETE,
+    API_SHARE_LIST,
+    API_SHARE_LIST_VOLUME,
+    API_SHARE_GET,
+    API_SHARE_CREATE,
+    API_SHARE_PATCH,
+    API_SHARE_ACCESS,
+    API_SHARE_DELETE,
     API_EXPORT_LIST,
     API_EXPORT_GET,
     API_EXPORT_CREATE,
@@ -137,19 +147,75 @@ struct device_create {
 };
 extern const struct schema device_create_schema;
 
+struct device_patch {
+    int state; /* enum device_state */
+};
+extern const struct schema device_patch_schema;
+
+struct device_evacuate {
+    char *target; /* "NODE/DEVICE" or "DEVICE" of this node; NULL: the best one for each brick */
+};
+extern const struct schema device_evacuate_schema;
+
+struct device_replace {
+    char *target; /* as above */
+};
+extern const struct schema device_replace_schema;
+
 struct volume_create {
     char *name;
-    int template_name; /* enum volume_template */
-    struct string_list
-        devices; /* "NODE/DEVICE" or "DEVICE" of this node, in brick order; empty: the planner picks */
+    int template_name;         /* enum volume_template */
+    uint64_t size;             /* bytes that it shall hold; 0: all that its devices have */
+    uint64_t sets;             /* of bricks, each file in one of them; 0: as few as fit */
+    uint64_t data, redundancy; /* of disperse */
+    /* "NODE/DEVICE" or "DEVICE" of this node: with a size the planner picks among these; without one they are
+     * the bricks in their order. Empty: the planner picks among all. */
+    struct string_list devices;
+    struct string_list nodes, zones; /* the planner picks among these; empty: all */
     double overcommit;
-    bool allow_same_node; /* two bricks of one set on one node */
+    bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
+    bool allow_same_zone;
+    struct string_list access; /* who may mount it beside the nodes */
 };
 extern const struct schema volume_create_schema;
+
+struct volume_create_query {
+    uint64_t wait, revision;
+    bool force;
+    bool dry_run; /* answer a volume_plan and change nothing */
+};
+extern const struct schema volume_create_query_schema;
+
+/* What the planner would do, or did. */
+struct plan_brick {
+    uint64_t set;
+    char *node, *device, *zone; /* zone NULL: the node has none */
+    uint64_t size;              /* promised to it; 0: all of the device */
+    uint64_t room;              /* what the device could have promised */
+    bool witness;
+};
+struct plan_refusal {
+    char *device, *reason;
+};
+struct volume_plan {
+    char *volume, *layout;      /* "disperse 4+2" */
+    uint64_t sets;              /* new ones */
+    uint64_t size;              /* of the new sets; 0: all that the devices have */
+    uint64_t largest;           /* file that fits */
+    struct object_list bricks;  /* of struct plan_brick, set by set */
+    struct object_list refused; /* of struct plan_refusal: the devices that are not taken */
+    struct string_list text;    /* the same for people, line by line */
+};
+extern const struct schema volume_plan_schema;
+static inline void cleanup_volume_plan(struct volume_plan *plan)
+{
+    schema_clear(&volume_plan_schema, plan);
+}
 
 struct volume_patch {
     int state;
     double overcommit;
+    struct string_list access;
 };
 extern const struct schema volume_patch_schema;
 
@@ -180,6 +246,31 @@ struct block_delete_query {
 };
 extern const struct schema block_delete_query_schema;
 
+struct share_create {
+    char *volume, *name;
+    uint64_t size;
+    bool no_quota; /* nothing enforces the size */
+    struct string_list access;
+};
+extern const struct schema share_create_schema;
+
+struct share_patch {
+    uint64_t size; /* not below what is used */
+};
+extern const struct schema share_patch_schema;
+
+struct share_access {
+    struct string_list access; /* the whole list; empty, or the one word "none": the nodes only */
+};
+extern const struct schema share_access_schema;
+
+struct share_delete_query {
+    uint64_t wait, revision;
+    bool force;
+    bool archive; /* keep the files, as an archived share */
+};
+extern const struct schema share_delete_query_schema;
+
 struct export_create {
     char *volume, *block;
     char *node; /* name or address; absent: this one */
@@ -191,7 +282,7 @@ extern const struct schema export_create_schema;
 /* GET /v1/status: one screen. */
 struct status_report {
     char *node, *version, *phase; /* "ok", "degraded", "failed" */
-    uint64_t nodes, devices, volumes, blocks, exports, jobs_running;
+    uint64_t nodes, devices, volumes, blocks, shares, exports, jobs_running;
     struct string_list problems; /* what is wrong and what to do, a sentence each */
 };
 extern const struct schema status_report_schema;

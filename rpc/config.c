@@ -30,6 +30,19 @@ static int check_address(const char *text, struct error **ret_error)
     return 0;
 }
 
+static int check_listen(const char *text, struct error **ret_error)
+{
+    autostring_list struct string_list list = {0};
+    string_list_split(&list, text, ',');
+    if (list.count > 16)
+        return error_set(ret_error, EINVAL, "there are more than 16 addresses");
+    int r = 0;
+    for (size_t i = 0; i < list.count && r == 0; i++)
+        if (strcmp(list.items[i], CONFIG_LISTEN_NODE) != 0)
+            r = check_address(list.items[i], ret_error);
+    return r;
+}
+
 static int check_advertised(const char *text, struct error **ret_error)
 {
     int r = check_address(text, ret_error);
@@ -116,6 +129,13 @@ const struct config_key config_keys[] = {
         .help = "Last TCP port that is given to bricks."),
     KEY("engine", "ping-timeout", ping_timeout, FIELD_UINT, "5", .min = 1, .max = 3600,
         .help = "Seconds after which a client gives up a brick that does not answer."),
+
+    CHECKED_KEY(
+        "volserver", "listen", volserver_listen, check_listen, CONFIG_LISTEN_NODE, .flags = FIELD_OPTIONAL,
+        .help = "Addresses of the volfile server, separated by commas without blanks; node stands for "
+                "the node's address and 127.0.0.1. Empty: standard clients are not served."),
+    KEY("volserver", "port", volserver_port, FIELD_UINT, "24007", .min = 1, .max = LAST_PORT,
+        .help = "TCP port of the volfile server, the same on all nodes. Standard clients expect 24007."),
 
     CHECKED_KEY("nbd", "listen", nbd_listen, check_address, "127.0.0.1", .flags = FIELD_OPTIONAL,
                 .help = "Address of the NBD server. Empty: no TCP, only the unix socket."),
@@ -395,6 +415,13 @@ static int check_together(const struct config *config, const char *path, struct 
         return error_set(ret_error, EINVAL,
                          "%s: [nbd] port %llu lies among the ports of bricks ([engine] port-min, port-max)",
                          path, (unsigned long long)config->nbd_port);
+    if (config->volserver_port >= config->port_min && config->volserver_port <= config->port_max)
+        return error_set(
+            ret_error, EINVAL,
+            "%s: [volserver] port %llu lies among the ports of bricks ([engine] port-min, port-max)", path,
+            (unsigned long long)config->volserver_port);
+    if (config->volserver_port == config->nbd_port)
+        return error_set(ret_error, EINVAL, "%s: [volserver] port and [nbd] port are the same", path);
     if (*config->nbd_listen && !config_address_is_loopback(config->nbd_listen) &&
         config->nbd_tls != TLS_REQUIRE && !config->nbd_plain_anywhere)
         return error_set(
@@ -429,6 +456,37 @@ void config_clear(struct config *config)
         if (key->field.type == FIELD_STRING || key->field.type == FIELD_NAME)
             free(*(char **)member_of(config, key));
     *config = (struct config){0};
+}
+
+void config_volserver_addresses(const struct config *config, struct string_list *ret_addresses)
+{
+    if (*config->volserver_listen)
+        string_list_split(ret_addresses, config->volserver_listen, ',');
+}
+
+char *config_volserver_socket_path(const struct config *config)
+{
+    return xasprintf("%s/volserver.sock", config->run_dir);
+}
+
+char *config_text(const struct config *config, const char *section)
+{
+    struct strbuf text = {0};
+    for (const struct config_key *key = config_keys; key->section; key++) {
+        const void *member = member_of((struct config *)config, key);
+        if (section && strcmp(section, key->section) != 0)
+            continue;
+        strbuf_addf(&text, "%s.%s = ", key->section, key->key);
+        if (key->field.type == FIELD_UINT || key->field.type == FIELD_SIZE)
+            strbuf_addf(&text, "%llu\n", (unsigned long long)*(const uint64_t *)member);
+        else if (key->field.type == FIELD_BOOL)
+            strbuf_addf(&text, "%d\n", *(const bool *)member);
+        else if (key->field.type == FIELD_ENUM)
+            strbuf_addf(&text, "%s\n", key->field.words[*(const int *)member]);
+        else
+            strbuf_addf(&text, "%s\n", *(char *const *)member);
+    }
+    return strbuf_steal(&text);
 }
 
 char *config_socket_path(const struct config *config)

@@ -10,6 +10,7 @@
 #include "rpc/schema.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/blockd/blockd.conf"
+#define CONFIG_LISTEN_NODE  "node"
 
 enum config_supervisor { SUPERVISOR_AUTO, SUPERVISOR_SYSTEMD, SUPERVISOR_CHILDREN };
 
@@ -28,6 +29,9 @@ struct config {
     /* [engine] */
     uint64_t port_min, port_max; /* of bricks; 49152 to 49663 */
     uint64_t ping_timeout;       /* seconds; 5 */
+    /* [volserver] */
+    char *volserver_listen; /* addresses, separated by commas; "node": the node's and 127.0.0.1; "": no TCP */
+    uint64_t volserver_port; /* 24007 */
     /* [nbd] */
     char *nbd_listen;         /* address of the TCP listener, "" for none; 127.0.0.1 */
     uint64_t nbd_port;        /* 10809 */
@@ -59,14 +63,22 @@ extern const struct config_key config_keys[]; /* ends with a NULL section */
 int config_load(const char *path, struct config *ret_config, struct error **ret_error);
 void config_clear(struct config *config);
 
+/* The effective values of a section, or of all (NULL), as "section.key = value" lines: to see whether two
+ * configurations differ. The caller's. */
+char *config_text(const struct config *config, const char *section);
+
 /* "127.0.0.1", "::1": an address that no other machine reaches. False for what is no address. */
 bool config_address_is_loopback(const char *address);
 /* "0.0.0.0", "::": every address of the machine. */
 bool config_address_is_any(const char *address);
 
+/* Each address of volserver_listen in turn; the word "node" is one of them. */
+void config_volserver_addresses(const struct config *config, struct string_list *ret_addresses);
+
 /* The well-known paths below run_dir; the caller's. */
 char *config_socket_path(const struct config *config);      /* RUN/blockd.sock: the API */
 char *config_nbd_socket_path(const struct config *config);  /* RUN/nbd.sock: NBD over a unix socket */
 char *config_nbd_control_path(const struct config *config); /* RUN/nbd-control.sock: HTTP, metrics and sync */
+char *config_volserver_socket_path(const struct config *config); /* RUN/volserver.sock: volfiles, for root */
 
 #endif

@@ -10,6 +10,13 @@
 
 #include "rpc/schema.h"
 
+/*
+ * Begins the first line of a client volfile that can be had live too, from the volfile server of this node:
+ * "#: live KEY SOCKET". Whoever fetches it there follows its changes; the file is for when the server is
+ * away.
+ */
+#define VOLFILE_LIVE_MARK "#: live "
+
 struct grant {
     char *volume, *block; /* the export name is volume "/" block */
     char *gbid;           /* identity: a grant with another gbid is another block, whatever its name */

@@ -8,11 +8,14 @@
 #include "rpc/base/sizes.h"
 
 const char *const node_state_words[] = {"enabled", "stopped", NULL};
-const char *const volume_template_words[] = {"single", "replica3", "arbiter", NULL};
+const char *const volume_template_words[] = {"single", "replica3", "arbiter", "disperse", NULL};
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", "evacuate", "replace", NULL};
+const char *const device_state_words[] = {"enabled", "disabled", NULL};
+const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
+                                       "swap-heal", "leave", "left", NULL};
 
 #define OF(structure, member) offsetof(struct structure, member)
 #define END                                                                                                  \
@@ -88,8 +91,16 @@ OBJECT_SCHEMA(node, "Node", "A machine that runs blockd");
 static const struct field device_spec_fields[] = {
     {"path", FIELD_STRING, OF(device_spec, path), FIELD_REQUIRED, 2, 4000,
      .help = "Block device, or image file used through a loop device"},
+    {"given_path", FIELD_STRING, OF(device_spec, given_path), FIELD_OPTIONAL,
+     .help = "What it was called when it was added, where that is no stable name"},
+    {"state", FIELD_ENUM, OF(device_spec, state), 0, .words = device_state_words,
+     .help = "enabled, or disabled: it gets no new bricks"},
     {"destroy_existing_data", FIELD_BOOL, OF(device_spec, destroy_existing_data), FIELD_OPTIONAL,
      .help = "It may be formatted although it holds something else"},
+    {"graves", FIELD_STRINGS, OF(device_spec, graves), FIELD_OPTIONAL,
+     .help = "Volumes that were deleted while it was gone, erased when it is back"},
+    {"forced", FIELD_BOOL, OF(device_spec, forced), FIELD_OPTIONAL,
+     .help = "Removal does not insist on wiping a disk that fails"},
     {"image_size", FIELD_SIZE, OF(device_spec, image_size), FIELD_OPTIONAL,
      .help = "Size of the image file that blockd made"},
     END,
@@ -104,6 +115,14 @@ static const struct field device_status_fields[] = {
     {"size", FIELD_SIZE, OF(device_status, size), 0, .help = "Bytes"},
     {"free", FIELD_SIZE, OF(device_status, free), 0, .help = "Bytes that are free"},
     {"quota", FIELD_BOOL, OF(device_status, quota), 0, .help = "The kernel enforces XFS project quota on it"},
+    {"health", FIELD_STRING, OF(device_status, health), FIELD_OPTIONAL,
+     .help = "One of ok, failing, unknown: what the disk says of itself (SMART)"},
+    {"health_reason", FIELD_STRING, OF(device_status, health_reason), FIELD_OPTIONAL,
+     .help = "Why, unless it is ok"},
+    {"bricks", FIELD_STRINGS, OF(device_status, bricks), FIELD_OPTIONAL,
+     .help = "The volumes that have a brick on it"},
+    {"failures", FIELD_UINT, OF(device_status, failures), FIELD_OPTIONAL,
+     .help = "How often it was taken out because its disk failed"},
     OBSERVED(device_status),
     STATUS_COMMON(device_status),
     END,
@@ -118,20 +137,55 @@ static const struct field brick_spec_fields[] = {
     {"node", FIELD_NAME, OF(brick_spec, node), FIELD_REQUIRED, .help = "Node that serves it"},
     {"device", FIELD_NAME, OF(brick_spec, device), FIELD_REQUIRED, .help = "Device that holds it"},
     {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
+    {"serial", FIELD_UINT, OF(brick_spec, serial), FIELD_OPTIONAL,
+     .help = "Counts from 1 over all bricks that the volume ever had; its place in the list if absent"},
+    {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
+     .help = "Bytes of the device that are promised to it; all of them if absent"},
     END,
 };
 const struct schema brick_spec_schema = {"BrickSpec", sizeof(struct brick_spec), brick_spec_fields,
                                          "Where a brick lies"};
 
+static const struct field brick_move_fields[] = {
+    {"brick", FIELD_OBJECT, OF(brick_move, brick), FIELD_REQUIRED, .object = &brick_spec_schema,
+     .help = "The new brick; from leave or swap-join on, the one that goes"},
+    {"replaces", FIELD_UINT, OF(brick_move, replaces), 0,
+     .help = "Number of the brick that it succeeds, or that succeeded it"},
+    {"step", FIELD_ENUM, OF(brick_move, step), 0, .words = move_step_words, .help = "How far the move is"},
+    {"in_place", FIELD_BOOL, OF(brick_move, in_place), 0,
+     .help = "The old brick is lost or a witness, and is left out before the new one is whole"},
+    {"base", FIELD_SIZE, OF(brick_move, base), 0,
+     .help = "Bytes in use on the new brick's device when the move began"},
+    END,
+};
+const struct schema brick_move_schema = {"BrickMove", sizeof(struct brick_move), brick_move_fields,
+                                         "A brick on its way to another device"};
+
 static const struct field volume_spec_fields[] = {
     {"template", FIELD_ENUM, OF(volume_spec, template_name), 0, .words = volume_template_words,
-     .help = "How data is kept: single, replica3 (three copies), arbiter (two copies and a witness)"},
+     .help = "How a set keeps data: single, replica3 (three copies), arbiter (two copies and a witness), "
+             "disperse (fragments)"},
     {"state", FIELD_ENUM, OF(volume_spec, state), 0, .words = volume_state_words,
      .help = "started or stopped"},
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
-    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 64, .object = &brick_spec_schema,
-     .help = "Its bricks, in order; for arbiter the third is the witness"},
+    {"access", FIELD_STRINGS, OF(volume_spec, access), FIELD_OPTIONAL, .max = 64,
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+    {"data", FIELD_UINT, OF(volume_spec, data), FIELD_OPTIONAL, 0, 16,
+     .help = "Disperse: fragments of a set that hold data"},
+    {"redundancy", FIELD_UINT, OF(volume_spec, redundancy), FIELD_OPTIONAL, 0, 15,
+     .help = "Disperse: fragments of a set that may be lost"},
+    {"bricks", FIELD_OBJECTS, OF(volume_spec, bricks), 0, .max = 120, .object = &brick_spec_schema,
+     .help = "Its bricks, set by set; for arbiter every third is the witness"},
+    {"options", FIELD_STRINGS, OF(volume_spec, options), FIELD_OPTIONAL, .max = 64,
+     .help = "Options of the translators, TRANSLATOR.OPTION=VALUE"},
+    {"profile", FIELD_NAME, OF(volume_spec, profile), FIELD_OPTIONAL, .help = "Named set of options"},
+    {"moves", FIELD_OBJECTS, OF(volume_spec, moves), FIELD_OPTIONAL, .max = 64, .object = &brick_move_schema,
+     .help = "Bricks on their way to another device"},
+    {"bricks_made", FIELD_UINT, OF(volume_spec, bricks_made), FIELD_OPTIONAL,
+     .help = "How many bricks it ever had; those that it has if absent"},
+    {"forced", FIELD_BOOL, OF(volume_spec, forced), FIELD_OPTIONAL,
+     .help = "Deletion leaves bricks behind on devices that are gone"},
     END,
 };
 const struct schema volume_spec_schema = {"VolumeSpec", sizeof(struct volume_spec), volume_spec_fields,
@@ -152,16 +206,37 @@ static const struct field brick_status_fields[] = {
     STATUS_COMMON(brick_status),
     END,
 };
-static const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status),
-                                                  brick_status_fields, "What is seen of a brick"};
+const struct schema brick_status_schema = {"BrickStatus", sizeof(struct brick_status), brick_status_fields,
+                                           "What is seen of a brick"};
+
+static const struct field set_status_fields[] = {
+    {"number", FIELD_UINT, OF(set_status, number), 0, .help = "Its place, from 0"},
+    PHASE(set_status, "online, degraded, offline, failed, stopped"),
+    {"bricks", FIELD_UINT, OF(set_status, bricks), 0, .help = "How many bricks it has"},
+    {"online", FIELD_UINT, OF(set_status, online), 0, .help = "How many of them serve"},
+    {"quorum", FIELD_UINT, OF(set_status, quorum), 0, .help = "How many must serve"},
+    {"size", FIELD_SIZE, OF(set_status, size), 0, .help = "Bytes that it can hold"},
+    {"free", FIELD_SIZE, OF(set_status, free), 0, .help = "Bytes that are free"},
+    {"heal_pending", FIELD_UINT, OF(set_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    END,
+};
+static const struct schema set_status_schema = {"SetStatus", sizeof(struct set_status), set_status_fields,
+                                                "What is seen of a set of bricks"};
 
 static const struct field volume_status_fields[] = {
     PHASE(volume_status, "pending, online, degraded, offline, stopped, failed"),
     {"size", FIELD_SIZE, OF(volume_status, size), 0, .help = "Bytes that it can hold"},
     {"free", FIELD_SIZE, OF(volume_status, free), 0, .help = "Bytes that are free"},
-    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0, .help = "Sum of the sizes of its blocks"},
+    {"provisioned", FIELD_SIZE, OF(volume_status, provisioned), 0,
+     .help = "Sum of the sizes of its blocks and shares"},
     {"blocks", FIELD_UINT, OF(volume_status, blocks), 0, .help = "Number of its blocks"},
+    {"shares", FIELD_UINT, OF(volume_status, shares), 0, .help = "Number of its shares"},
+    {"largest", FIELD_SIZE, OF(volume_status, largest), 0,
+     .help = "Bytes that one file can have: each lies in one set of bricks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"job", FIELD_NAME, OF(volume_status, job), FIELD_OPTIONAL, .help = "The job that works on it"},
+    {"sets", FIELD_OBJECTS, OF(volume_status, sets), 0, .object = &set_status_schema,
+     .help = "Its sets of bricks"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,
      .help = "Its bricks"},
     OBSERVED(volume_status),
@@ -203,6 +278,40 @@ static const struct schema block_status_schema = {"BlockStatus", sizeof(struct b
                                                   block_status_fields, "What is seen of a block"};
 OBJECT_SCHEMA(block, "Block", "A block volume (RWO): a file in a hosting volume");
 
+/* ---- Share ---- */
+
+static const struct field share_spec_fields[] = {
+    {"size", FIELD_SIZE, OF(share_spec, size), FIELD_REQUIRED, .help = "Bytes that its files may take"},
+    {"no_quota", FIELD_BOOL, OF(share_spec, no_quota), FIELD_OPTIONAL,
+     .help = "Nothing enforces the size: it counts against the volume only"},
+    {"project", FIELD_UINT, OF(share_spec, project), 0, 0, UINT32_MAX - 1,
+     .help = "XFS project id of its files on every brick"},
+    {"access", FIELD_STRINGS, OF(share_spec, access), 0, .max = SHARE_ACCESS_MAX,
+     .help = "Addresses, networks and patterns that may mount it, beside the nodes"},
+    {"archived", FIELD_BOOL, OF(share_spec, archived), FIELD_OPTIONAL,
+     .help = "It was taken out of service, and its files lie in the archive"},
+    {"archive_as", FIELD_NAME, OF(share_spec, archive_as), FIELD_OPTIONAL,
+     .help = "Name of the archived share that it is about to become"},
+    END,
+};
+const struct schema share_spec_schema = {"ShareSpec", sizeof(struct share_spec), share_spec_fields,
+                                         "A shared file volume"};
+
+static const struct field share_status_fields[] = {
+    PHASE(share_status, "pending, ready, archived, failed"),
+    {"path", FIELD_STRING, OF(share_status, path), FIELD_OPTIONAL,
+     .help = "Its folder in the hosting volume"},
+    {"size", FIELD_SIZE, OF(share_status, size), 0, .help = "Bytes that are enforced (or promised) now"},
+    {"used", FIELD_SIZE, OF(share_status, used), FIELD_OPTIONAL,
+     .help = "Bytes that its files take, where the kernel counts them"},
+    OBSERVED(share_status),
+    STATUS_COMMON(share_status),
+    END,
+};
+static const struct schema share_status_schema = {"ShareStatus", sizeof(struct share_status),
+                                                  share_status_fields, "What is seen of a share"};
+OBJECT_SCHEMA(share, "Share", "A shared file volume (RWX): a folder in a hosting volume, with a quota");
+
 /* ---- Export ---- */
 
 static const struct field export_spec_fields[] = {
@@ -231,6 +340,11 @@ static const struct field job_spec_fields[] = {
     {"object", FIELD_STRING, OF(job_spec, object), FIELD_REQUIRED,
      .help = "Key of the object that it works on"},
     {"object_uid", FIELD_STRING, OF(job_spec, object_uid), 0, .help = "Identity of that object"},
+    {"target", FIELD_STRING, OF(job_spec, target), FIELD_OPTIONAL,
+     .help = "NODE/DEVICE that takes over, where one was named"},
+    {"path", FIELD_STRING, OF(job_spec, path), FIELD_OPTIONAL, .help = "Folder that is removed"},
+    {"project", FIELD_UINT, OF(job_spec, project), FIELD_OPTIONAL,
+     .help = "XFS project id that is free afterwards"},
     END,
 };
 const struct schema job_spec_schema = {"JobSpec", sizeof(struct job_spec), job_spec_fields, "Long work"};
@@ -241,6 +355,7 @@ static const struct field job_status_fields[] = {
     {"total", FIELD_SIZE, OF(job_status, total), 0, .help = "Bytes in all"},
     {"started", FIELD_TIME, OF(job_status, started), 0, .help = "When it started"},
     {"finished", FIELD_TIME, OF(job_status, finished), 0, .help = "When it ended"},
+    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL, .help = "What is worth knowing of it"},
     STATUS_COMMON(job_status),
     END,
 };
@@ -255,6 +370,7 @@ const struct object_type object_types[KIND_COUNT] = {
     [KIND_DEVICE] = {KIND_DEVICE, "device", "devices", 2, &device_schema},
     [KIND_VOLUME] = {KIND_VOLUME, "volume", "volumes", 1, &volume_schema},
     [KIND_BLOCK] = {KIND_BLOCK, "block", "blocks", 2, &block_schema},
+    [KIND_SHARE] = {KIND_SHARE, "share", "shares", 2, &share_schema},
     [KIND_EXPORT] = {KIND_EXPORT, "export", "exports", 3, &export_schema},
     [KIND_JOB] = {KIND_JOB, "job", "jobs", 1, &job_schema},
 };

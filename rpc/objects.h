@@ -2,7 +2,7 @@
 /*
  * The nouns of blockd as C structures and as JSON: what is wanted (spec), what is seen (status), and the
  * envelope. An object's key in the store is PLURAL/NAME, where NAME has one part or more joined by "/":
- * nodes/N, devices/N/D, volumes/V, blocks/V/B, exports/N/V/B, jobs/ID.
+ * nodes/N, devices/N/D, volumes/V, blocks/V/B, shares/V/S, exports/N/V/B, jobs/ID.
  */
 #ifndef BLOCKD_RPC_OBJECTS_H
 #define BLOCKD_RPC_OBJECTS_H
@@ -18,7 +18,16 @@ struct meta {
     bool deleting;       /* marked for deletion: reconcilers release, then the record goes */
 };
 
-enum object_kind { KIND_NODE, KIND_DEVICE, KIND_VOLUME, KIND_BLOCK, KIND_EXPORT, KIND_JOB, KIND_COUNT };
+enum object_kind {
+    KIND_NODE,
+    KIND_DEVICE,
+    KIND_VOLUME,
+    KIND_BLOCK,
+    KIND_SHARE,
+    KIND_EXPORT,
+    KIND_JOB,
+    KIND_COUNT
+};
 
 /* Every object begins with its meta, so that code for all kinds can take a struct meta *. */
 
@@ -45,10 +54,18 @@ struct node {
     struct node_status status;
 };
 
+enum device_state { DEVICE_ENABLED, DEVICE_DISABLED };
+extern const char *const device_state_words[];
+
 struct device_spec {
     char *path;                 /* absolute: a block device, or a regular file used through a loop device */
+    char *given_path;           /* what it was called when it was added, where that is no stable name */
+    int state;                  /* enum device_state; disabled: gets no new bricks */
     bool destroy_existing_data; /* consent to format it although it holds something else; until it is
                                    formatted */
+    struct string_list graves;  /* "VOLUME UID" of volumes that were deleted while it was gone: erased when it
+                                   is  back */
+    bool forced;                /* removal does not insist on wiping a disk that fails */
     uint64_t image_size; /* not 0: the path is an image file that blockd makes with this size, and removes on
                             delete */
 };
@@ -58,7 +75,11 @@ struct device_status {
     char *uuid;  /* of the XFS file system; how the disk is known again, whatever its path */
     char *mount; /* where it is mounted */
     uint64_t size, free;
-    bool quota; /* project quota is enforced (the kernel has it) */
+    bool quota;                /* project quota is enforced (the kernel has it) */
+    char *health;              /* "ok", "failing", "unknown": what the disk says of itself (SMART) */
+    char *health_reason;       /* why, unless it is ok */
+    struct string_list bricks; /* names of the volumes that have a brick on it; filled in when read */
+    uint64_t failures;         /* how often it was taken out, since it was added */
     uint64_t observed_generation;
     char *error;
 };
@@ -69,21 +90,62 @@ struct device {
     struct device_status status;
 };
 
-enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER };
+enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER, TEMPLATE_DISPERSE };
 extern const char *const volume_template_words[];
 enum volume_state { VOLUME_STARTED, VOLUME_STOPPED };
 extern const char *const volume_state_words[];
 
 struct brick_spec {
     char *node, *device;
-    uint64_t port; /* of its glusterfsd; allocated once */
+    uint64_t port;   /* of its glusterfsd; allocated once */
+    uint64_t size;   /* bytes of the device that are promised to it; 0: it may fill the device */
+    uint64_t serial; /* counts from 1 over all bricks that the volume ever had; 0: its place in the list, and
+                        one. Its number, which names it in volfiles and in replicas' marks, is one less */
+};
+
+/* The number of a brick in the list. */
+static inline uint64_t brick_number(const struct brick_spec *bricks, size_t index)
+{
+    return bricks[index].serial ? bricks[index].serial - 1 : index;
+}
+
+/*
+ * A brick on its way to another device. A good data brick gets its successor beside it (join, heal), and goes
+ * when that is whole; one that is lost, or a witness, is replaced in its place (swap_join, swap_heal). From
+ * `leave` on, and from swap_join on, `brick` is the one that goes.
+ */
+enum move_step {
+    MOVE_PREPARE,   /* the new brick runs, and is marked as behind; no client knows it */
+    MOVE_JOIN,      /* clients are being told of it */
+    MOVE_HEAL,      /* the self-heal daemon fills it */
+    MOVE_SWAP_JOIN, /* as join, but the old one is left out already */
+    MOVE_SWAP_HEAL,
+    MOVE_LEAVE, /* clients are being told to forget `brick` */
+    MOVE_LEFT,  /* nobody uses `brick`: it is erased, and the move is over */
+};
+extern const char *const move_step_words[];
+
+struct brick_move {
+    struct brick_spec brick; /* beside those of the volume; has its serial */
+    uint64_t replaces;       /* number of the volume's brick that it succeeds, or that has succeeded it */
+    int step;                /* enum move_step */
+    bool in_place;           /* the old one is lost, or a witness */
+    uint64_t base;           /* bytes in use on the new brick's device when the move began */
 };
 
 struct volume_spec {
-    int template_name;         /* enum volume_template */
-    int state;                 /* enum volume_state */
-    double overcommit;         /* the sum of block sizes may be this many times the volume's size */
-    struct object_list bricks; /* of struct brick_spec; for arbiter the third holds metadata only */
+    int template_name;          /* enum volume_template */
+    int state;                  /* enum volume_state */
+    double overcommit;          /* the sum of block sizes may be this many times the volume's size */
+    uint64_t data, redundancy;  /* of disperse: fragments that hold data, and those that may be lost */
+    struct object_list bricks;  /* of struct brick_spec, set by set (rpc/volume_layout.h); of arbiter every
+                                   third holds metadata only */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE", sorted; they come after the profile's */
+    char *profile;              /* a named set of options; NULL: none */
+    struct object_list moves;   /* of struct brick_move */
+    uint64_t bricks_made;       /* how many it ever had; 0: those that it has */
+    bool forced;                /* deletion leaves bricks behind on devices that are gone */
+    struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
 };
 
 struct brick_status {
@@ -96,13 +158,26 @@ struct brick_status {
     char *error;
 };
 
+struct set_status {
+    uint64_t number;         /* from 0 */
+    char *phase;             /* "online", "degraded", "offline", "failed", "stopped" */
+    uint64_t bricks, online; /* how many it has, and how many of them serve */
+    uint64_t quorum;         /* how many must serve */
+    uint64_t size, free;
+    uint64_t heal_pending; /* the largest count of its bricks */
+};
+
 struct volume_status {
     char *phase; /* "pending", "online", "degraded", "offline", "stopped", "failed" */
     uint64_t size, free;
-    uint64_t provisioned; /* the sum of the sizes of its blocks */
+    uint64_t provisioned; /* the sum of the sizes of its blocks and shares */
     uint64_t blocks;
+    uint64_t shares;
+    uint64_t largest;          /* bytes that one file can have: each lies in one set */
     uint64_t heal_pending;     /* the largest count of its bricks */
+    struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
+    char *job;                 /* name of the job that works on it, while there is one */
     uint64_t observed_generation;
     char *error;
 };
@@ -140,6 +215,32 @@ struct block {
     struct block_status status;
 };
 
+#define SHARE_ACCESS_MAX 256 /* entries of one share's access list */
+
+struct share_spec {
+    uint64_t size;    /* bytes that its files may take */
+    bool no_quota;    /* nothing enforces the size: it is a promise and counts against the volume only */
+    uint64_t project; /* XFS project id of its files on every brick; allotted once */
+    struct string_list access; /* addresses, networks and patterns that may mount it, beside the nodes */
+    bool archived;             /* taken out of service: its files lie in the archive */
+    char *archive_as; /* while it is deleted: the name of the archived share that it becomes; NULL: none */
+};
+
+struct share_status {
+    char *phase;   /* "pending", "ready", "archived", "failed" */
+    char *path;    /* folder in the hosting volume */
+    uint64_t size; /* that is enforced (or promised) now */
+    uint64_t used; /* bytes that its files take, where quota counts them */
+    uint64_t observed_generation;
+    char *error;
+};
+
+struct share {
+    struct meta meta;
+    struct share_spec spec;
+    struct share_status status;
+};
+
 enum export_protocol { EXPORT_NBD };
 extern const char *const export_protocol_words[];
 
@@ -162,19 +263,23 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE };
+enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_REMOVE, JOB_EVACUATE, JOB_REPLACE };
 extern const char *const job_kind_words[];
 
 struct job_spec {
     int kind;     /* enum job_kind */
     char *object; /* key of the object that it works on, "blocks/V/B" */
     char *object_uid;
+    char *target;     /* replace: NODE/DEVICE that takes the bricks */
+    char *path;       /* remove: the folder of the hosting volume that is emptied and removed */
+    uint64_t project; /* remove: the project id that is free afterwards; 0: none */
 };
 
 struct job_status {
     char *phase;          /* "pending", "running", "succeeded", "failed", "canceled" */
     uint64_t done, total; /* bytes */
     int64_t started, finished;
+    char *message; /* what is worth knowing of one that goes on or went well */
     char *error;
 };
 
@@ -193,9 +298,11 @@ struct object_type {
 };
 
 extern const struct object_type object_types[KIND_COUNT];
-extern const struct schema node_schema, device_schema, volume_schema, block_schema, export_schema, job_schema;
+extern const struct schema node_schema, device_schema, volume_schema, block_schema, share_schema,
+    export_schema, job_schema;
 extern const struct schema node_spec_schema, device_spec_schema, volume_spec_schema, block_spec_schema,
-    export_spec_schema, job_spec_schema, brick_spec_schema;
+    share_spec_schema, export_spec_schema, job_spec_schema, brick_spec_schema, brick_status_schema,
+    brick_move_schema;
 
 /* "blocks/V/B" from the kind and "V/B". The caller's. */
 char *object_key(enum object_kind kind, const char *name);
@@ -220,6 +327,10 @@ static inline void cleanup_volume(struct volume *object)
 static inline void cleanup_block(struct block *object)
 {
     schema_clear(&block_schema, object);
+}
+static inline void cleanup_share(struct share *object)
+{
+    schema_clear(&share_schema, object);
 }
 static inline void cleanup_export(struct export *object)
 {

@@ -137,14 +137,15 @@ static void handle(void *data, const struct http_request *request, struct http_r
     struct api_match match = {0};
     int64_t started = clock_monotonic_ms();
     int r = api_route_find(request->method, request->path, &match, &error);
-    if (r == 0) {
+    bool routed = r == 0;
+    if (routed) {
         struct call call = {.core = api->core, .request = request, .response = response, .match = &match};
         r = serve(&call, &error);
         api_match_clear(&match);
     }
     if (r < 0)
         respond_error(response, error);
-    if (r == -EOPNOTSUPP && !match.route) {
+    if (r == -EOPNOTSUPP && !routed) {
         response->status = 405;
         response->allow = api_allowed_methods(request->path);
     }

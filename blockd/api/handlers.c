@@ -79,8 +79,13 @@ static int answer(struct call *call, struct core_result *result)
 CHANGE_HANDLER(node_patch,
                core_node_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(device_create, core_device_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_patch,
+               core_device_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(device_evacuate,
+               core_device_evacuate(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(device_replace, core_device_replace(call->core, name, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(device_delete, core_device_delete(call->core, name, &change, &result, ret_error))
-CHANGE_HANDLER(volume_create, core_volume_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(volume_create_now, core_volume_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(volume_patch,
                core_volume_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(volume_delete, core_volume_delete(call->core, name, &change, &result, ret_error))
@@ -91,9 +96,28 @@ CHANGE_HANDLER(block_rename, core_block_rename(call->core, name, call->body, &ch
 CHANGE_HANDLER(block_delete, core_block_delete(call->core, name,
                                                ((const struct block_delete_query *)call->query)->keep_storage,
                                                &change, &result, ret_error))
+CHANGE_HANDLER(share_create, core_share_create(call->core, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(share_patch,
+               core_share_patch(call->core, name, call->body, call->present, &change, &result, ret_error))
+CHANGE_HANDLER(share_access, core_share_access(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(share_delete,
+               core_share_delete(call->core, name, ((const struct share_delete_query *)call->query)->archive,
+                                 &change, &result, ret_error))
 CHANGE_HANDLER(export_create, core_export_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(export_delete, core_export_delete(call->core, name, &change, &result, ret_error))
 CHANGE_HANDLER(job_delete, core_job_delete(call->core, name, &change, &result, ret_error))
+
+static int volume_create(struct call *call, struct error **ret_error)
+{
+    const struct volume_create_query *query = call->query;
+    json_t *plan = NULL;
+    if (!query->dry_run)
+        return volume_create_now(call, ret_error);
+    int r = core_volume_plan(call->core, call->body, &plan, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, plan);
+    return r;
+}
 
 /* ---- Reading ---- */
 
@@ -124,7 +148,7 @@ static int list_objects(struct call *call, struct error **ret_error)
     json_t *list = NULL;
     if (query->watch)
         return respond_watch(call, kind_of(call), wanted, query->after, ret_error);
-    if (call->match->route->op == API_BLOCK_LIST_VOLUME) { /* no blocks is not the same as no volume */
+    if (*prefix) { /* none in a volume is not the same as no volume */
         int r = core_get(call->core, KIND_VOLUME, prefix, &list, ret_error);
         if (r < 0)
             return r;
@@ -208,23 +232,50 @@ static int get_readyz(struct call *call, struct error **ret_error)
 }
 
 const api_handler api_handlers[API_OP_COUNT] = {
-    [API_NODE_LIST] = list_objects,      [API_NODE_GET] = get_object,
-    [API_NODE_PATCH] = node_patch,       [API_DEVICE_LIST] = list_objects,
-    [API_DEVICE_GET] = get_object,       [API_DEVICE_CREATE] = device_create,
-    [API_DEVICE_DELETE] = device_delete, [API_VOLUME_LIST] = list_objects,
-    [API_VOLUME_GET] = get_object,       [API_VOLUME_CREATE] = volume_create,
-    [API_VOLUME_PATCH] = volume_patch,   [API_VOLUME_DELETE] = volume_delete,
-    [API_BLOCK_LIST] = list_objects,     [API_BLOCK_LIST_VOLUME] = list_objects,
-    [API_BLOCK_GET] = get_object,        [API_BLOCK_CREATE] = block_create,
-    [API_BLOCK_PATCH] = block_patch,     [API_BLOCK_RENAME] = block_rename,
-    [API_BLOCK_DELETE] = block_delete,   [API_EXPORT_LIST] = list_objects,
-    [API_EXPORT_GET] = get_object,       [API_EXPORT_CREATE] = export_create,
-    [API_EXPORT_DELETE] = export_delete, [API_JOB_LIST] = list_objects,
-    [API_JOB_GET] = get_object,          [API_JOB_DELETE] = job_delete,
-    [API_DEVICE_ADOPT] = adopt,          [API_EXAMINE] = examine,
-    [API_EXAMINE_GET] = examine,         [API_STATUS] = get_status,
-    [API_VERSION] = get_version,         [API_OPENAPI] = get_openapi,
-    [API_METRICS] = get_metrics,         [API_HEALTHZ] = get_healthz,
+    [API_NODE_LIST] = list_objects,
+    [API_NODE_GET] = get_object,
+    [API_NODE_PATCH] = node_patch,
+    [API_DEVICE_LIST] = list_objects,
+    [API_DEVICE_GET] = get_object,
+    [API_DEVICE_CREATE] = device_create,
+    [API_DEVICE_PATCH] = device_patch,
+    [API_DEVICE_EVACUATE] = device_evacuate,
+    [API_DEVICE_REPLACE] = device_replace,
+    [API_DEVICE_DELETE] = device_delete,
+    [API_VOLUME_LIST] = list_objects,
+    [API_VOLUME_GET] = get_object,
+    [API_VOLUME_CREATE] = volume_create,
+    [API_VOLUME_PATCH] = volume_patch,
+    [API_VOLUME_DELETE] = volume_delete,
+    [API_BLOCK_LIST] = list_objects,
+    [API_BLOCK_LIST_VOLUME] = list_objects,
+    [API_BLOCK_GET] = get_object,
+    [API_BLOCK_CREATE] = block_create,
+    [API_BLOCK_PATCH] = block_patch,
+    [API_BLOCK_RENAME] = block_rename,
+    [API_BLOCK_DELETE] = block_delete,
+    [API_SHARE_LIST] = list_objects,
+    [API_SHARE_LIST_VOLUME] = list_objects,
+    [API_SHARE_GET] = get_object,
+    [API_SHARE_CREATE] = share_create,
+    [API_SHARE_PATCH] = share_patch,
+    [API_SHARE_ACCESS] = share_access,
+    [API_SHARE_DELETE] = share_delete,
+    [API_EXPORT_LIST] = list_objects,
+    [API_EXPORT_GET] = get_object,
+    [API_EXPORT_CREATE] = export_create,
+    [API_EXPORT_DELETE] = export_delete,
+    [API_JOB_LIST] = list_objects,
+    [API_JOB_GET] = get_object,
+    [API_JOB_DELETE] = job_delete,
+    [API_STATUS] = get_status,
+    [API_VERSION] = get_version,
+    [API_OPENAPI] = get_openapi,
+    [API_METRICS] = get_metrics,
+    [API_HEALTHZ] = get_healthz,
+    [API_DEVICE_ADOPT] = adopt,
+    [API_EXAMINE] = examine,
+    [API_EXAMINE_GET] = examine,
     [API_READYZ] = get_readyz,
 };
 

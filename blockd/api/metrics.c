@@ -93,6 +93,21 @@ static void add_devices(struct strbuf *text, struct core *core)
     json_array_foreach(devices, index, device)
         strbuf_addf(text, "blockd_device_ready{device=\"%s\"} %d\n", name_at(device),
                     strcmp(text_at(device, "status", "phase"), "ready") == 0);
+    header(text, "blockd_device_failures_total", "counter",
+           "How often a device was taken out because its disk failed.");
+    json_array_foreach(devices, index, device)
+        strbuf_addf(text, "blockd_device_failures_total{device=\"%s\"} %lld\n", name_at(device),
+                    number_at(device, "status", "failures"));
+    header(
+        text, "blockd_device_healthy", "gauge",
+        "What a disk says of itself: 1 it is well, 0 it foresees its failure; absent where it says nothing.");
+    json_array_foreach(devices, index, device)
+    {
+        const char *health = text_at(device, "status", "health");
+        if (strcmp(health, "ok") == 0 || strcmp(health, "failing") == 0)
+            strbuf_addf(text, "blockd_device_healthy{device=\"%s\"} %d\n", name_at(device),
+                        strcmp(health, "ok") == 0);
+    }
     header(text, "blockd_device_free_bytes", "gauge", "Bytes of a device that are free.");
     json_array_foreach(devices, index, device)
         strbuf_addf(text, "blockd_device_free_bytes{device=\"%s\"} %lld\n", name_at(device),

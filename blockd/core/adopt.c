@@ -167,13 +167,19 @@ static int prepare_volume(struct core *core, const char *key, const json_t *valu
     return r;
 }
 
+/* What a block or a share is promised of its volume. */
 static void reserve(struct core *core, const char *key, const json_t *value, bool taken)
 {
-    if (!string_starts_with(key, "blocks/"))
+    bool share = string_starts_with(key, "shares/");
+    if (!share && !string_starts_with(key, "blocks/"))
         return;
     autofree char *volume = object_name_part(strchr(key, '/') + 1, 0);
     uint64_t size = (uint64_t)json_integer_value(json_object_get(json_object_get(value, "spec"), "size"));
-    if (taken)
+    if (share && taken)
+        ledger_reserve_share(core->ledger, volume, size, 1, UINT64_MAX, NULL);
+    else if (share)
+        ledger_release_share(core->ledger, volume, size, 1);
+    else if (taken)
         ledger_reserve(core->ledger, volume, size, 1, UINT64_MAX, NULL);
     else
         ledger_release(core->ledger, volume, size, 1);

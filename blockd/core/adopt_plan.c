@@ -6,6 +6,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
 #define STORE_FOLDER "/block-store"
 #define BLOCK_SIZE   512 /* of a file that no record names */
@@ -239,6 +240,19 @@ static void plan_given_devices(const struct group *group)
 
 /* ---- Volumes ---- */
 
+/* The bricks of a volume, and those that are on their way to become such. */
+static size_t children_of(const struct volume *volume)
+{
+    return volume->spec.bricks.count + volume->spec.moves.count;
+}
+
+static const struct brick_spec *child_of(const struct volume *volume, size_t index)
+{
+    size_t bricks = volume->spec.bricks.count;
+    return index < bricks ? (const struct brick_spec *)volume->spec.bricks.items + index
+                          : &((const struct brick_move *)volume->spec.moves.items)[index - bricks].brick;
+}
+
 /* The disk of brick `index`, input->count when it was not named. */
 static size_t disk_of_brick(const struct group *group, const struct volume *volume, size_t index)
 {
@@ -278,41 +292,51 @@ static int check_bricks(const struct group *group, const struct volume *volume)
 
 static void plan_missing_devices(const struct group *group, const struct volume *volume)
 {
-    const struct brick_spec *bricks = volume->spec.bricks.items;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        autofree char *key = xasprintf("devices/%s/%s", bricks[i].node, bricks[i].device);
-        if (disk_of_brick(group, volume, i) == group->input->count && !present(group, key) &&
-            json_object_get(group->newest->records, key) && !json_object_get(group->planned, key))
+    for (size_t i = 0; i < children_of(volume); i++) {
+        const struct brick_spec *brick = child_of(volume, i);
+        autofree char *key = xasprintf("devices/%s/%s", brick->node, brick->device);
+        const json_t *device = json_object_get(group->newest->records, key);
+        if (device && disk_of(group, uid_of(device)) == group->input->count && !present(group, key) &&
+            !json_object_get(group->planned, key))
             plan_device(group, key, group->input->count);
     }
 }
 
-static bool port_is_free(const struct group *group, const char *key, const char *owner)
+static bool mark_is_free(const struct group *group, const char *key, const char *owner)
 {
     const char *known = json_string_value(present(group, key));
     return known ? strcmp(known, owner) == 0 : !json_object_get(group->planned, key);
+}
+
+/* The brick of a volume's record that is child `index`. */
+static json_t *child_record(json_t *value, size_t bricks, size_t index)
+{
+    json_t *spec = json_object_get(value, "spec");
+    if (index < bricks)
+        return json_array_get(json_object_get(spec, "bricks"), index);
+    return json_object_get(json_array_get(json_object_get(spec, "moves"), index - bricks), "brick");
 }
 
 /* Each brick keeps its port if nobody else has it. */
 static int plan_ports(const struct group *group, json_t *value, const struct volume *volume)
 {
     const struct adopt_input *input = group->input;
-    const struct brick_spec *bricks = volume->spec.bricks.items;
-    json_t *specs = json_object_get(json_object_get(value, "spec"), "bricks");
     autofree char *owner = xasprintf("volumes/%s", volume->meta.name);
     bool moved = false;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        uint64_t port = bricks[i].port;
-        autofree char *key = xasprintf("ports/%s/%llu", bricks[i].node, (unsigned long long)port);
-        for (uint64_t next = input->port_min; !port_is_free(group, key, owner); next++) {
+    for (size_t i = 0; i < children_of(volume); i++) {
+        const struct brick_spec *brick = child_of(volume, i);
+        uint64_t port = brick->port;
+        autofree char *key = xasprintf("ports/%s/%llu", brick->node, (unsigned long long)port);
+        for (uint64_t next = input->port_min; !mark_is_free(group, key, owner); next++) {
             if (next > input->port_max)
                 return -ENOSPC;
             port = next;
             free(key);
-            key = xasprintf("ports/%s/%llu", bricks[i].node, (unsigned long long)port);
+            key = xasprintf("ports/%s/%llu", brick->node, (unsigned long long)port);
         }
-        moved |= port != bricks[i].port;
-        json_object_set_new(json_array_get(specs, i), "port", json_integer((json_int_t)port));
+        moved |= port != brick->port;
+        json_object_set_new(child_record(value, volume->spec.bricks.count, i), "port",
+                            json_integer((json_int_t)port));
         json_t *text cleanup(json_decrefp) = json_string(owner);
         if (!present(group, key))
             add_put(group, key, text);
@@ -361,34 +385,35 @@ static void plan_volume(const struct group *group, const char *key)
 
 /* ---- Blocks ---- */
 
-static bool holds_data(const struct volume *volume, size_t index)
-{
-    return volume->spec.template_name != TEMPLATE_ARBITER || index % 3 != 2;
-}
-
 /*
- * A file that is on half of the bricks or more is there; of two sizes the larger counts, so that no data is
- * ever cut off.
+ * A file that is on half of the bricks of a set or more is there; of two sizes the larger counts, so that no
+ * data is ever cut off. Fragments do not tell the size: `recorded` stands.
  */
 static bool find_file(const struct group *group, const struct volume *volume, const char *file,
-                      uint64_t *ret_size)
+                      uint64_t recorded, uint64_t *ret_size)
 {
     const struct adopt_lookup *lookup = &group->input->lookup;
-    size_t looked = 0, found = 0;
-    *ret_size = 0;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        size_t disk = disk_of_brick(group, volume, i);
-        uint64_t size = 0;
-        if (disk == group->input->count)
-            continue;
-        looked++;
-        if (lookup->file(lookup->data, disk, volume->meta.name, file, &size) < 0)
-            continue;
-        found++;
-        if (holds_data(volume, i) && size > *ret_size)
-            *ret_size = size;
+    size_t in_set = layout_set_bricks(&volume->spec);
+    uint64_t largest = 0;
+    bool there = false;
+    for (size_t first = 0; in_set && first + in_set <= volume->spec.bricks.count; first += in_set) {
+        size_t looked = 0, found = 0;
+        for (size_t i = first; i < first + in_set; i++) {
+            size_t disk = disk_of_brick(group, volume, i);
+            uint64_t size = 0;
+            if (disk == group->input->count)
+                continue;
+            looked++;
+            if (lookup->file(lookup->data, disk, volume->meta.name, file, &size) < 0)
+                continue;
+            found++;
+            if (!layout_is_witness(&volume->spec, i) && size > largest)
+                largest = size;
+        }
+        there |= found && 2 * found >= looked;
     }
-    return found && 2 * found >= looked;
+    *ret_size = layout_set_data(&volume->spec) == 1 ? largest : recorded;
+    return there;
 }
 
 static void plan_block(const struct group *group, const struct volume *volume, const char *key)
@@ -399,7 +424,7 @@ static void plan_block(const struct group *group, const struct volume *volume, c
     uint64_t size = 0, recorded = (uint64_t)json_integer_value(json_object_get(spec, "size"));
     if (compare_with_store(group, KIND_BLOCK, key, record) != 0)
         return;
-    if (!storage || storage[0] != '/' || !find_file(group, volume, storage, &size)) {
+    if (!storage || storage[0] != '/' || !find_file(group, volume, storage, recorded, &size)) {
         ITEM(group, ADOPT_SKIPPED, "block", name, "its file %s is not there: it was deleted, or never made",
              storage ? storage : "");
         return;
@@ -464,7 +489,7 @@ static void plan_unknown(const struct group *group, const struct volume *volume)
         for (size_t k = 0; k < names.count; k++) {
             autofree char *path = xasprintf(STORE_FOLDER "/%s", names.items[k]);
             uint64_t size;
-            if (json_object_get(named, path) || !find_file(group, volume, path, &size))
+            if (json_object_get(named, path) || !find_file(group, volume, path, 0, &size))
                 continue;
             json_object_set_new(named, path, json_true());
             bool is_block = strlen(names.items[k]) == 36 && size % BLOCK_SIZE == 0 && size > 0 &&
@@ -509,11 +534,32 @@ static void plan_export(const struct group *group, const char *key)
         ITEM(group, ADOPT_NEW, "export", name, "as it was");
 }
 
+/* A share keeps its project id: the files on the bricks carry it. */
+static int plan_project(const struct group *group, const char *key, const json_t *record)
+{
+    json_int_t project = json_integer_value(json_object_get(json_object_get(record, "spec"), "project"));
+    if (project <= 0)
+        return 0;
+    autofree char *project_key = xasprintf(SHARE_PROJECTS "/%lld", (long long)project);
+    autofree char *owner = xasprintf("shares/%s", uid_of(record) ? uid_of(record) : "");
+    json_t *text cleanup(json_decrefp) = json_string(owner);
+    if (!mark_is_free(group, project_key, owner)) {
+        ITEM(group, ADOPT_REFUSED, "share", strchr(key, '/') + 1,
+             "its project id %lld is taken by another share", (long long)project);
+        return -EEXIST;
+    }
+    if (!present(group, project_key))
+        add_put(group, project_key, text);
+    return 0;
+}
+
 /* Kinds that need no more than their record: what they know of themselves is kept. */
 static void plan_other(const struct group *group, enum object_kind kind, const char *key)
 {
     const json_t *record = json_object_get(group->newest->records, key);
     if (compare_with_store(group, kind, key, record) != 0)
+        return;
+    if (kind == KIND_SHARE && plan_project(group, key, record) < 0)
         return;
     json_t *value = json_deep_copy(record), *status = json_object_get(value, "status");
     json_object_del(value, "revision");

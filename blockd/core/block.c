@@ -90,15 +90,18 @@ static int adopt(struct core *core, const char *volume, const struct block_creat
     return 0;
 }
 
-static int limit_of(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
+/* Each file lies in one set of bricks. */
+static int check_fits_set(const struct volume *volume, uint64_t size, struct error **ret_error)
 {
-    if (!volume->status.size)
-        return error_set(ret_error, ENOTCONN,
-                         "the size of volume %s is not known now: none of its bricks answers",
-                         volume->meta.name);
-    double limit = (double)volume->status.size * volume->spec.overcommit;
-    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
-    return 0;
+    double largest = (double)volume->status.largest * volume->spec.overcommit;
+    if (volume->status.sets.count < 2 || (double)size <= largest)
+        return 0;
+    char wanted[SIZE_TEXT_SIZE], most[SIZE_TEXT_SIZE];
+    size_format(size, wanted);
+    size_format((uint64_t)largest, most);
+    return error_set(ret_error, ENOSPC,
+                     "a block of %s fits no set of bricks of volume %s: one file may have %s there", wanted,
+                     volume->meta.name, most);
 }
 
 /* ---- Create ---- */
@@ -225,7 +228,9 @@ static int create(struct core *core, const struct block_create *request, const s
         request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     r = prepare(core, request, name, &volume, &block, ret_error);
     if (r == 0)
-        r = limit_of(&volume, &limit, ret_error);
+        r = volume_limit(&volume, &limit, ret_error);
+    if (r == 0)
+        r = check_fits_set(&volume, block.spec.size, ret_error);
     if (r == 0)
         r = ledger_reserve(core->ledger, request->volume, block.spec.size, 1, limit, ret_error);
     if (r < 0)
@@ -249,6 +254,31 @@ static int create(struct core *core, const struct block_create *request, const s
     return r;
 }
 
+/*
+ * A create whose file could not be made, and whose caller waited for it, is taken back: an error is the
+ * answer, and no block that was never there stays. (The room may have gone between the check and the file.)
+ */
+static int take_back_failed(struct core *core, const struct block_create *request,
+                            const struct core_change *change, struct core_result *ret_result,
+                            struct error **ret_error)
+{
+    struct block block cleanup(cleanup_block) = {0};
+    autofree char *name = xasprintf("%s/%s", request->volume, request->name);
+    const char *uid = json_string_value(json_object_get(ret_result->object, "uid"));
+    if (!uid || record_get(core, KIND_BLOCK, name, &block, NULL) < 0 || !string_equal(block.meta.uid, uid) ||
+        !string_equal(block.status.phase, "failed") || block.status.job)
+        return 0;
+    const struct core_change removal = {.wait = change->wait, .revision = block.meta.revision};
+    struct core_result result = {0};
+    int r = core_block_delete(core, name, block.spec.adopted, &removal, &result, NULL);
+    core_result_clear(&result);
+    if (r < 0) /* mended meanwhile, or somebody else works on it: it is there, and tells its state */
+        return 0;
+    idempotency_forget(core, change);
+    core_result_clear(ret_result);
+    return error_set(ret_error, block.spec.adopted ? ENOENT : ENOSPC, "%s", block.status.error);
+}
+
 int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
@@ -257,7 +287,7 @@ int core_block_create(struct core *core, const struct block_create *request, con
     do
         r = create(core, request, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    return r == 0 && change->wait ? take_back_failed(core, request, change, ret_result, ret_error) : r;
 }
 
 /* ---- What is at work on a block ---- */
@@ -334,7 +364,8 @@ static int resize(struct core *core, const char *name, const struct block_patch 
 
     uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
-    if ((r = limit_of(&volume, &limit, ret_error)) < 0 ||
+    if ((r = volume_limit(&volume, &limit, ret_error)) < 0 ||
+        (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
         (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0 ||
         (r = ledger_reserve(core->ledger, volume_name, grown, 0, limit, ret_error)) < 0)
         return r;

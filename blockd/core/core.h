@@ -65,14 +65,25 @@ void core_result_clear(struct core_result *result);
 /* `name` arguments are whole names, "V/B". */
 CORE_CHANGE(core_node_patch, const char *name, const struct node_patch *patch, uint64_t present);
 CORE_CHANGE(core_device_create, const struct device_create *request);
+CORE_CHANGE(core_device_patch, const char *name, const struct device_patch *patch, uint64_t present);
 CORE_CHANGE(core_device_delete, const char *name);
+/* Both answer with the job. */
+CORE_CHANGE(core_device_evacuate, const char *name, const struct device_evacuate *request);
+CORE_CHANGE(core_device_replace, const char *name, const struct device_replace *request);
 CORE_CHANGE(core_volume_create, const struct volume_create *request);
+/* What core_volume_create() would do, as a volume_plan; changes nothing. */
+int core_volume_plan(struct core *core, const struct volume_create *request, json_t **ret_plan,
+                     struct error **ret_error);
 CORE_CHANGE(core_volume_patch, const char *name, const struct volume_patch *patch, uint64_t present);
 CORE_CHANGE(core_volume_delete, const char *name);
 CORE_CHANGE(core_block_create, const struct block_create *request);
 CORE_CHANGE(core_block_patch, const char *name, const struct block_patch *patch, uint64_t present);
 CORE_CHANGE(core_block_rename, const char *name, const struct block_rename *rename);
 CORE_CHANGE(core_block_delete, const char *name, bool keep_storage);
+CORE_CHANGE(core_share_create, const struct share_create *request);
+CORE_CHANGE(core_share_patch, const char *name, const struct share_patch *patch, uint64_t present);
+CORE_CHANGE(core_share_access, const char *name, const struct share_access *access);
+CORE_CHANGE(core_share_delete, const char *name, bool archive);
 CORE_CHANGE(core_export_create, const struct export_create *request);
 CORE_CHANGE(core_export_delete, const char *name);
 CORE_CHANGE(core_job_delete, const char *name);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "blockd/core/core.h"
+#include "handler/image/files.h"
 #include "handler/image/image.h"
 
 struct queue;
@@ -42,6 +43,8 @@ struct core {
 
     pthread_mutex_t
         placement_mutex; /* one volume is placed at a time, so that ports and devices are not picked twice */
+    atomic_ullong next_project; /* the first project id that may be free */
+
     pthread_mutex_t
         heal_mutex; /* the self-heal daemon's set of volumes is computed and applied as one step */
 };
@@ -55,6 +58,7 @@ union any_object {
     struct device device;
     struct volume volume;
     struct block block;
+    struct share share;
     struct export export;
     struct job job;
 };
@@ -95,6 +99,9 @@ struct txn {
 void txn_put(struct txn *txn, enum object_kind kind, const void *object, uint64_t revision);
 void txn_put_text(struct txn *txn, const char *key, const char *value, uint64_t revision);
 void txn_delete(struct txn *txn, const char *key, uint64_t revision);
+/* Gives a brick's port back. */
+int txn_delete_port(struct core *core, struct txn *txn, const struct brick_spec *brick,
+                    struct error **ret_error);
 void txn_check(struct txn *txn, const char *key, uint64_t revision);
 int txn_commit(struct core *core, struct txn *txn, struct error **ret_error);
 void txn_clear(struct txn *txn);
@@ -126,6 +133,8 @@ int idempotency_find(struct core *core, const struct core_change *change, char *
 /* Makes the request's mark part of its transaction. */
 void idempotency_record(struct txn *txn, const struct core_change *change, const char *key, const char *uid);
 /* Forgets marks that are older than a day. */
+/* The change was taken back: the same request is a new one. */
+void idempotency_forget(struct core *core, const struct core_change *change);
 void idempotency_sweep(struct core *core);
 
 /* ---- queue.c: which keys need work ---- */
@@ -145,7 +154,7 @@ int queue_run(struct queue *queue, const char *key, struct error **ret_error);
 int queue_wait(struct queue *queue, uint64_t *seen, int64_t deadline_ms);
 void queue_counters(struct queue *queue, struct core_counters *ret_counters);
 
-/* ---- ledger.c: how much of each hosting volume is promised to blocks ---- */
+/* ---- ledger.c: how much of each hosting volume is promised to blocks and shares ---- */
 
 int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error);
 void ledger_free(struct ledger *ledger);
@@ -154,7 +163,12 @@ void ledger_free(struct ledger *ledger);
 int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks, uint64_t limit,
                    struct error **ret_error);
 void ledger_release(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks);
-/* Refuses reservations from now on; -ENOTEMPTY while there are blocks. */
+/* The same for `shares`. */
+int ledger_reserve_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares,
+                         uint64_t limit, struct error **ret_error);
+void ledger_release_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares);
+uint64_t ledger_shares(struct ledger *ledger, const char *volume);
+/* Refuses reservations from now on; -ENOTEMPTY while there are blocks or shares. */
 int ledger_close(struct ledger *ledger, const char *volume, struct error **ret_error);
 void ledger_open(struct ledger *ledger, const char *volume);
 void ledger_read(struct ledger *ledger, const char *volume, uint64_t *ret_bytes, uint64_t *ret_blocks);
@@ -170,15 +184,50 @@ int hosting_get(struct hosting *hosting, const char *volume, struct image_volume
 void hosting_put(struct hosting *hosting, struct image_volume *volume);
 /* Forgets the connection; when its last user has handed it back it is closed, on a thread of its own. */
 void hosting_drop(struct hosting *hosting, const char *volume);
+/* As hosting_drop(), unless the connection follows changes of its volfile by itself. */
+void hosting_refresh(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
 
-/* Fills volume->spec.bricks (without ports) as the request says, or by free space. */
-int placement_plan(struct core *core, const struct volume_create *request, struct volume *volume,
-                   struct error **ret_error);
+/*
+ * Adds bricks (without ports) to volume->spec.bricks as the planner finds them. The request's lists are set;
+ * its volume, spec and the full names of its devices are filled in here. *ret_plan is the caller's.
+ */
+struct planner_request;
+int placement_plan(struct core *core, const struct planner_request *request, struct volume *volume,
+                   struct volume_plan *ret_plan, struct error **ret_error);
 /* The lowest free brick port of a node that is not in `taken`. */
 int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,
                    struct error **ret_error);
+
+/*
+ * The device for the successor of a brick: the wanted one ("NODE/DEVICE"), or the one with most room. Its
+ * name is the caller's; *ret_used are its bytes in use.
+ */
+int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
+                   char **ret_device, uint64_t *ret_used, struct error **ret_error);
+
+/* ---- moves.c: bricks on their way to other devices ---- */
+
+/* `device` is "NODE/DEVICE" throughout. */
+bool brick_is_on(const struct brick_spec *brick, const char *device);
+/* Has the volume a brick there, or one that comes or goes? */
+bool volume_uses_device(const struct volume *volume, const char *device);
+/* A move of the volume that the device takes part in, from or to; NULL: none. */
+const struct brick_move *move_off_device(const struct volume *volume, const char *device);
+/* Begins the move of the volume's brick on the device, to `wanted` or to the best one. -EBUSY: not now. */
+int move_begin(struct core *core, const char *volume_name, const char *device, const char *wanted,
+               struct error **ret_error);
+/* Takes the new brick away again, unless the old one is gone already. */
+int move_cancel(struct core *core, const struct volume *volume, const struct brick_move *move,
+                struct error **ret_error);
+/* Takes each move a step on; -EAGAIN while there is one. */
+int moves_advance(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* ---- evacuate.c: the job that empties a device ---- */
+
+/* Works on the job; returns whether it is to be tried again later. */
+bool evacuate_run(struct core *core, const struct job *job);
 
 /* ---- jobs.c: long work, on a thread of its own ---- */
 
@@ -190,6 +239,9 @@ void jobs_wake(struct jobs *jobs);
 /* Progress that is newer than the store's. */
 void jobs_overlay(struct jobs *jobs, struct job *job);
 bool job_has_ended(const struct job *job);
+int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error);
+/* A job without its work: names, times, phase. */
+void job_init_empty(struct job *job);
 /* A job that allocates the block's file from `done` on. */
 void job_init(struct job *job, const struct block *block, uint64_t done);
 
@@ -213,6 +265,7 @@ int node_reconcile(struct core *core, const char *name, struct error **ret_error
 int device_reconcile(struct core *core, const char *name, struct error **ret_error);
 int volume_reconcile(struct core *core, const char *name, struct error **ret_error);
 int block_reconcile(struct core *core, const char *name, struct error **ret_error);
+int share_reconcile(struct core *core, const char *name, struct error **ret_error);
 int export_reconcile(struct core *core, const char *name, struct error **ret_error);
 int job_reconcile(struct core *core, const char *name, struct error **ret_error);
 
@@ -236,10 +289,42 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
 void export_grant(struct core *core, const struct export *export, const struct block *block,
                   struct grant *ret_grant);
 
+/* device.c */
+
+/* "NODE/D" from "D" or "NODE/D". The caller's. */
+char *device_full_name(const struct core *core, const char *word);
+
 /* volume.c */
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
+
+/* The bytes that may be promised on a volume; -ENOTCONN while its size is not known. */
+int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error);
+
+/* ---- share.c ---- */
+
+/* Folders of the hosting volume. */
+#define SHARE_FOLDER   "/shares"              /* NAME: shares in service */
+#define SHARE_ARCHIVE  "/shares-archive"      /* UID: archived ones */
+#define SHARE_REMOVED  "/shares-removed"      /* UID: what a job removes */
+#define SHARE_MARK     "trusted.blockd.share" /* on each of these: the share as JSON, without its status */
+#define SHARE_PROJECTS "projects"             /* keys of the store: who has which project id */
+char *share_path(const struct share *share);
+/* "projects/N". The caller's. */
+char *share_project_key(uint64_t project);
+struct engine_share share_for_engine(const struct share *share);
+
+/* ---- share_reconcile.c ---- */
+
+/* Gives all shares of a volume that serves their quota again, where it is missing. */
+int shares_apply(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* ---- share_remove.c ---- */
+
+/* Works until the job's folder is gone, and its project id free. -ECANCELED: `go_on` said no. */
+int share_remove_run(struct core *core, const struct job *job, files_progress go_on, void *data,
+                     struct error **ret_error);
 
 /* result.c: waiting for the reconciler, and the answer */
 

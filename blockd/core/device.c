@@ -62,7 +62,11 @@ static int prepare_create(struct core *core, const struct device_create *request
 
     autofree char *name = xasprintf("%s/%s", node, request->name);
     meta_init(&device->meta, name);
-    device->spec.path = xstrdup(request->path);
+    device->spec.path = engine_device_stable_path(core->engine, request->path);
+    if (!device->spec.path)
+        device->spec.path = xstrdup(request->path);
+    else if (strcmp(device->spec.path, request->path) != 0)
+        device->spec.given_path = xstrdup(request->path);
     device->spec.image_size = request->image_size;
     device->spec.destroy_existing_data = request->destroy_existing_data;
     device->status.phase = xstrdup("pending");
@@ -127,12 +131,8 @@ static int users_of(struct core *core, const char *device_name, struct strbuf *u
     int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
     for (size_t i = 0; i < volumes.list.count; i++) {
         const struct volume *volume = RECORD(&volumes, volume, i);
-        const struct brick_spec *bricks = volume->spec.bricks.items;
-        for (size_t k = 0; k < volume->spec.bricks.count; k++) {
-            autofree char *name = xasprintf("%s/%s", bricks[k].node, bricks[k].device);
-            if (strcmp(name, device_name) == 0)
-                strbuf_addf(users, "%s%s", users->length ? ", " : "", volume->meta.name);
-        }
+        if (volume_uses_device(volume, device_name))
+            strbuf_addf(users, "%s%s", users->length ? ", " : "", volume->meta.name);
     }
     record_list_clear(&volumes);
     return r;
@@ -151,11 +151,14 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     if (r < 0)
         return r;
     if (users.length)
-        return error_set(ret_error, EBUSY, "device %s holds bricks of volume %s: delete the volume first",
-                         name, strbuf_string(&users));
+        return error_set(ret_error, EBUSY,
+                         "device %s holds bricks of volume %s: move them away with gluster-block device "
+                         "evacuate %s, or delete the volume first",
+                         name, strbuf_string(&users), name);
 
     autofree char *key = object_key(KIND_DEVICE, name);
     device.meta.deleting = true;
+    device.spec.forced |= change->force;
     device.meta.generation++;
     struct txn txn = {0};
     txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
@@ -188,6 +191,103 @@ int core_device_delete(struct core *core, const char *name, const struct core_ch
     return r;
 }
 
+/* ---- Change ---- */
+
+char *device_full_name(const struct core *core, const char *word)
+{
+    return strchr(word, '/') ? xstrdup(word) : xasprintf("%s/%s", core->node, word);
+}
+
+enum { PATCH_STATE }; /* the field's place in device_patch_schema */
+
+static int change_spec(struct core *core, const char *name, const struct device_patch *patch,
+                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct device device cleanup(cleanup_device) = {0};
+    r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
+    if (r < 0)
+        return r;
+    if (device.meta.deleting)
+        return error_set(ret_error, EBUSY, "device %s is being removed", name);
+    if (present >> PATCH_STATE & 1)
+        device.spec.state = patch->state;
+    device.meta.generation++;
+    autofree char *key = object_key(KIND_DEVICE, name);
+    struct txn txn = {0};
+    txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
+    r = change_commit(core, change, &txn, key, device.meta.uid, ret_error);
+    return r < 0 ? r : result_make(core, key, device.meta.uid, change, ret_result, ret_error);
+}
+
+int core_device_patch(struct core *core, const char *name, const struct device_patch *patch, uint64_t present,
+                      const struct core_change *change, struct core_result *ret_result,
+                      struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
+    while (change_again(core, change, r, &tries, ret_error));
+    return r;
+}
+
+/* ---- Bricks that are nobody's any more ---- */
+
+static bool drop_graves(void *object, void *data)
+{
+    struct device *device = object;
+    const struct string_list *graves = data;
+    struct string_list left = {0};
+    for (size_t i = 0; i < device->spec.graves.count; i++)
+        if (!string_list_contains(graves, device->spec.graves.items[i]))
+            string_list_add(&left, device->spec.graves.items[i]);
+    bool changed = left.count != device->spec.graves.count;
+    string_list_clear(&device->spec.graves);
+    device->spec.graves = left;
+    return changed;
+}
+
+static int erase_graves(struct core *core, const struct device *device, struct error **ret_error)
+{
+    const struct string_list *graves = &device->spec.graves;
+    for (size_t i = 0; i < graves->count; i++) {
+        const char *blank = strchr(graves->items[i], ' ');
+        if (!blank)
+            continue;
+        struct volume volume cleanup(cleanup_volume) = {0};
+        volume.meta.name = xstrndup(graves->items[i], (size_t)(blank - graves->items[i]));
+        volume.meta.uid = xstrdup(blank + 1);
+        int r = engine_device_forget(core->engine, device, &volume, ret_error);
+        if (r < 0)
+            return r;
+    }
+    return graves->count ? record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, drop_graves,
+                                         (void *)graves, ret_error)
+                         : 0;
+}
+
+/*
+ * A device that was away may still hold bricks that were replaced meanwhile, or whose volume was deleted:
+ * they are old, and never to be served again. No brick may come there while this decides.
+ */
+static int remove_old_bricks(struct core *core, const struct device *device, struct error **ret_error)
+{
+    scoped_lock(&core->placement_mutex);
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
+    for (size_t i = 0; r == 0 && i < volumes.list.count; i++) {
+        const struct volume *volume = RECORD(&volumes, volume, i);
+        if (!volume_uses_device(volume, device->meta.name))
+            r = engine_device_forget(core->engine, device, volume, ret_error);
+    }
+    record_list_clear(&volumes);
+    return r < 0 ? r : erase_graves(core, device, ret_error);
+}
+
 /* ---- Reconcile ---- */
 
 struct seen {
@@ -200,7 +300,13 @@ static bool set_status(void *object, void *data)
     struct device *device = object;
     const struct seen *seen = data;
     struct device_status *status = &device->status;
+    bool failed = string_equal(seen->status->phase, "failed");
+    status->failures += failed && string_equal(status->phase, "ready");
     bool changed = string_replace(&status->phase, seen->status->phase);
+    if (seen->status->health) {
+        changed |= string_replace(&status->health, seen->status->health);
+        changed |= string_replace(&status->health_reason, seen->status->health_reason);
+    }
     changed |= string_replace(&status->error, seen->status->error);
     if (seen->status->uuid) /* once known it stays known, whatever state the device is in */
         changed |= string_replace(&status->uuid, seen->status->uuid);
@@ -231,11 +337,13 @@ static void clear_status(struct device_status *status)
     free(status->uuid);
     free(status->mount);
     free(status->error);
+    free(status->health);
+    free(status->health_reason);
 }
 
 static int erase(struct core *core, const struct device *device, struct error **ret_error)
 {
-    int r = engine_device_erase(core->engine, device, ret_error);
+    int r = engine_device_erase(core->engine, device, device->spec.forced, ret_error);
     if (r < 0)
         return r;
     fault_point("device.delete.after-erase");
@@ -258,6 +366,8 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
     autoerror struct error *problem = NULL;
     if (node_is_enabled(core)) {
         r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
+        if (r == 0)
+            r = remove_old_bricks(core, &device, &problem);
     } else {
         r = engine_device_down(core->engine, &device, &problem);
         if (r ==
@@ -276,7 +386,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         clear_status(&seen);
         seen = (struct device_status){.phase = xstrdup("failed"), .error = xstrdup(error_message(problem))};
     }
-    bool changed = failure == 0 && !string_equal(device.status.phase, seen.phase);
+    bool changed = !string_equal(device.status.phase, seen.phase);
     r = record_status(core, &device, &seen, ret_error);
     clear_status(&seen);
     if (r == 0 && changed) { /* volumes may wait for it to be ready, the node's stop for its end */

@@ -128,6 +128,11 @@ static int examine_ports(const struct survey *survey, struct error **ret_error)
             autofree char *port = port_key(&bricks[k]);
             json_object_set_new(wanted, port, json_string(volume->meta.name));
         }
+        const struct brick_move *moves = volume->spec.moves.items;
+        for (size_t k = 0; k < volume->spec.moves.count; k++) {
+            autofree char *port = port_key(&moves[k].brick);
+            json_object_set_new(wanted, port, json_string(volume->meta.name));
+        }
     }
     for (size_t i = 0; i < ports.count; i++) {
         ++*survey->checked;

@@ -129,7 +129,7 @@ void hosting_put(struct hosting *hosting, struct image_volume *volume)
     close_aside(last);
 }
 
-void hosting_drop(struct hosting *hosting, const char *name)
+static void drop(struct hosting *hosting, const char *name, bool stale_only)
 {
     struct image_volume *idle = NULL;
     {
@@ -137,13 +137,23 @@ void hosting_drop(struct hosting *hosting, const char *name)
         struct connection *connection;
         while ((connection = find(hosting, name)) && connection->connecting)
             pthread_cond_wait(&hosting->changed, &hosting->mutex);
-        if (!connection)
+        if (!connection || (stale_only && image_volume_live(connection->volume)))
             return;
         connection->dropped = true;
         if (!connection->users)
             idle = remove_entry(hosting, connection);
     }
     close_aside(idle);
+}
+
+void hosting_drop(struct hosting *hosting, const char *name)
+{
+    drop(hosting, name, false);
+}
+
+void hosting_refresh(struct hosting *hosting, const char *name)
+{
+    drop(hosting, name, true);
 }
 
 void hosting_free(struct hosting *hosting)

@@ -67,6 +67,21 @@ void idempotency_record(struct txn *txn, const struct core_change *change, const
     txn_put_text(txn, name, value, 0);
 }
 
+void idempotency_forget(struct core *core, const struct core_change *change)
+{
+    if (!change->idempotency_key)
+        return;
+    autofree char *name = mark_key(change->idempotency_key);
+    struct store_entry entry = {0};
+    if (store_get(core->store, name, &entry, NULL) < 0)
+        return;
+    struct txn txn = {0};
+    txn_delete(&txn, name, entry.revision);
+    txn_commit(core, &txn, NULL); /* a mark that stays says of the object that it is gone, which is true */
+    txn_clear(&txn);
+    store_entry_clear(&entry);
+}
+
 void idempotency_sweep(struct core *core)
 {
     struct store_list marks = {0};

@@ -34,16 +34,21 @@ bool job_has_ended(const struct job *job)
     return job->status.phase && enum_parse(ends, job->status.phase) >= 0;
 }
 
-void job_init(struct job *job, const struct block *block, uint64_t done)
+void job_init_empty(struct job *job)
 {
     autofree char *unnamed = NULL;
     meta_init(&job->meta, "");
     unnamed = job->meta.name;
     job->meta.name = xstrdup(job->meta.uid);
+    job->status.phase = xstrdup("pending");
+}
+
+void job_init(struct job *job, const struct block *block, uint64_t done)
+{
+    job_init_empty(job);
     job->spec.kind = JOB_PREALLOCATE;
     job->spec.object = object_key(KIND_BLOCK, block->meta.name);
     job->spec.object_uid = xstrdup(block->meta.uid);
-    job->status.phase = xstrdup("pending");
     job->status.done = done;
     job->status.total = block->spec.size;
 }
@@ -60,6 +65,9 @@ static int cancel(struct core *core, const char *name, const struct core_change 
         return r;
     autofree char *key = object_key(KIND_JOB, name);
     struct txn txn = {0};
+    if (job.spec.kind == JOB_REMOVE && !job_has_ended(&job))
+        return error_set(ret_error, EBUSY,
+                         "job %s removes what nobody can reach any more: it cannot be canceled", name);
     if (job_has_ended(&job)) {
         txn_delete(&txn, key, job.meta.revision);
     } else {
@@ -104,18 +112,19 @@ static bool set_progress(void *object, void *data)
 {
     struct job_status *status = &((struct job *)object)->status;
     const struct progress *progress = data;
+    bool changed = string_replace(&status->phase, progress->phase);
+    changed |= string_replace(&status->error, progress->error);
+    if (!changed && status->started && status->done == progress->done)
+        return false;
     if (!status->started)
         status->started = clock_real_ms();
-    string_replace(&status->phase, progress->phase);
-    string_replace(&status->error, progress->error);
     status->done = progress->done;
     if (strcmp(progress->phase, "running") != 0)
         status->finished = clock_real_ms();
     return true;
 }
 
-static int record_progress(struct core *core, const struct job *job, const char *phase, uint64_t done,
-                           const char *error)
+int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error)
 {
     struct progress progress = {.phase = phase, .error = error, .done = done};
     return record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_progress, &progress, NULL);
@@ -177,7 +186,7 @@ static int allocate(struct jobs *jobs, const struct job *job, const struct block
         }
         fault_point("job.preallocate.after-step");
         if (clock_monotonic_ms() - recorded >= RECORD_EACH_MS) {
-            r = record_progress(core, job, "running", *done, NULL);
+            r = job_record(core, job, "running", *done, NULL);
             recorded = clock_monotonic_ms();
         }
     }
@@ -185,16 +194,63 @@ static int allocate(struct jobs *jobs, const struct job *job, const struct block
     return r;
 }
 
+struct removal {
+    struct jobs *jobs;
+    const struct job *job;
+    uint64_t done;
+    int64_t recorded; /* monotonic */
+};
+
+static bool note_removed(void *data, uint64_t bytes)
+{
+    struct removal *removal = data;
+    removal->done += bytes;
+    {
+        scoped_lock(&removal->jobs->mutex);
+        removal->jobs->done = removal->done;
+    }
+    fault_point("job.remove.after-step");
+    if (clock_monotonic_ms() - removal->recorded >= RECORD_EACH_MS) {
+        job_record(removal->jobs->core, removal->job, "running", removal->done, NULL);
+        removal->recorded = clock_monotonic_ms();
+    }
+    return !must_stop(removal->jobs);
+}
+
+/* A removal ends when all is gone, however often it has to be begun again. */
+static bool run_removal(struct jobs *jobs, const struct job *job)
+{
+    struct removal removal = {
+        .jobs = jobs, .job = job, .done = job->status.done, .recorded = clock_monotonic_ms()};
+    autoerror struct error *problem = NULL;
+    job_record(jobs->core, job, "running", removal.done, job->status.error);
+    int r = share_remove_run(jobs->core, job, note_removed, &removal, &problem);
+    if (r == -ECANCELED && must_stop(jobs))
+        return false;
+    if (r < 0) {
+        if (!string_equal(job->status.error, error_message(problem)))
+            job_record(jobs->core, job, "running", removal.done, error_message(problem));
+        return true;
+    }
+    fault_point("job.remove.after-tree");
+    job_record(jobs->core, job, "succeeded", job->status.total, NULL);
+    return false;
+}
+
 /* Runs one job to its end, or to where it must wait. Returns whether to try again later. */
 static bool run(struct jobs *jobs, const struct job *job)
 {
+    if (job->spec.kind == JOB_REMOVE)
+        return run_removal(jobs, job);
     struct core *core = jobs->core;
+    if (job->spec.kind == JOB_EVACUATE || job->spec.kind == JOB_REPLACE)
+        return evacuate_run(core, job);
     struct block block cleanup(cleanup_block) = {0};
     int r = find_block(core, job, &block);
     if (r < 0 && r != -ECANCELED)
         return true; /* the store did not answer */
     if (job->meta.deleting || r == -ECANCELED) {
-        record_progress(core, job, "canceled", job->status.done, NULL);
+        job_record(core, job, "canceled", job->status.done, NULL);
         queue_add(core->queue, job->spec.object);
         return false;
     }
@@ -203,16 +259,16 @@ static bool run(struct jobs *jobs, const struct job *job)
 
     autoerror struct error *problem = NULL;
     uint64_t done = job->status.done;
-    record_progress(core, job, "running", done, NULL);
+    job_record(core, job, "running", done, NULL);
     r = allocate(jobs, job, &block, &done, &problem);
     if (r == -ECANCELED && must_stop(jobs))
         return false;
     if (r == 0)
-        record_progress(core, job, "succeeded", done, NULL);
+        job_record(core, job, "succeeded", done, NULL);
     else if (r == -ECANCELED)
-        record_progress(core, job, "canceled", done, NULL);
+        job_record(core, job, "canceled", done, NULL);
     else if (is_final(r))
-        record_progress(core, job, "failed", done, error_message(problem));
+        job_record(core, job, "failed", done, error_message(problem));
     else
         return true; /* a brick is away, say: the work goes on when it can */
     fault_point("job.preallocate.after-status");
@@ -331,7 +387,8 @@ int job_reconcile(struct core *core, const char *name, struct error **ret_error)
     }
     /* A failed one is why its block is not served: only an administrator forgets it, or the block's end. */
     struct block block cleanup(cleanup_block) = {0};
-    bool needed = string_equal(job.status.phase, "failed") && find_block(core, &job, &block) != -ECANCELED;
+    bool needed = job.spec.kind == JOB_PREALLOCATE && string_equal(job.status.phase, "failed") &&
+                  find_block(core, &job, &block) != -ECANCELED;
     bool old = clock_real_ms() - job.status.finished >= FORGET_AFTER_MS;
     if (!job.meta.deleting && (needed || !old))
         return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * How much of each hosting volume is promised to blocks. The store's blocks are the truth; the ledger is
- * their sum, read once at the start and kept along with each change, so that a create need not list thousands
- * of records.
+ * How much of each hosting volume is promised to blocks and shares. Their records are the truth; the ledger
+ * is their sum, read once at the start and kept along with each change, so that a create need not list
+ * thousands of records.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 
 struct account {
     char *volume;
-    uint64_t bytes, blocks;
+    uint64_t bytes, blocks, shares;
     bool closed;
 };
 
@@ -35,11 +35,10 @@ static struct account *account_of(struct ledger *ledger, const char *volume)
     return account;
 }
 
-int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks, uint64_t limit,
-                   struct error **ret_error)
+/* With the lock held. */
+static int reserve(struct account *account, uint64_t bytes, uint64_t limit, struct error **ret_error)
 {
-    scoped_lock(&ledger->mutex);
-    struct account *account = account_of(ledger, volume);
+    const char *volume = account->volume;
     if (account->closed)
         return error_set(ret_error, ENOENT, "volume %s does not exist: it is being deleted", volume);
     uint64_t free_bytes = account->bytes < limit ? limit - account->bytes : 0;
@@ -48,23 +47,55 @@ int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, ui
         size_format(bytes, wanted);
         size_format(free_bytes, left);
         size_format(limit, whole);
-        return error_set(
-            ret_error, ENOSPC,
-            "volume %s has no room for %s more: %s of %s are not promised to blocks yet; add space, delete "
-            "blocks or raise the volume's overcommit",
-            volume, wanted, left, whole);
+        return error_set(ret_error, ENOSPC,
+                         "volume %s has no room for %s more: %s of %s are not promised to blocks and shares "
+                         "yet; add space, "
+                         "delete blocks or shares, or raise the volume's overcommit",
+                         volume, wanted, left, whole);
     }
     account->bytes += bytes;
-    account->blocks += blocks;
     return 0;
+}
+
+static void subtract(uint64_t *from, uint64_t number)
+{
+    *from -= number < *from ? number : *from;
+}
+
+int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks, uint64_t limit,
+                   struct error **ret_error)
+{
+    scoped_lock(&ledger->mutex);
+    struct account *account = account_of(ledger, volume);
+    int r = reserve(account, bytes, limit, ret_error);
+    account->blocks += r == 0 ? blocks : 0;
+    return r;
 }
 
 void ledger_release(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks)
 {
     scoped_lock(&ledger->mutex);
     struct account *account = account_of(ledger, volume);
-    account->bytes -= bytes < account->bytes ? bytes : account->bytes;
-    account->blocks -= blocks < account->blocks ? blocks : account->blocks;
+    subtract(&account->bytes, bytes);
+    subtract(&account->blocks, blocks);
+}
+
+int ledger_reserve_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares,
+                         uint64_t limit, struct error **ret_error)
+{
+    scoped_lock(&ledger->mutex);
+    struct account *account = account_of(ledger, volume);
+    int r = reserve(account, bytes, limit, ret_error);
+    account->shares += r == 0 ? shares : 0;
+    return r;
+}
+
+void ledger_release_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares)
+{
+    scoped_lock(&ledger->mutex);
+    struct account *account = account_of(ledger, volume);
+    subtract(&account->bytes, bytes);
+    subtract(&account->shares, shares);
 }
 
 int ledger_close(struct ledger *ledger, const char *volume, struct error **ret_error)
@@ -75,6 +106,10 @@ int ledger_close(struct ledger *ledger, const char *volume, struct error **ret_e
         return error_set(ret_error, ENOTEMPTY, "volume %s holds %llu block%s: delete %s first", volume,
                          (unsigned long long)account->blocks, account->blocks == 1 ? "" : "s",
                          account->blocks == 1 ? "it" : "them");
+    if (account->shares)
+        return error_set(ret_error, ENOTEMPTY, "volume %s holds %llu share%s: delete %s first", volume,
+                         (unsigned long long)account->shares, account->shares == 1 ? "" : "s",
+                         account->shares == 1 ? "it" : "them");
     account->closed = true;
     return 0;
 }
@@ -93,6 +128,27 @@ void ledger_read(struct ledger *ledger, const char *volume, uint64_t *ret_bytes,
     *ret_blocks = account->blocks;
 }
 
+uint64_t ledger_shares(struct ledger *ledger, const char *volume)
+{
+    scoped_lock(&ledger->mutex);
+    return account_of(ledger, volume)->shares;
+}
+
+static int add_shares(struct core *core, struct ledger *ledger, struct error **ret_error)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    int r = record_list_readable(core, KIND_SHARE, NULL, &shares, ret_error);
+    for (size_t i = 0; r == 0 && i < shares.list.count; i++) {
+        const struct share *share = RECORD(&shares, share, i);
+        autofree char *volume = object_name_part(share->meta.name, 0);
+        struct account *account = account_of(ledger, volume);
+        account->bytes += share->spec.size;
+        account->shares++;
+    }
+    record_list_clear(&shares);
+    return r;
+}
+
 int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
@@ -109,6 +165,11 @@ int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret
         account->blocks++;
     }
     record_list_clear(&blocks);
+    r = add_shares(core, ledger, ret_error);
+    if (r < 0) {
+        ledger_free(ledger);
+        return r;
+    }
     *ret_ledger = ledger;
     return 0;
 }

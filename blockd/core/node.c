@@ -227,12 +227,17 @@ static int bring_down(struct core *core, const char *phase, struct error **ret_e
     }
     if (!stopped)
         return -EAGAIN;
+    r = engine_volserver_down(core->engine, ret_error);
+    if (r < 0)
+        return r;
     return record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"stopped", ret_error);
 }
 
 static int bring_up(struct core *core, const struct node *node, struct error **ret_error)
 {
-    int r = engine_nbd_up(core->engine, ret_error);
+    int r = engine_volserver_up(core->engine, node, ret_error);
+    if (r == 0)
+        r = engine_nbd_up(core->engine, ret_error);
     if (r < 0 || (string_equal(node->status.phase, "online") && !node->status.error))
         return r;
     bool was_online = string_equal(node->status.phase, "online");

@@ -17,7 +17,8 @@ int reconcile_key(struct core *core, const char *key, struct error **ret_error)
 {
     static int (*const reconcilers[KIND_COUNT])(struct core *, const char *, struct error **) = {
         [KIND_NODE] = node_reconcile,   [KIND_DEVICE] = device_reconcile, [KIND_VOLUME] = volume_reconcile,
-        [KIND_BLOCK] = block_reconcile, [KIND_EXPORT] = export_reconcile, [KIND_JOB] = job_reconcile,
+        [KIND_BLOCK] = block_reconcile, [KIND_SHARE] = share_reconcile,   [KIND_EXPORT] = export_reconcile,
+        [KIND_JOB] = job_reconcile,
     };
     enum object_kind kind;
     const char *name;
@@ -45,6 +46,10 @@ static void on_change(void *data, const struct store_event *event)
 static bool needs_look(enum object_kind kind, const void *object)
 {
     const struct block *block = object;
+    const struct share *share = object;
+    if (kind == KIND_SHARE)
+        return share->meta.deleting || share->status.observed_generation != share->meta.generation ||
+               string_equal(share->status.phase, "pending") || string_equal(share->status.phase, "failed");
     if (kind != KIND_BLOCK)
         return true;
     return block->meta.deleting || !string_equal(block->status.phase, "ready") ||
@@ -101,6 +106,7 @@ static void full_pass(struct core *core, bool now)
     visit(core, KIND_VOLUME, NULL, now);
     visit(core, KIND_JOB, NULL, false);
     visit(core, KIND_BLOCK, NULL, false);
+    visit(core, KIND_SHARE, NULL, false);
     visit(core, KIND_EXPORT, core->node, now);
 }
 
@@ -136,6 +142,7 @@ static void *run(void *data)
             clock_gettime(CLOCK_MONOTONIC, &when);
             when.tv_sec += FULL_PASS_SECONDS;
         } else {
+            visit(core, KIND_DEVICE, core->node, false); /* a brick ends when its disk fails */
             visit(core, KIND_VOLUME, NULL, false);
         }
         pthread_mutex_lock(&core->pass_mutex);

@@ -170,6 +170,21 @@ void txn_check(struct txn *txn, const char *key, uint64_t revision)
                     .kind = STORE_CHECK, .key = keep(txn, key), .compare = true, .revision = revision});
 }
 
+int txn_delete_port(struct core *core, struct txn *txn, const struct brick_spec *brick,
+                    struct error **ret_error)
+{
+    autofree char *port = xasprintf("ports/%s/%llu", brick->node, (unsigned long long)brick->port);
+    struct store_entry entry = {0};
+    autoerror struct error *problem = NULL;
+    int r = store_get(core->store, port, &entry, &problem);
+    if (r == 0)
+        txn_delete(txn, port, entry.revision);
+    store_entry_clear(&entry);
+    if (r == 0 || r == -ENOENT)
+        return 0;
+    return error_set(ret_error, -r, "cannot read %s: %s", port, error_message(problem));
+}
+
 int txn_commit(struct core *core, struct txn *txn, struct error **ret_error)
 {
     return store_commit(core->store, txn->ops, txn->count, NULL, ret_error);

@@ -29,6 +29,16 @@ static void overlay_block(struct core *core, struct block *block)
     hosting_put(core->hosting, connection);
 }
 
+static void overlay_share(struct core *core, struct share *share)
+{
+    autofree char *name = object_name_part(share->meta.name, 0);
+    struct volume volume cleanup(cleanup_volume) = {0};
+    uint64_t used;
+    if (record_get(core, KIND_VOLUME, name, &volume, NULL) == 0 &&
+        engine_share_used(core->engine, &volume, (uint32_t)share->spec.project, &used, NULL) == 0)
+        share->status.used = used;
+}
+
 static void overlay_export(struct core *core, struct export *export)
 {
     autofree char *node = object_name_part(export->meta.name, 0);
@@ -45,9 +55,24 @@ static void overlay_export(struct core *core, struct export *export)
     free(live.error);
 }
 
+static void add_bricks(struct core *core, struct device *device)
+{
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    string_list_clear(&device->status.bricks);
+    if (record_list_readable(core, KIND_VOLUME, NULL, &volumes, NULL) < 0)
+        return;
+    for (size_t i = 0; i < volumes.list.count; i++) {
+        const struct volume *volume = RECORD(&volumes, volume, i);
+        if (volume_uses_device(volume, device->meta.name))
+            string_list_add(&device->status.bricks, volume->meta.name);
+    }
+    record_list_clear(&volumes);
+}
+
 static void overlay_device(struct core *core, struct device *device)
 {
     autofree char *node = object_name_part(device->meta.name, 0);
+    add_bricks(core, device);
     if (strcmp(node, core->node) != 0 || !string_equal(device->status.phase, "ready"))
         return;
     struct device_status live = {0};
@@ -73,6 +98,9 @@ void overlay_status(struct core *core, enum object_kind kind, void *object, bool
     case KIND_BLOCK:
         if (whole)
             overlay_block(core, object);
+        break;
+    case KIND_SHARE:
+        overlay_share(core, object);
         break;
     case KIND_EXPORT:
         overlay_export(core, object);
@@ -106,6 +134,7 @@ static bool has_starting_brick(const struct volume *volume)
 static bool is_settled(enum object_kind kind, const union any_object *object)
 {
     static const char *const ends[] = {"ready", "failed", "stopped", NULL};
+    static const char *const share_ends[] = {"ready", "archived", "failed", NULL};
     static const char *const volume_ends[] = {"online", "degraded", "stopped", "failed", NULL};
     static const char *const export_ends[] = {"live", "failed", NULL};
     static const char *const job_ends[] = {"succeeded", "failed", "canceled", NULL};
@@ -127,6 +156,9 @@ static bool is_settled(enum object_kind kind, const union any_object *object)
     case KIND_BLOCK:
         return object->block.status.observed_generation >= generation &&
                phase_is(object->block.status.phase, ends);
+    case KIND_SHARE:
+        return object->share.status.observed_generation >= generation &&
+               phase_is(object->share.status.phase, share_ends);
     case KIND_EXPORT:
         return object->export.status.observed_generation >= generation &&
                phase_is(object->export.status.phase, export_ends);

@@ -30,12 +30,28 @@ static void survey_node(struct survey *survey, const struct node *node)
                                       node->meta.name, node->status.phase, node->meta.name));
 }
 
+/* Errors name their device, as the problem does already. */
+static const char *without_name(const struct device *device)
+{
+    autofree char *prefix = xasprintf("device %s: ", device->meta.name);
+    const char *error = device->status.error;
+    return error && string_starts_with(error, prefix) ? error + strlen(prefix) : error;
+}
+
 static void survey_device(struct survey *survey, const struct device *device)
 {
+    const char *name = device->meta.name, *error = without_name(device);
     if (string_equal(device->status.phase, "failed"))
         add_problem(survey,
-                    xasprintf("device %s failed: %s", device->meta.name,
-                              device->status.error ? device->status.error : "no reason was recorded"));
+                    xasprintf("device %s failed: %s; it is used again when it works; one that is gone for "
+                              "good: gluster-block device %s %s%s",
+                              name, error ? error : "no reason was recorded",
+                              device->status.bricks.count ? "replace" : "remove", name,
+                              device->status.bricks.count ? " OTHER" : ""));
+    else if (error)
+        add_problem(survey, xasprintf("device %s: %s", name, error));
+    if (string_equal(device->status.health, "failing"))
+        add_problem(survey, xasprintf("device %s: %s", name, device->status.health_reason));
 }
 
 static void survey_volume(struct survey *survey, const struct volume *volume)
@@ -69,6 +85,13 @@ static void survey_block(struct survey *survey, const struct block *block)
                                       block->status.error ? block->status.error : "no reason was recorded"));
 }
 
+static void survey_share(struct survey *survey, const struct share *share)
+{
+    if (string_equal(share->status.phase, "failed"))
+        add_problem(survey, xasprintf("share %s failed: %s", share->meta.name,
+                                      share->status.error ? share->status.error : "no reason was recorded"));
+}
+
 static void survey_export(struct survey *survey, const struct export *export)
 {
     if (string_equal(export->status.phase, "failed"))
@@ -86,7 +109,7 @@ static int survey_kind(struct survey *survey, enum object_kind kind, uint64_t *c
         add_problem(survey, xstrdup(records.damaged.items[i]));
     for (size_t i = 0; r == 0 && i < records.list.count; i++) {
         void *object = (char *)records.list.items + i * object_types[kind].schema->size;
-        if (kind != KIND_EXPORT) /* the server is asked once, not once an export */
+        if (kind != KIND_EXPORT && kind != KIND_SHARE) /* asked once, not once for each of thousands */
             overlay_status(survey->core, kind, object, false);
         switch (kind) {
         case KIND_NODE:
@@ -100,6 +123,9 @@ static int survey_kind(struct survey *survey, enum object_kind kind, uint64_t *c
             break;
         case KIND_BLOCK:
             survey_block(survey, object);
+            break;
+        case KIND_SHARE:
+            survey_share(survey, object);
             break;
         case KIND_EXPORT:
             survey_export(survey, object);
@@ -142,6 +168,8 @@ int core_status(struct core *core, struct status_report *ret_report, struct erro
         r = survey_kind(&survey, KIND_VOLUME, &report.volumes, ret_error);
     if (r == 0)
         r = survey_kind(&survey, KIND_BLOCK, &report.blocks, ret_error);
+    if (r == 0)
+        r = survey_kind(&survey, KIND_SHARE, &report.shares, ret_error);
     if (r == 0)
         r = survey_kind(&survey, KIND_EXPORT, &report.exports, ret_error);
     if (r == 0)

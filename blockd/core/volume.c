@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "blockd/core/planner.h"
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
 
 /* ---- Live state ---- */
 
@@ -24,6 +26,7 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
     if (failed || string_equal(status->phase, "pending"))
         string_replace(&live.phase, status->phase);
     ledger_read(core->ledger, volume->meta.name, &live.provisioned, &live.blocks);
+    live.shares = ledger_shares(core->ledger, volume->meta.name);
 
     struct volume discarded = {.status = *status};
     *status = live;
@@ -40,6 +43,17 @@ int volume_require_online(struct core *core, struct volume *volume, struct error
     if (!string_equal(phase, "online") && !string_equal(phase, "degraded"))
         return error_set(ret_error, ENOTCONN, "volume %s is %s; see: gluster-block volume info %s",
                          volume->meta.name, phase ? phase : "unknown", volume->meta.name);
+    return 0;
+}
+
+int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error **ret_error)
+{
+    if (!volume->status.size)
+        return error_set(ret_error, ENOTCONN,
+                         "the size of volume %s is not known now: none of its bricks answers",
+                         volume->meta.name);
+    double limit = (double)volume->status.size * volume->spec.overcommit;
+    *ret_limit = limit < (double)INT64_MAX ? (uint64_t)limit : INT64_MAX;
     return 0;
 }
 
@@ -61,23 +75,70 @@ static int allocate_ports(struct core *core, struct volume *volume, struct txn *
     return 0;
 }
 
+static int check_new_name(struct core *core, const char *name, struct error **ret_error)
+{
+    struct volume other cleanup(cleanup_volume) = {0};
+    if (record_get(core, KIND_VOLUME, name, &other, NULL) == 0)
+        return error_set(ret_error, EEXIST, "volume %s %s", name,
+                         other.meta.deleting ? "is being deleted" : "exists already");
+    if (strlen(name) > ENGINE_NAME_MAX)
+        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters", name,
+                         ENGINE_NAME_MAX);
+    return 0;
+}
+
+#define DISPERSE_DATA_DEFAULT       4
+#define DISPERSE_REDUNDANCY_DEFAULT 2
+
+/* The volume that a request makes, with its bricks where the planner puts them. */
+static int plan_new(struct core *core, const struct volume_create *request, struct volume *volume,
+                    struct volume_plan *ret_plan, struct error **ret_error)
+{
+    int r = check_new_name(core, request->name, ret_error);
+    if (r < 0)
+        return r;
+    bool disperse = request->template_name == TEMPLATE_DISPERSE;
+    meta_init(&volume->meta, request->name);
+    volume->spec.template_name = request->template_name;
+    volume->spec.overcommit = request->overcommit;
+    string_list_copy(&volume->spec.access, &request->access);
+    volume->spec.data = request->data || !disperse ? request->data : DISPERSE_DATA_DEFAULT;
+    volume->spec.redundancy =
+        request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
+    volume->status.phase = xstrdup("pending");
+    r = layout_check(&volume->spec, ret_error);
+    if (r < 0)
+        return r;
+    const struct planner_request wish = {
+        .size = request->size,
+        .sets = request->sets,
+        .devices = &request->devices,
+        .nodes = &request->nodes,
+        .zones = &request->zones,
+        .allow_same_node = request->allow_same_node,
+        .allow_same_zone = request->allow_same_zone,
+    };
+    return placement_plan(core, &wish, volume, ret_plan, ret_error);
+}
+
+int core_volume_plan(struct core *core, const struct volume_create *request, json_t **ret_plan,
+                     struct error **ret_error)
+{
+    struct volume volume cleanup(cleanup_volume) = {0};
+    struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
+    int r = plan_new(core, request, &volume, &plan, ret_error);
+    if (r == 0)
+        *ret_plan = schema_encode(&volume_plan_schema, &plan);
+    return r;
+}
+
 static int commit_new(struct core *core, const struct volume_create *request,
                       const struct core_change *change, char **ret_uid, struct error **ret_error)
 {
     scoped_lock(&core->placement_mutex);
     struct volume volume cleanup(cleanup_volume) = {0};
-    if (record_get(core, KIND_VOLUME, request->name, &volume, NULL) == 0)
-        return error_set(ret_error, EEXIST, "volume %s %s", request->name,
-                         volume.meta.deleting ? "is being deleted" : "exists already");
-    if (strlen(request->name) > ENGINE_NAME_MAX)
-        return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters",
-                         request->name, ENGINE_NAME_MAX);
-
-    meta_init(&volume.meta, request->name);
-    volume.spec.template_name = request->template_name;
-    volume.spec.overcommit = request->overcommit;
-    volume.status.phase = xstrdup("pending");
-    int r = placement_plan(core, request, &volume, ret_error);
+    struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
+    int r = plan_new(core, request, &volume, &plan, ret_error);
     if (r < 0)
         return r;
 
@@ -115,8 +176,10 @@ int core_volume_create(struct core *core, const struct volume_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
+    int r = engine_access_check(&request->access, ret_error);
+    if (r < 0)
+        return r;
     unsigned tries = 0;
-    int r;
     do
         r = create(core, request, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
@@ -125,7 +188,7 @@ int core_volume_create(struct core *core, const struct volume_create *request,
 
 /* ---- Change and delete ---- */
 
-enum { PATCH_STATE, PATCH_OVERCOMMIT }; /* the fields' places in volume_patch_schema */
+enum { PATCH_STATE, PATCH_OVERCOMMIT, PATCH_ACCESS }; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
                          struct error **ret_error)
@@ -155,6 +218,10 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         volume.spec.state = patch->state;
     if (present >> PATCH_OVERCOMMIT & 1)
         volume.spec.overcommit = patch->overcommit;
+    if (present >> PATCH_ACCESS & 1) {
+        string_list_clear(&volume.spec.access);
+        string_list_copy(&volume.spec.access, &patch->access);
+    }
     autofree char *key = object_key(KIND_VOLUME, name);
     r = commit_edited(core, &volume, change, ret_error);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
@@ -164,8 +231,10 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
+    int r = engine_access_check(&patch->access, ret_error);
+    if (r < 0)
+        return r;
     unsigned tries = 0;
-    int r;
     do
         r = change_spec(core, name, patch, present, change, ret_result, ret_error);
     while (change_again(core, change, r, &tries, ret_error));
@@ -173,14 +242,22 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
 }
 
 /* The ledger's count is quick and closes the door; the records are what counts, one that is damaged too. */
-static int check_empty(struct core *core, const char *name, struct error **ret_error)
+static int check_empty(struct core *core, const char *name, bool force, struct error **ret_error)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
     int r = record_list(core, KIND_BLOCK, name, &blocks, ret_error);
-    if (r == 0 && blocks.list.count)
-        r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
-                      RECORD(&blocks, block, 0)->meta.name);
+    for (size_t i = 0; r == 0 && i < blocks.list.count; i++)
+        if (!force || !RECORD(&blocks, block, i)->meta.deleting) /* its file may be out of reach for good */
+            r = error_set(ret_error, ENOTEMPTY, "volume %s holds block %s: delete it first", name,
+                          RECORD(&blocks, block, i)->meta.name);
     record_list_clear(&blocks);
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (r == 0)
+        r = record_list(core, KIND_SHARE, name, &shares, ret_error);
+    if (r == 0 && shares.list.count)
+        r = error_set(ret_error, ENOTEMPTY, "volume %s holds share %s: delete it first", name,
+                      RECORD(&shares, share, 0)->meta.name);
+    record_list_clear(&shares);
     if (r < 0)
         ledger_open(core->ledger, name);
     return r;
@@ -196,15 +273,16 @@ static int delete_volume(struct core *core, const char *name, const struct core_
     r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
-    r = ledger_close(core->ledger, name, ret_error);
+    r = change->force ? 0 : ledger_close(core->ledger, name, ret_error);
     if (r < 0)
         return r;
-    r = check_empty(core, name, ret_error);
+    r = check_empty(core, name, change->force, ret_error);
     if (r < 0)
         return r;
     /* A block's create checks the volume's record too, so that an open ledger alone lets nothing in. */
     bool first = !volume.meta.deleting;
     volume.meta.deleting = true;
+    volume.spec.forced |= change->force;
     r = commit_edited(core, &volume, change, ret_error);
     if (r < 0 && first)
         ledger_open(core->ledger, name);
@@ -261,8 +339,7 @@ static int apply_heal(struct core *core, struct error **ret_error)
     bool enabled = node_is_enabled(core);
     for (size_t i = 0; r == 0 && enabled && i < volumes.list.count; i++) {
         struct volume *volume = RECORD(&volumes, volume, i);
-        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting &&
-            volume->spec.template_name != TEMPLATE_SINGLE)
+        if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting)
             memcpy(object_list_add(&up, sizeof *volume), volume, sizeof *volume); /* borrowed, not a copy */
     }
     if (r == 0)
@@ -283,12 +360,31 @@ static int bring_up(struct core *core, const struct volume *volume, struct error
     return r < 0 ? r : apply_heal(core, ret_error);
 }
 
+/* Its port is free again; on a device that is gone the brick is to be erased when that comes back. */
+static int release_brick(struct core *core, struct txn *txn, const struct volume *volume,
+                         const struct brick_spec *brick, struct error **ret_error)
+{
+    int r = txn_delete_port(core, txn, brick, ret_error);
+    if (r < 0 || !volume->spec.forced)
+        return r;
+    autofree char *name = xasprintf("%s/%s", brick->node, brick->device);
+    struct device device cleanup(cleanup_device) = {0};
+    r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (string_equal(device.status.phase, "ready"))
+        return 0;
+    string_list_addf(&device.spec.graves, "%s %s", volume->meta.name, volume->meta.uid);
+    txn_put(txn, KIND_DEVICE, &device, device.meta.revision);
+    return 0;
+}
+
 static int erase(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
     int r = apply_heal(core, ret_error);
     if (r == 0)
-        r = engine_volume_erase(core->engine, volume, ret_error);
+        r = engine_volume_erase(core->engine, volume, volume->spec.forced, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.delete.after-erase");
@@ -297,18 +393,11 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
     txn_delete(&txn, key, volume->meta.revision);
     const struct brick_spec *bricks = volume->spec.bricks.items;
-    for (size_t i = 0; i < volume->spec.bricks.count && r == 0; i++) {
-        autofree char *port = xasprintf("ports/%s/%llu", bricks[i].node, (unsigned long long)bricks[i].port);
-        struct store_entry entry = {0};
-        r = store_get(core->store, port, &entry, NULL);
-        if (r == 0)
-            txn_delete(&txn, port, entry.revision);
-        else if (r == -ENOENT)
-            r = 0;
-        else
-            error_set(ret_error, -r, "cannot read %s: %s", port, strerror(-r));
-        store_entry_clear(&entry);
-    }
+    const struct brick_move *moves = volume->spec.moves.items;
+    for (size_t i = 0; i < volume->spec.bricks.count && r == 0; i++)
+        r = release_brick(core, &txn, volume, &bricks[i], ret_error);
+    for (size_t i = 0; i < volume->spec.moves.count && r == 0; i++)
+        r = release_brick(core, &txn, volume, &moves[i].brick, ret_error);
     if (r == 0)
         r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
@@ -320,6 +409,18 @@ static int bring_down(struct core *core, const struct volume *volume, struct err
     hosting_drop(core->hosting, volume->meta.name);
     int r = apply_heal(core, ret_error);
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
+}
+
+static void wake_shares(struct core *core, const char *volume)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    if (record_list_readable(core, KIND_SHARE, volume, &shares, NULL) < 0)
+        return;
+    for (size_t i = 0; i < shares.list.count; i++) {
+        autofree char *key = object_key(KIND_SHARE, RECORD(&shares, share, i)->meta.name);
+        queue_add(core->queue, key);
+    }
+    record_list_clear(&shares);
 }
 
 /* Blocks and exports that could not be served while it was down are looked at again. */
@@ -339,15 +440,6 @@ static void wake_blocks(struct core *core, const char *volume)
     record_list_clear(&blocks);
 }
 
-/* Do enough bricks answer, whatever is stored? */
-static bool serves(struct core *core, const struct volume *volume)
-{
-    struct volume live cleanup(cleanup_volume) = {0};
-    schema_copy(&volume_schema, &live, volume);
-    string_replace(&live.status.phase, NULL);
-    return volume_require_online(core, &live, NULL) == 0;
-}
-
 int volume_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     struct volume volume cleanup(cleanup_volume) = {0};
@@ -359,14 +451,7 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
 
     autoerror struct error *problem = NULL;
     bool up = volume.spec.state == VOLUME_STARTED && node_is_enabled(core);
-    r = up ? bring_up(core, &volume, &problem) : bring_down(core, &volume, &problem);
-    if (r < 0) {
-        /* A brick that cannot come up keeps a volume that has its quorum from nothing. */
-        const char *phase = up && serves(core, &volume) ? "degraded" : "failed";
-        record_status(core, &volume, phase, error_message(problem), NULL);
-        return error_set(ret_error, -r, "%s", error_message(problem));
-    }
-
+    int failure = up ? bring_up(core, &volume, &problem) : bring_down(core, &volume, &problem);
     struct volume live cleanup(cleanup_volume) = {0};
     schema_copy(&volume_schema, &live, &volume);
     string_replace(&live.status.phase, NULL); /* what is stored does not count here */
@@ -374,11 +459,25 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     if (r < 0)
         return r;
     const char *phase = up ? live.status.phase : "stopped";
-    bool is_up = string_equal(phase, "online") || string_equal(phase, "degraded");
+    bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
+    /* A brick that cannot come up is no failure of a volume that serves without it. */
+    if (failure < 0 && !(up && serves)) {
+        record_status(core, &volume, "failed", error_message(problem), NULL);
+        return error_set(ret_error, -failure, "%s", error_message(problem));
+    }
     bool changed = !string_equal(phase, volume.status.phase);
     r = record_status(core, &volume, phase, NULL, ret_error);
-    if (r == 0 && changed && is_up)
+    if (r == 0 && changed && serves) {
         wake_blocks(core, name);
+        wake_shares(core, name);
+    }
+    if (r == 0 && serves)
+        r = shares_apply(core, &volume, ret_error);
+    if (r == 0 && failure < 0)
+        r = error_set(ret_error, -failure, "%s", error_message(problem));
+    int moving = up ? moves_advance(core, &volume, r < 0 ? NULL : ret_error) : 0;
+    if (moving < 0 && moving != -EAGAIN && r >= 0) /* the job that began it looks again, and so does a pass */
+        r = moving;
     /* Bricks take a moment to answer: look again until the volume serves as it should. */
-    return r == 0 && up && !is_up ? -EAGAIN : r;
+    return r == 0 && up && !string_equal(phase, "online") && !serves ? -EAGAIN : r;
 }

@@ -50,7 +50,7 @@ static int check_content(int fd, struct found_disk *disk, struct error **ret_err
     int r = disk_look(fd, disk->path, "", &view, ret_error);
     if (r < 0)
         return r;
-    if (!view.uuid || !string_starts_with(view.text ? view.text : "", "xfs "))
+    if (!view.uuid || !view.xfs)
         return error_set(ret_error, ENODATA, "%s holds no device of blockd: %s", disk->path,
                          view.text ? view.text : "nothing known is on it");
     disk->fs_uuid = steal_ptr(&view.uuid);

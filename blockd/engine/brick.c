@@ -19,6 +19,7 @@
 
 #define VOLUME_ID_XATTR "trusted.glusterfs.volume-id"
 #define INDEX_FOLDER    ".glusterfs/indices"
+#define NUMBER_FILE     ".glusterfs/blockd-brick" /* decimal: which of the volume's bricks it is */
 #define PENDING_FOLDER  INDEX_FOLDER "/xattrop"
 #define PENDING_BASE    "xattrop-" /* the file to which each entry of the index is a link */
 #define CONNECT_MS      200
@@ -118,6 +119,36 @@ static int sync_folder(const char *folder)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/*
+ * 0 when the folder is this brick's; -ESTALE when it is of another brick of the volume, which was replaced;
+ * -ENOENT when it does not say. No xattr: replicate would copy it from brick to brick.
+ */
+static int check_number(const char *folder, const struct volume *volume, uint64_t number,
+                        struct error **ret_error)
+{
+    autofree char *path = xasprintf("%s/" NUMBER_FILE, folder);
+    autofree char *text = NULL;
+    int r = file_read(path, 32, &text, NULL, NULL);
+    if (r == -ENOENT || (r == 0 && strtoull(text, NULL, 10) == number))
+        return r;
+    if (r < 0)
+        return error_set(ret_error, -r, "volume %s: cannot read %s: %s", volume->meta.name, path,
+                         strerror(-r));
+    return error_set(
+        ret_error, ESTALE,
+        "volume %s: the brick folder %s is of brick %s, which was replaced; the volume has brick "
+        "%llu there",
+        volume->meta.name, folder, text, (unsigned long long)number);
+}
+
+/* Before it is served for the first time: one that says nothing has its number still to get. */
+static int write_number(const char *folder, uint64_t number, struct error **ret_error)
+{
+    autofree char *path = xasprintf("%s/" NUMBER_FILE, folder);
+    autofree char *text = xasprintf("%llu", (unsigned long long)number);
+    return file_write_atomic(path, text, 0600, ret_error);
+}
+
 /* The id is what makes a folder a brick: until it is there and durable, an empty folder is nobody's. */
 static int stamp(const char *folder, const struct volume *volume, struct error **ret_error)
 {
@@ -164,14 +195,27 @@ static int make_folder(const struct engine *engine, const char *device, const ch
     return 0;
 }
 
-int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
-                  struct error **ret_error)
+/* A device that had a brick of the volume once gets a new one: what is left of the old one is in the way. */
+static int remove_older(struct engine *engine, const char *device, const char *folder,
+                        const struct volume *volume, uint64_t number, struct error **ret_error)
+{
+    if (access(folder, F_OK) < 0 || check_owner(folder, volume, NULL) < 0 ||
+        check_number(folder, volume, number, NULL) != -ESTALE)
+        return 0;
+    return brick_erase(engine, device, volume, ret_error);
+}
+
+int brick_prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
+                  bool fresh, struct error **ret_error)
 {
     int r = device_check_mounted(engine, device, ret_error);
     if (r < 0)
         return r;
     autofree char *folder = brick_folder(engine, device, volume->meta.name);
-    r = make_folder(engine, device, folder, volume, ret_error);
+    if (fresh)
+        r = remove_older(engine, device, folder, volume, number, ret_error);
+    if (r == 0)
+        r = make_folder(engine, device, folder, volume, ret_error);
     if (r == 0)
         r = check_owner(folder, volume, ret_error);
     if (r == -ENODATA)
@@ -180,7 +224,10 @@ int brick_prepare(const struct engine *engine, const char *device, const struct 
         return r;
     fault_point("volume.up.after-brick-stamp");
     autofree char *indices = xasprintf("%s/" INDEX_FOLDER, folder);
-    return folder_make(indices, 0700, ret_error);
+    r = folder_make(indices, 0700, ret_error);
+    if (r == 0)
+        r = check_number(folder, volume, number, ret_error);
+    return r == -ENOENT ? write_number(folder, number, ret_error) : r;
 }
 
 /* ---- Erasing ---- */
@@ -189,7 +236,7 @@ int brick_prepare(const struct engine *engine, const char *device, const struct 
  * The folder is renamed first: half a brick never carries a brick's name. Device gone: nothing can be removed
  * from it, and the caller has to decide.
  */
-int brick_erase(const struct engine *engine, const char *device, const struct volume *volume,
+int brick_erase(struct engine *engine, const char *device, const struct volume *volume,
                 struct error **ret_error)
 {
     int r = device_check_mounted(engine, device, ret_error);
@@ -363,4 +410,54 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
             status.error = xstrdup(view.error);
     }
     *ret_status = status;
+}
+
+void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                         struct brick_status *ret_status)
+{
+    if (brick_is_local(engine, brick))
+        brick_look(engine, volume, brick, ret_status);
+    else
+        *ret_status = (struct brick_status){
+            .node = xstrdup(brick->node), .device = xstrdup(brick->device), .state = xstrdup("online")};
+}
+
+/* ---- Bricks that move ---- */
+
+/* Replicate's mark on a brick's root: three counts (data, metadata, entries) of what brick `number` missed.
+ */
+static bool is_marked(const char *folder, const char *volume, uint64_t number)
+{
+    autofree char *key = xasprintf("trusted.afr.%s-client-%llu", volume, (unsigned long long)number);
+    static const unsigned char nothing[12];
+    unsigned char mark[12];
+    return lgetxattr(folder, key, mark, sizeof mark) == sizeof mark &&
+           memcmp(mark, nothing, sizeof mark) != 0;
+}
+
+int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
+                          struct error **ret_error)
+{
+    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        const struct brick_spec *brick = volume_brick(volume, i);
+        autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
+        if (brick_is_local(engine, brick) && device_check_mounted(engine, brick->device, NULL) == 0 &&
+            is_marked(folder, volume->meta.name, number))
+            return 0;
+    }
+    return error_set(ret_error, ENOENT, "volume %s: no brick knows that brick %llu is new", volume->meta.name,
+                     (unsigned long long)number);
+}
+
+int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
+                         struct error **ret_error)
+{
+    autofree char *name = object_name_part(device->meta.name, 1);
+    autofree char *folder = brick_folder(engine, name, volume->meta.name);
+    autofree char *volfile = brick_volfile(engine, name, volume->meta.name);
+    if (access(folder, F_OK) < 0 || check_owner(folder, volume, NULL) < 0)
+        return 0;
+    scoped_claim(engine, "volume", volume->meta.name);
+    int r = brick_erase(engine, name, volume, ret_error);
+    return r < 0 ? r : file_remove(volfile, ret_error);
 }

@@ -28,7 +28,7 @@
 
 /* What a call works on. */
 struct disk {
-    const struct engine *engine;
+    struct engine *engine;
     const struct device *device;
     char *name;         /* without the node */
     char *folder;       /* where it is mounted */
@@ -53,7 +53,7 @@ char *device_mount_point(const struct engine *engine, const char *name)
     return xasprintf("%s/devices/%s", engine->config->state_dir, name);
 }
 
-static int begin(const struct engine *engine, const struct device *device, struct disk *disk,
+static int begin(struct engine *engine, const struct device *device, struct disk *disk,
                  struct error **ret_error)
 {
     *disk = (struct disk){.engine = engine, .device = device, .fd = -1};
@@ -186,6 +186,11 @@ static int look_for_mount(const struct disk *disk, bool *ret_mounted, struct err
 /* The kernel grants exclusive use of a block device once: not beside a mount, swap, RAID or LVM. */
 static int check_free(const struct disk *disk, struct error **ret_error)
 {
+    const struct stat what = {.st_mode = S_IFBLK, .st_rdev = disk->number};
+    autofree char *use = disk_use(&what);
+    if (use)
+        return error_set(ret_error, EBUSY, "device %s: %s %s", disk->device->meta.name,
+                         disk->device->spec.path, use);
     autoclose int fd = open(disk->block_device, O_RDONLY | O_EXCL | O_CLOEXEC);
     if (fd < 0)
         return error_set(ret_error, errno, "device %s: %s %s", disk->device->meta.name, disk->block_device,
@@ -280,18 +285,28 @@ static int probe_image(struct disk *disk, struct error **ret_error)
         disk->number = status.st_rdev;
         bool mounted;
         r = look_for_mount(disk, &mounted, ret_error);
+        if (r == 0 && !mounted) /* somebody's, and used as it is */
+            r = check_free(disk, ret_error);
         if (r < 0)
             return r;
     }
     autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0 || fstat(fd, &status) < 0)
         return error_set(ret_error, errno, "device %s: cannot open %s: %s", disk->device->meta.name, path,
                          strerror(errno));
+    autofree char *use = disk_use(&status);
+    if (use)
+        return error_set(ret_error, EBUSY, "device %s: %s %s", disk->device->meta.name, path, use);
     /* An image whose making was cut short is still empty. */
     if (disk->device->spec.image_size && fstat(fd, &status) == 0 && status.st_size == 0)
         return probe_absent(disk, ret_error);
     bool format;
     return judge(disk, fd, false, &format, ret_error);
+}
+
+char *engine_device_stable_path(struct engine *engine, const char *path)
+{
+    return disk_stable_name(engine->roots.by_id, path);
 }
 
 int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error)
@@ -390,6 +405,74 @@ static int fill_status(const struct disk *disk, struct device_status *ret_status
     return 0;
 }
 
+/* ---- A disk that fails ---- */
+
+static void stop_bricks(const struct disk *disk)
+{
+    struct supervisor *supervisor = disk->engine->supervisor;
+    autostring_list struct string_list ids = {0}, names = {0};
+    supervisor->ops->list(supervisor, &ids, &names);
+    for (size_t i = 0; i < ids.count; i++) {
+        const char *name = strrchr(ids.items[i], '.'); /* "brick.VOLUME.DEVICE" */
+        if (!string_starts_with(ids.items[i], "brick.") || strcmp(name + 1, disk->name) != 0)
+            continue;
+        cleanup(process_plan_clear) struct process_plan plan = {
+            .id = xstrdup(ids.items[i]),
+            .name = xstrdup(names.items[i]),
+            .unit = xasprintf("blockd-brick@%s.service", ids.items[i] + strlen("brick.")),
+        };
+        /* One that hangs with its disk stays behind; no client waits for it. */
+        supervisor->ops->down(supervisor, &plan, NULL);
+    }
+}
+
+/* Replicas serve what it held; unmounted, the next look can bring it back. */
+static void take_out(const struct disk *disk, int failure, const char *reason)
+{
+    device_set_bad(disk->engine, disk->name, reason);
+    smart_forget(disk->engine, disk->name);
+    fault_point("device.take-out.after-mark");
+    stop_bricks(disk);
+    if (failure == -ETIMEDOUT) /* so would the unmounting hang */
+        return;
+    if (umount2(disk->folder, UMOUNT_NOFOLLOW) < 0 && errno == EBUSY)
+        umount2(disk->folder, UMOUNT_NOFOLLOW | MNT_DETACH);
+    fault_point("device.take-out.after-unmount");
+    struct stat status;
+    if (stat(disk->device->spec.path, &status) == 0 && S_ISREG(status.st_mode))
+        loopdev_detach(disk->device->spec.path, NULL);
+}
+
+/* One that is mounted and works is ready, even if its name is gone for a moment. */
+static int look_at_mounted(const struct disk *disk, struct error **ret_error)
+{
+    autoerror struct error *reason = NULL;
+    int r = device_check(disk->engine, disk->name, disk->folder, &reason);
+    if (r == 0)
+        return 0;
+    take_out(disk, r, error_message(reason));
+    return error_set(ret_error, -r, "device %s: %s", disk->device->meta.name, error_message(reason));
+}
+
+static int bring_up(struct disk *disk, bool destroy, struct error **ret_error)
+{
+    bool mounted = false, format = false;
+    int r = open_disk(disk, true, ret_error);
+    if (r == 0)
+        r = look_for_mount(disk, &mounted, ret_error);
+    if (r == 0 && !mounted)
+        r = check_free(disk, ret_error);
+    if (r == 0 && !mounted)
+        r = judge(disk, disk->fd, destroy, &format, ret_error);
+    if (r == 0 && format)
+        r = format_disk(disk, ret_error);
+    if (r == 0 && !mounted)
+        r = mount_disk(disk, ret_error);
+    if (r == 0)
+        r = mark(disk, ret_error);
+    return r;
+}
+
 int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
                      struct device_status *ret_status, struct error **ret_error)
 {
@@ -398,21 +481,29 @@ int engine_device_up(struct engine *engine, const struct device *device, bool de
     if (r < 0)
         return r;
     scoped_claim(engine, "device", disk.name);
-    bool mounted = false, format = false;
-    r = open_disk(&disk, true, ret_error);
-    if (r == 0)
-        r = look_for_mount(&disk, &mounted, ret_error);
-    if (r == 0 && !mounted)
-        r = check_free(&disk, ret_error);
-    if (r == 0 && !mounted)
-        r = judge(&disk, disk.fd, destroy, &format, ret_error);
-    if (r == 0 && format)
-        r = format_disk(&disk, ret_error);
-    if (r == 0 && !mounted)
-        r = mount_disk(&disk, ret_error);
-    if (r == 0)
-        r = mark(&disk, ret_error);
-    return r < 0 ? r : fill_status(&disk, ret_status, ret_error);
+    struct mount_view view;
+    bool mounted = mounts_at(disk.folder, &view, NULL) == 0;
+    if (mounted && (r = look_at_mounted(&disk, ret_error)) < 0)
+        return r;
+    autoerror struct error *problem = NULL;
+    r = bring_up(&disk, destroy, &problem);
+    bool away = mounted && (r == -ENOENT || r == -ENXIO);
+    if (r < 0 && !away) {
+        autofree char *bad = device_bad_reason(engine, disk.name);
+        return error_set(ret_error, -r, "%s%s%s", error_message(problem),
+                         bad ? "; it was taken out because " : "", bad ? bad : "");
+    }
+    if (!mounted && (r = look_at_mounted(&disk, ret_error)) < 0)
+        return r;
+    device_set_bad(engine, disk.name, NULL);
+    r = fill_status(&disk, ret_status, ret_error);
+    if (r < 0)
+        return r;
+    if (away)
+        ret_status->error = xasprintf("%s; it works until it is unmounted", error_message(problem));
+    if (mounts_at(disk.folder, &view, NULL) == 0)
+        smart_look(engine, disk.name, view.device, &ret_status->health, &ret_status->health_reason);
+    return 0;
 }
 
 /* ---- Taking it away ---- */
@@ -456,7 +547,11 @@ int engine_device_down(struct engine *engine, const struct device *device, struc
         return r;
     scoped_claim(engine, "device", disk.name);
     r = check_no_brick(engine, &disk, ret_error);
-    return r < 0 ? r : unmount(&disk, ret_error);
+    if (r == 0)
+        r = unmount(&disk, ret_error);
+    if (r == 0)
+        device_set_bad(engine, disk.name, NULL);
+    return r;
 }
 
 /* Wipes what is ours and leaves what is not, so that a disk which was changed for another loses nothing. */
@@ -483,7 +578,8 @@ static int erase_signature(struct disk *disk, bool *ret_ours, struct error **ret
     return wipe ? disk_wipe(fd, path, ret_error) : 0;
 }
 
-int engine_device_erase(struct engine *engine, const struct device *device, struct error **ret_error)
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error)
 {
     cleanup(disk_clear) struct disk disk;
     int r = begin(engine, device, &disk, ret_error);
@@ -493,9 +589,10 @@ int engine_device_erase(struct engine *engine, const struct device *device, stru
     r = unmount(&disk, ret_error);
     if (r < 0)
         return r;
+    device_set_bad(engine, disk.name, NULL);
     bool ours = false;
-    r = erase_signature(&disk, &ours, ret_error);
-    if (r < 0)
+    r = erase_signature(&disk, &ours, lost ? NULL : ret_error);
+    if (r < 0 && !lost)
         return r;
     fault_point("device.erase.after-wipe");
     struct stat status;
@@ -506,8 +603,11 @@ int engine_device_erase(struct engine *engine, const struct device *device, stru
 
 /* ---- Status ---- */
 
-int device_check_mounted(const struct engine *engine, const char *name, struct error **ret_error)
+int device_check_mounted(struct engine *engine, const char *name, struct error **ret_error)
 {
+    autofree char *bad = device_bad_reason(engine, name);
+    if (bad)
+        return error_set(ret_error, ENODEV, "device %s is taken out: %s", name, bad);
     autofree char *folder = device_mount_point(engine, name);
     autofree char *marker = xasprintf("%s/" DEVICE_MARKER, folder);
     struct mount_view view;

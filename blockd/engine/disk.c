@@ -57,6 +57,11 @@ static char *describe(blkid_probe probe)
     autofree char *type = printable(value_of(probe, "TYPE"));
     autofree char *label = printable(value_of(probe, "LABEL"));
     autofree char *table = printable(value_of(probe, "PTTYPE"));
+    autofree char *uuid = printable(value_of(probe, "UUID"));
+    if (string_equal(type, "xfs") && string_equal(label, "blockd"))
+        return xasprintf(
+            "the XFS file system of another device of blockd's, here or in another cluster (UUID %s)",
+            uuid ? uuid : "unknown");
     if (type && label)
         return xasprintf("%s labelled \"%s\"", type, label);
     if (type)
@@ -77,6 +82,49 @@ static bool format_interrupted(int fd, const char *uuid)
     return strcmp(strbuf_string(&text), uuid) == 0;
 }
 
+/* ---- Data without a signature ---- */
+
+#define EDGE_BYTES (1u << 20)
+
+static bool is_zero(int fd, uint64_t offset, uint64_t length)
+{
+    static const char nothing[64 * 1024];
+    char bytes[sizeof nothing];
+    for (uint64_t end = offset + length; offset < end;) {
+        size_t want = end - offset < sizeof bytes ? (size_t)(end - offset) : sizeof bytes;
+        ssize_t count = pread(fd, bytes, want, (off_t)offset);
+        if (count <= 0)
+            return count == 0;
+        if (memcmp(bytes, nothing, (size_t)count) != 0)
+            return false;
+        offset += (uint64_t)count;
+    }
+    return true;
+}
+
+/* What lies on a disk without a signature that libblkid knows is still somebody's. */
+static bool edges_are_zero(int fd, uint64_t size)
+{
+    uint64_t edge = size < EDGE_BYTES ? size : EDGE_BYTES;
+    return is_zero(fd, 0, edge) && is_zero(fd, size - edge, edge);
+}
+
+static int zero_edges(int fd, uint64_t size)
+{
+    static const char nothing[64 * 1024];
+    uint64_t edge = size < EDGE_BYTES ? size : EDGE_BYTES;
+    const uint64_t starts[] = {0, size - edge};
+    for (size_t i = 0; i < 2; i++)
+        for (uint64_t done = 0; done < edge;) {
+            size_t want = edge - done < sizeof nothing ? (size_t)(edge - done) : sizeof nothing;
+            ssize_t count = pwrite(fd, nothing, want, (off_t)(starts[i] + done));
+            if (count <= 0)
+                return -(errno ? errno : EIO);
+            done += (uint64_t)count;
+        }
+    return 0;
+}
+
 int disk_look(int fd, const char *path, const char *uuid, struct disk_view *ret_view,
               struct error **ret_error)
 {
@@ -88,7 +136,11 @@ int disk_look(int fd, const char *path, const char *uuid, struct disk_view *ret_
     if (format_interrupted(fd, uuid)) {
         view.content = DISK_INTERRUPTED;
     } else if (found == 1) {
-        view.content = DISK_BLANK;
+        struct stat status;
+        bool disk = fstat(fd, &status) == 0 && S_ISBLK(status.st_mode);
+        bool blank = !disk || edges_are_zero(fd, view.size);
+        view.content = blank ? DISK_BLANK : DISK_FOREIGN;
+        view.text = blank ? NULL : xstrdup("data of an unknown kind");
     } else if (found == -2) {
         view.content = DISK_FOREIGN;
         view.text = xstrdup("signatures of several file systems or partition tables");
@@ -97,7 +149,8 @@ int disk_look(int fd, const char *path, const char *uuid, struct disk_view *ret_
     } else {
         autofree char *type = value_of(probe, "TYPE");
         view.uuid = value_of(probe, "UUID");
-        bool ours = string_equal(type, "xfs") && string_equal(view.uuid, uuid);
+        view.xfs = string_equal(type, "xfs");
+        bool ours = view.xfs && string_equal(view.uuid, uuid);
         view.content = ours ? DISK_OURS : DISK_FOREIGN;
         view.text = describe(probe);
     }
@@ -114,7 +167,8 @@ int disk_wipe(int fd, const char *path, struct error **ret_error)
     while ((found = blkid_do_probe(probe)) == 0)
         if (blkid_do_wipe(probe, 0) < 0)
             return error_set(ret_error, EIO, "cannot wipe the signature on %s", path);
-    if (found < 0 || fsync(fd) < 0)
+    uint64_t size = (uint64_t)blkid_probe_get_size(probe);
+    if (found < 0 || zero_edges(fd, size) < 0 || fsync(fd) < 0)
         return error_set(ret_error, EIO, "cannot wipe the signature on %s", path);
     return 0;
 }

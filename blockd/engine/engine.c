@@ -16,6 +16,8 @@ const struct engine_roots engine_default_roots = {
     .glusterfs = "/usr/sbin/glusterfs",
     .mkfs_xfs = "/usr/sbin/mkfs.xfs",
     .systemctl = "/usr/bin/systemctl",
+    .smartctl = "/usr/sbin/smartctl",
+    .by_id = "/dev/disk/by-id",
     .units_env = "/run/blockd/units.env",
 };
 
@@ -65,12 +67,15 @@ static int sweep_all(const struct config *config, struct error **ret_error)
     autofree char *bricks = xasprintf("%s/bricks", config->state_dir);
     autofree char *processes = xasprintf("%s/processes", config->run_dir);
     autofree char *volfiles = xasprintf("%s/volfiles", config->state_dir);
+    autofree char *served = xasprintf("%s/volserver", config->state_dir);
     autostring_list struct string_list volumes = {0};
     int r = files_sweep(config->state_dir, ret_error);
     if (r == 0)
         r = files_sweep(bricks, ret_error);
     if (r == 0)
         r = files_sweep(processes, ret_error);
+    if (r == 0)
+        r = files_sweep(served, ret_error);
     if (r == 0)
         r = folder_list(volfiles, &volumes, ret_error);
     for (size_t i = 0; r == 0 && i < volumes.count; i++) {
@@ -82,7 +87,7 @@ static int sweep_all(const struct config *config, struct error **ret_error)
 
 static int make_folders(const struct config *config, struct error **ret_error)
 {
-    const char *const below[] = {"devices", "bricks", "volfiles"};
+    const char *const below[] = {"devices", "bricks", "volfiles", "volserver"};
     int r = volfile_path_check("state_dir", config->state_dir, ret_error);
     if (r == 0)
         r = volfile_path_check("run_dir", config->run_dir, ret_error);
@@ -92,6 +97,9 @@ static int make_folders(const struct config *config, struct error **ret_error)
         autofree char *path = xasprintf("%s/%s", config->state_dir, below[i]);
         r = folder_make(path, 0700, ret_error);
     }
+    autofree char *clients = xasprintf("%s/clients", config->run_dir);
+    if (r == 0)
+        r = folder_make(clients, 0700, ret_error);
     return r;
 }
 
@@ -139,6 +147,7 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     pthread_mutex_init(&engine->busy_mutex, NULL);
     pthread_cond_init(&engine->busy_changed, NULL);
     pthread_mutex_init(&engine->ports_mutex, NULL);
+    pthread_mutex_init(&engine->devices_mutex, NULL);
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
@@ -175,6 +184,10 @@ void engine_free(struct engine *engine)
         return;
     supervisor_free(engine->supervisor);
     brick_ports_clear(engine);
+    device_checks_clear(engine);
+    smart_clear(engine);
+    string_list_clear(&engine->lingering);
+    pthread_mutex_destroy(&engine->devices_mutex);
     string_list_clear(&engine->busy);
     pthread_mutex_destroy(&engine->ports_mutex);
     pthread_cond_destroy(&engine->busy_changed);
@@ -187,15 +200,26 @@ void engine_free(struct engine *engine)
     free(engine);
 }
 
+char *text_version(const char *text)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return xasprintf("%016llx", (unsigned long long)hash);
+}
+
 /* ---- blockd-nbd ---- */
 
+/* It reads its part of the configuration at its start: with another one it is started again. */
 static void nbd_plan(const struct engine *engine, struct process_plan *ret_plan)
 {
+    autofree char *settings = config_text(engine->config, "nbd");
     *ret_plan = (struct process_plan){
         .id = xstrdup("nbd"),
         .name = xstrdup("nbd"),
         .unit = xstrdup("blockd-nbd.service"),
         .log_path = xasprintf("%s/nbd.log", engine->config->log_dir),
+        .version = text_version(settings),
     };
     string_list_add(&ret_plan->argv, engine->nbd_program);
     string_list_add(&ret_plan->argv, "--config");

@@ -50,20 +50,27 @@ DEFINE_CLEANUP(struct engine *, cleanup_engine, engine_free)
  * it holds data that blockd did not put there for this device. An image file that must be made passes when
  * its folder exists and has room.
  */
+/* A name for the block device that stays the same over boots, /dev/disk/by-id/..., the caller's; NULL: it has
+ * none, or is no block device. */
+char *engine_device_stable_path(struct engine *engine, const char *path);
 int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error);
 
 /*
  * Makes the device ready: image file and loop device where asked for, XFS with reflink when it is not
  * formatted for this device yet (`destroy` allows to overwrite other data), mount under
  * STATE_DIR/devices/NAME. Fills *ret_status (phase "ready"). Once formatted, the file system is known by its
- * UUID: `device->status.uuid` set and another one found is -ESTALE. Blocks.
+ * UUID: `device->status.uuid` set and another one found is -ESTALE. One that is mounted is asked whether its
+ * disk still works: if not, it is taken out (its bricks are stopped, it is unmounted), with the errno of what
+ * failed, and the next call tries to bring it back. Blocks.
  */
 int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
                      struct device_status *ret_status, struct error **ret_error);
 /* Unmounts and detaches; the data stays. -EBUSY while a brick runs on it. Blocks. */
 int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error);
-/* engine_device_down(), then wipes blockd's signature and removes an image file that blockd made. Blocks. */
-int engine_device_erase(struct engine *engine, const struct device *device, struct error **ret_error);
+/* Unmounts it, wipes blockd's signature and removes an image file that blockd made. With `lost` what fails on
+ * the disk counts as done. Blocks. */
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error);
 /* Size, free space and mount state now; cheap. */
 int engine_device_status(struct engine *engine, const struct device *device, struct device_status *ret_status,
                          struct error **ret_error);
@@ -83,14 +90,73 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
- * -ENODEV while a device that has a brick is not mounted. Blocks. */
-int engine_volume_erase(struct engine *engine, const struct volume *volume, struct error **ret_error);
+ * -ENODEV while a device that has a brick is not mounted, unless what is `lost` may stay there. Blocks. */
+int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
+                        struct error **ret_error);
+/* Stops one local brick and removes all that there is of it; what lies on a device that is not mounted stays
+ * there. One of another node is left to that. Blocks. */
+int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                       struct error **ret_error);
 /* Live state of the local bricks (process, port, heal index, space) and the phase that follows from it.
  * Cheap. */
 int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
                          struct error **ret_error);
+/*
+ * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
+ * a.b.c.d/8, /16 or /24, and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ */
+int engine_access_check(const struct string_list *access, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
 char *engine_client_volfile(struct engine *engine, const char *volume);
+
+/* ---- Bricks that move to other devices ---- */
+
+/* Live state of one brick of this node; of another node's, "online" is taken for granted. Cheap. */
+void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                         struct brick_status *ret_status);
+/* Writes the volfile of the client that marks a move's new brick as behind. Path and the name of the brick's
+ * translator are the caller's. */
+int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                           const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
+                           struct error **ret_error);
+/*
+ * Have all clients of the set of bricks that a move is about taken over the client volfile as
+ * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
+ * yet, with a message when it names who lags behind. Cheap.
+ */
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error);
+/* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
+int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
+                          struct error **ret_error);
+/* Removes a brick that an earlier volume's move or replacement left on a device. The caller knows that no
+ * brick of the volume is there. Blocks. */
+int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
+                         struct error **ret_error);
+
+/* ---- Shares ---- */
+
+struct engine_share {
+    const char *name; /* "V/S", for messages */
+    const char *path; /* its folder in the hosting volume */
+    uint32_t project; /* XFS project id */
+    bool limited;     /* `size` is enforced */
+    uint64_t size;    /* bytes */
+};
+
+/*
+ * Gives the folders of shares on the volume's local bricks their project id and limit. A folder that a brick
+ * does not have yet (it heals) is passed over, as is a brick whose device is not mounted. -EOPNOTSUPP when a
+ * limited one is on a device without project quota. Cheap when all is done before. Blocks.
+ */
+int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
+                        size_t count, struct error **ret_error);
+/* Takes a project's limit away from the local bricks, before the id is another's. */
+int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
+                        struct error **ret_error);
+/* Bytes that a share's files take, seen from the local bricks; -EOPNOTSUPP when nobody here counts. Cheap. */
+int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
+                      uint64_t *ret_used, struct error **ret_error);
 
 /* ---- What runs beside the bricks ---- */
 
@@ -100,6 +166,13 @@ char *engine_client_volfile(struct engine *engine, const char *volume);
  */
 int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
                    const struct node *nodes, size_t node_count, struct error **ret_error);
+
+/*
+ * Keeps the volfile server running, or stops it and waits for its end. It serves the volfiles of the volumes
+ * that are up; it is restarted when where it listens changed, which its clients survive.
+ */
+int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error);
+int engine_volserver_down(struct engine *engine, struct error **ret_error);
 
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);

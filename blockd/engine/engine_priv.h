@@ -4,6 +4,7 @@
 #define BLOCKD_ENGINE_PRIV_H
 
 #include <pthread.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "blockd/engine/engine.h"
@@ -13,7 +14,8 @@
 
 /* What a test replaces; everything else of this machine is reached through the configuration's folders. */
 struct engine_roots {
-    const char *glusterfsd, *glusterfs, *mkfs_xfs, *systemctl; /* programs */
+    const char *glusterfsd, *glusterfs, *mkfs_xfs, *systemctl, *smartctl; /* programs */
+    const char *by_id;     /* folder of the names that disks have for good */
     const char *units_env; /* what the systemd units read their folders from */
 };
 extern const struct engine_roots engine_default_roots;
@@ -36,6 +38,12 @@ struct engine {
     pthread_mutex_t ports_mutex; /* innermost; guards what follows */
     char *address;               /* where the bricks of this node listen */
     struct port_check *ports;    /* brick.c */
+
+    pthread_mutex_t devices_mutex;  /* guards what follows */
+    struct device_check *checks;    /* device_check.c, one a device for good */
+    struct string_list bad_devices; /* "NAME REASON" */
+    struct smart *smart;            /* smart.c, one a device for good */
+    struct string_list lingering;   /* clients.c: "VOLUME MILLISECONDS" */
 };
 
 /* As engine_new(), with other roots. They are copied, the strings in them are not. */
@@ -56,6 +64,10 @@ void engine_claim_release(struct engine_claim *claim);
 /* name_check() and ENGINE_NAME_MAX. */
 int engine_name_check(const char *what, const char *name, struct error **ret_error);
 
+/* A short name of what a process has read, to know whether one that runs has read the same (FNV-1a, 64 bits).
+ * The caller's. */
+char *text_version(const char *text);
+
 /* ---- volfile.c: pure functions of the objects ---- */
 
 /* Texts are appended to what is in ret_text; on failure it holds a part. */
@@ -68,11 +80,22 @@ struct volfile_sources {
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
 };
 
-/* Serves brick `index` of the volume out of `folder`. */
-int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+/* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.
+ */
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error);
 /* What block servers (libgfapi) load. */
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* What standard clients load (mount -t glusterfs, qemu): nothing of blockd's own in it. */
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* The volfile server's own; each address has been checked. */
+int volfile_volserver(const char *xlators, const char *folder, const char *socket,
+                      const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
+                      struct error **ret_error);
+/* Who may connect, joined by commas: this machine, the nodes, and the volume's access list as patterns. */
+int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error);
+/* An entry of an access list as a pattern for bricks and for the volfile server. The caller's. */
+int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error);
 /* One self-heal daemon for several volumes, each with more than one replica. */
 int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
                  struct strbuf *ret_text, struct error **ret_error);
@@ -89,13 +112,63 @@ static inline const struct brick_spec *volume_brick(const struct volume *volume,
     return (const struct brick_spec *)volume->spec.bricks.items + index;
 }
 
+/* ---- moves.c ---- */
+
+/* The bricks of a volume and those of its moves. */
+size_t volume_children(const struct volume *volume);
+const struct brick_spec *volume_child(const struct volume *volume, size_t index);
+/* Names it in volfiles. */
+uint64_t volume_child_number(const struct volume *volume, size_t index);
+size_t volume_child_set(const struct volume *volume, size_t index);
+bool volume_child_is_witness(const struct volume *volume, size_t index);
+/* Does replicate stand above the set? Above a single brick it does while that moves. */
+bool volume_set_is_replicated(const struct volume *volume, size_t set);
+
+enum volume_audience { AUDIENCE_CLIENTS, AUDIENCE_HEAL };
+/* A copy of the volume that has only the moves that the audience is to know of. */
+void volume_view(const struct volume *volume, enum volume_audience audience, struct volume *ret_view);
+/* What the client that marks the new brick of a move as behind is to know. */
+void volume_view_marking(const struct volume *volume, const struct brick_move *move, struct volume *ret_view);
+/* `volume` is the self-heal daemon's view, before anything of it was left out. */
+bool volume_heals(const struct volume *volume);
+
 /* ---- device.c ---- */
 
 /* STATE_DIR/devices/NAME, `name` without the node. The caller's. */
 char *device_mount_point(const struct engine *engine, const char *name);
 #define DEVICE_MARKER ".blockd-device" /* in the root of each device: the uid of the device object */
 /* 0 when the device is mounted at its place and is one of ours; else -ENODEV. */
-int device_check_mounted(const struct engine *engine, const char *name, struct error **ret_error);
+int device_check_mounted(struct engine *engine, const char *name, struct error **ret_error);
+
+/* ---- device_check.c ---- */
+
+/* Writes and reads at a device's folder. -ETIMEDOUT: it does not answer; -EROFS, -EIO and others: it fails.
+ * The message is a part of a sentence about the device. Blocks for ten seconds at most. */
+int device_check(struct engine *engine, const char *name, const char *folder, struct error **ret_error);
+/* What is bad has no bricks running, and no brick is started on it. NULL: it is good. */
+void device_set_bad(struct engine *engine, const char *name, const char *reason);
+/* NULL when it is good; the caller's. */
+char *device_bad_reason(struct engine *engine, const char *name);
+void device_checks_clear(struct engine *engine);
+
+/* ---- disk_users.c ---- */
+
+/* What the kernel uses a disk, one of its partitions or a file for: "is mounted at /home"; NULL: nothing
+ * known. The caller's. */
+char *disk_use(const struct stat *what);
+/* A name below `by_id` for the block device, the caller's; NULL: there is none. */
+char *disk_stable_name(const char *by_id, const char *path);
+/* "/dev/sdb" of a disk or of one of its partitions; the caller's, NULL when it is gone. */
+char *disk_whole(dev_t device);
+
+/* ---- smart.c ---- */
+
+/* The words of device_status.health and its reason (or NULL); both are the caller's. One caller a device at a
+ * time. */
+void smart_look(struct engine *engine, const char *name, dev_t device, char **ret_health, char **ret_reason);
+/* Asks anew at the next look: the disk may be another one. */
+void smart_forget(struct engine *engine, const char *name);
+void smart_clear(struct engine *engine);
 
 /* ---- disk.c: what lies on a disk ---- */
 
@@ -109,6 +182,7 @@ struct disk_view {
     enum disk_content content;
     uint64_t size;
     char *uuid; /* of the file system, if any */
+    bool xfs;   /* it is one */
     char *text; /* "an ext4 file system labelled data" */
 };
 /* Reads the signatures of an open block device or image file; `uuid` is the one that is ours. */
@@ -150,12 +224,15 @@ char *brick_folder(const struct engine *engine, const char *device, const char *
 char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
 /* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
 int brick_volume_id(const char *folder, char **ret_uid);
-/* Makes the folder with volume id and index; -ESTALE when it belongs to another volume, or was there and is
- * gone. */
-int brick_prepare(const struct engine *engine, const char *device, const struct volume *volume,
-                  struct error **ret_error);
+/*
+ * Makes the folder with volume id, brick number and index; -ESTALE when it belongs to another volume, or to
+ * another brick of this one, or was there and is gone. With `fresh` the brick holds nothing yet: what an
+ * earlier brick of the volume left there is removed.
+ */
+int brick_prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
+                  bool fresh, struct error **ret_error);
 /* Removes the folder with all data, in steps that a crash may interrupt. */
-int brick_erase(const struct engine *engine, const char *device, const struct volume *volume,
+int brick_erase(struct engine *engine, const char *device, const struct volume *volume,
                 struct error **ret_error);
 void brick_plan(const struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct process_plan *ret_plan);
@@ -170,6 +247,16 @@ void brick_ports_clear(struct engine *engine);
 /* `folder` is a device's MANIFEST_FOLDER, wherever it is mounted. */
 int manifest_read_below(const char *folder, char **ret_text, struct error **ret_error);
 
+/* ---- clients.c ---- */
+
+/* RUN_DIR/clients/V.D. The caller's. */
+char *brick_roll(const struct engine *engine, const char *device, const char *volume);
+
+/* ---- share.c ---- */
+
+/* Bytes that a brick of the volume may hold of a share with a size. */
+uint64_t share_brick_limit(const struct volume *volume, uint64_t size);
+
 /* ---- tree.c ---- */
 
 /* Removes a folder and all below it without following links or leaving the file system; may be repeated. */
@@ -181,6 +268,25 @@ static inline bool brick_is_local(const struct engine *engine, const struct bric
 {
     return string_equal(brick->node, engine->node);
 }
+
+/* ---- volserver.c ---- */
+
+/* Hands the volume's volfiles to the volfile server; connected clients follow a change. */
+int volserver_publish(struct engine *engine, const struct volfile_sources *sources, struct error **ret_error);
+/* Takes them back. Connected clients keep what they have. */
+int volserver_withdraw(struct engine *engine, const char *volume, struct error **ret_error);
+/* The first line of a client volfile, which tells handler/image where the volfile is had live. */
+void volserver_mark(const struct engine *engine, const char *volume, struct strbuf *ret_text);
+
+/* The texts of volfiles, as they are written. */
+int volume_client_text(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                       size_t node_count, struct strbuf *ret_text, struct error **ret_error);
+int volume_brick_text(struct engine *engine, const struct volume *volume, size_t index,
+                      const struct node *nodes, size_t node_count, struct strbuf *ret_text,
+                      struct error **ret_error);
+/* Empty when nothing is to be healed on this node. */
+int heal_text(struct engine *engine, const struct volume *volumes, size_t volume_count,
+              const struct node *nodes, size_t node_count, struct strbuf *ret_text, struct error **ret_error);
 
 /* ---- status.c ---- */
 

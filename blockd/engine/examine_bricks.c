@@ -8,6 +8,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 #define STORE_FOLDER "block-store"
 #define TRASH_PREFIX ".erase-"
@@ -71,7 +72,7 @@ static void see_bricks(const struct look *look, const struct volume *volume, str
             struct brick_view *view = object_list_add(views, sizeof *view);
             view->folder = xstrdup(status.path);
             view->healing = status.heal_pending > 0;
-            view->holds_data = volume->spec.template_name != TEMPLATE_ARBITER || i % 3 != 2;
+            view->holds_data = !layout_is_witness(&volume->spec, i) && layout_set_data(&volume->spec) == 1;
         }
         free(status.node);
         free(status.device);
@@ -92,8 +93,7 @@ static void clear_views(struct object_list *views)
  * known. */
 static bool one_set(const struct volume *volume)
 {
-    size_t replicas = volume->spec.template_name == TEMPLATE_SINGLE ? 1 : 3;
-    return volume->spec.bricks.count == replicas;
+    return layout_sets(&volume->spec) == 1 && volume->spec.moves.count == 0;
 }
 
 static void examine_block(const struct look *look, const struct volume *volume, const struct block *block,
@@ -202,9 +202,9 @@ static const struct volume *volume_on_device(const struct look *look, const char
 {
     for (size_t i = 0; i < look->target->volume_count; i++) {
         const struct volume *volume = &look->target->volumes[i];
-        for (size_t k = 0; string_equal(volume->meta.name, name) && k < volume->spec.bricks.count; k++)
-            if (brick_is_local(look->engine, volume_brick(volume, k)) &&
-                string_equal(volume_brick(volume, k)->device, device))
+        for (size_t k = 0; string_equal(volume->meta.name, name) && k < volume_children(volume); k++)
+            if (brick_is_local(look->engine, volume_child(volume, k)) &&
+                string_equal(volume_child(volume, k)->device, device))
                 return volume;
     }
     return NULL;
@@ -256,8 +256,8 @@ static void examine_missing(const struct look *look, const char *device, const c
     for (size_t i = 0; i < look->target->volume_count; i++) {
         const struct volume *volume = &look->target->volumes[i];
         autofree char *folder = xasprintf("%s/%s", bricks, volume->meta.name);
-        if (!volume_runs(look, volume) || !volume_on_device(look, device, volume->meta.name) ||
-            access(folder, F_OK) == 0)
+        if (!volume_runs(look, volume) || volume->spec.moves.count ||
+            !volume_on_device(look, device, volume->meta.name) || access(folder, F_OK) == 0)
             continue;
         autofree char *expected = xasprintf("a brick of volume %s (%s)", volume->meta.name, volume->meta.uid);
         finding_add(look->findings, "brick-missing", folder, expected, "no such folder",

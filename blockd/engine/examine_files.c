@@ -45,36 +45,22 @@ static void examine_text(const struct look *look, const char *path, const char *
     compare_text(path, owner, wanted, found, look->findings);
 }
 
-static struct volfile_sources sources_of(const struct look *look, const struct volume *volume)
-{
-    const struct engine *engine = look->engine;
-    return (struct volfile_sources){
-        .volume = volume,
-        .nodes = look->target->nodes,
-        .node_count = look->target->node_count,
-        .ping_timeout = engine->config->ping_timeout,
-        .event_threads = engine->event_threads,
-        .xlators = engine->xlators,
-    };
-}
-
 static int examine_volume(const struct look *look, const struct volume *volume, struct error **ret_error)
 {
-    const struct volfile_sources sources = sources_of(look, volume);
+    const struct examine_target *target = look->target;
     autofree char *owner = xasprintf("volume %s", volume->meta.name);
     autofree char *client_path = engine_client_volfile(look->engine, volume->meta.name);
     autostrbuf struct strbuf client = {0};
-    int r = volfile_client(&sources, &client, ret_error);
+    int r = volume_client_text(look->engine, volume, target->nodes, target->node_count, &client, ret_error);
     if (r == 0)
         examine_text(look, client_path, owner, strbuf_string(&client));
-    for (size_t i = 0; r == 0 && i < volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
-        if (!brick_is_local(look->engine, brick))
+    for (size_t i = 0; r == 0 && i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
+        if (!child_runs(look, volume, i))
             continue;
-        autofree char *folder = brick_folder(look->engine, brick->device, volume->meta.name);
         autofree char *path = brick_volfile(look->engine, brick->device, volume->meta.name);
         autostrbuf struct strbuf text = {0};
-        r = volfile_brick(&sources, i, folder, &text, ret_error);
+        r = volume_brick_text(look->engine, volume, i, target->nodes, target->node_count, &text, ret_error);
         if (r == 0)
             examine_text(look, path, owner, strbuf_string(&text));
     }
@@ -83,26 +69,16 @@ static int examine_volume(const struct look *look, const struct volume *volume, 
 
 static int examine_heal(const struct look *look, struct error **ret_error)
 {
-    autofree struct volfile_sources *sources = xcalloc(look->target->volume_count + 1, sizeof *sources);
+    const struct examine_target *target = look->target;
+    autofree struct volume *running = xcalloc(target->volume_count + 1, sizeof *running); /* borrowed */
     autofree char *path = xasprintf("%s/heal.vol", look->engine->config->state_dir);
     autostrbuf struct strbuf text = {0};
-    const char *uuid = NULL;
     size_t count = 0;
-    for (size_t i = 0; i < look->target->node_count; i++)
-        if (string_equal(look->target->nodes[i].meta.name, look->engine->node))
-            uuid = look->target->nodes[i].meta.uid;
-    for (size_t i = 0; i < look->target->volume_count; i++) {
-        const struct volume *volume = &look->target->volumes[i];
-        bool local = false;
-        for (size_t k = 0; k < volume->spec.bricks.count; k++)
-            local |= brick_is_local(look->engine, volume_brick(volume, k));
-        if (local && volume_runs(look, volume) && volume->spec.template_name != TEMPLATE_SINGLE)
-            sources[count++] = sources_of(look, volume);
-    }
-    if (!count || !uuid)
-        return 0;
-    int r = volfile_heal(sources, count, uuid, &text, ret_error);
-    if (r == 0)
+    for (size_t i = 0; i < target->volume_count; i++)
+        if (volume_runs(look, &target->volumes[i]))
+            running[count++] = target->volumes[i];
+    int r = heal_text(look->engine, running, count, target->nodes, target->node_count, &text, ret_error);
+    if (r == 0 && text.length)
         examine_text(look, path, "the self-heal daemon", strbuf_string(&text));
     return r;
 }
@@ -111,9 +87,9 @@ static bool belongs_to_brick(const struct look *look, const char *file)
 {
     for (size_t i = 0; i < look->target->volume_count; i++) {
         const struct volume *volume = &look->target->volumes[i];
-        for (size_t k = 0; k < volume->spec.bricks.count; k++) {
-            autofree char *name = xasprintf("%s.%s.vol", volume->meta.name, volume_brick(volume, k)->device);
-            if (brick_is_local(look->engine, volume_brick(volume, k)) && strcmp(name, file) == 0)
+        for (size_t k = 0; k < volume_children(volume); k++) {
+            autofree char *name = xasprintf("%s.%s.vol", volume->meta.name, volume_child(volume, k)->device);
+            if (brick_is_local(look->engine, volume_child(volume, k)) && strcmp(name, file) == 0)
                 return true;
         }
     }
@@ -184,6 +160,7 @@ static void examine_all_folders(const struct look *look)
     examine_folder(look, config->state_dir, "", false);
     examine_folder(look, config->state_dir, "/bricks", false);
     examine_folder(look, config->state_dir, "/volfiles", true);
+    examine_folder(look, config->state_dir, "/volserver", false);
     examine_folder(look, config->run_dir, "", false);
     examine_folder(look, config->run_dir, "/processes", false);
     examine_folder(look, config->run_dir, "/grants", true);

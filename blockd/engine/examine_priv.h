@@ -19,6 +19,15 @@ static inline bool volume_runs(const struct look *look, const struct volume *vol
     return look->target->enabled && volume->spec.state == VOLUME_STARTED && !volume->meta.deleting;
 }
 
+/* Does child `index` of a volume that runs run on this node? */
+static inline bool child_runs(const struct look *look, const struct volume *volume, size_t index)
+{
+    const struct brick_move *moves = volume->spec.moves.items;
+    size_t bricks = volume->spec.bricks.count;
+    return brick_is_local(look->engine, volume_child(volume, index)) &&
+           (index < bricks || moves[index - bricks].step != MOVE_LEFT);
+}
+
 /* ---- examine_processes.c ---- */
 
 struct wanted_process {

@@ -171,9 +171,9 @@ static void want(const struct look *look, const char *id, const char *name, cons
 
 static void want_bricks(const struct look *look, const struct volume *volume, struct object_list *wanted)
 {
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
-        if (!brick_is_local(look->engine, brick))
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
+        if (!child_runs(look, volume, i))
             continue;
         cleanup(process_plan_clear) struct process_plan plan;
         brick_plan(look->engine, volume, brick, &plan);
@@ -191,13 +191,16 @@ static void want_all(const struct look *look, struct object_list *wanted)
         if (!volume_runs(look, volume))
             continue;
         want_bricks(look, volume, wanted);
-        for (size_t k = 0; k < volume->spec.bricks.count; k++)
-            heals |= volume->spec.template_name != TEMPLATE_SINGLE &&
-                     brick_is_local(engine, volume_brick(volume, k));
+        for (size_t k = 0; k < volume_children(volume); k++)
+            heals |= volume_heals(volume) && child_runs(look, volume, k);
     }
     if (heals)
         want(look, "heal", "self-heal", engine->roots.glusterfs,
              xasprintf("%s/heal.vol", engine->config->state_dir), wanted);
+    cleanup(process_view_clear) struct process_view view = {.state = PROCESS_STOPPED};
+    if (look->target->enabled && engine->supervisor->ops->look(engine->supervisor, "volserver", &view))
+        want(look, "volserver", "volserver", engine->roots.glusterfsd,
+             xasprintf("%s/volserver.vol", engine->config->state_dir), wanted);
     if (look->target->enabled && engine->nbd_program)
         want(look, "nbd", "nbd", engine->nbd_program, xstrdup(engine->config_path), wanted);
 }
@@ -295,9 +298,9 @@ int examine_processes(const struct look *look, struct error **ret_error)
     compare_processes(&wanted, &seen, look->findings);
     for (size_t i = 0; i < look->target->volume_count; i++) {
         const struct volume *volume = &look->target->volumes[i];
-        for (size_t k = 0; volume_runs(look, volume) && k < volume->spec.bricks.count; k++)
-            if (brick_is_local(look->engine, volume_brick(volume, k)))
-                examine_port(look, volume, volume_brick(volume, k));
+        for (size_t k = 0; volume_runs(look, volume) && k < volume_children(volume); k++)
+            if (child_runs(look, volume, k))
+                examine_port(look, volume, volume_child(volume, k));
     }
     return 0;
 }

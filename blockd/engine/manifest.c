@@ -16,7 +16,7 @@
                          */
 
 /* 0 when exactly this device is mounted at its place. */
-static int check_device(const struct engine *engine, const struct device *device, const char *name,
+static int check_device(struct engine *engine, const struct device *device, const char *name,
                         struct error **ret_error)
 {
     int r = device_check_mounted(engine, name, ret_error);

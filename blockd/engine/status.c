@@ -1,41 +1,112 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* What a volume can do, from what its local bricks look like. */
 #include "blockd/engine/engine_priv.h"
 
 #include "rpc/base/alloc.h"
+#include "rpc/volume_layout.h"
 
-/* Half of the replicas and one are needed to write; one brick that is behind counts as whole only after its
- * heal. */
+/* ---- Phases ---- */
+
+struct tally {
+    size_t all, down, failed, behind;
+};
+
+static void count_brick(struct tally *tally, const struct brick_status *brick)
+{
+    tally->down += !string_equal(brick->state, "online");
+    tally->failed += string_equal(brick->state, "failed");
+    tally->behind += brick->heal_pending > 0;
+}
+
+/* One brick that is behind counts as whole only after its heal. */
+static const char *set_phase(const struct volume *volume, const struct tally *tally)
+{
+    size_t up = tally->all > tally->down ? tally->all - tally->down : 0;
+    if (volume->spec.state == VOLUME_STOPPED && !up)
+        return "stopped";
+    if (up < layout_set_quorum(&volume->spec))
+        return tally->failed ? "failed" : "offline";
+    return tally->down || tally->behind ? "degraded" : "online";
+}
+
+/* In which set a local brick is. */
+static size_t set_of(const struct volume *volume, const struct brick_status *brick)
+{
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        if (string_equal(volume_brick(volume, i)->node, brick->node) &&
+            string_equal(volume_brick(volume, i)->device, brick->device))
+            return i / layout_set_bricks(&volume->spec);
+    return 0;
+}
+
+/* The worst of the sets' phases: a file may lie in any of them. */
+static const char *worse(const char *a, const char *b)
+{
+    static const char *const order[] = {"stopped", "online", "degraded", "offline", "failed", NULL};
+    bool mixed = string_equal(a, "stopped") != string_equal(b, "stopped");
+    if (mixed && (string_equal(a, "online") || string_equal(b, "online")))
+        return "degraded";
+    return enum_parse(order, a) > enum_parse(order, b) ? a : b;
+}
+
 const char *volume_phase(const struct volume *volume, const struct brick_status *bricks, size_t count)
 {
-    size_t all = volume->spec.bricks.count, down = 0, failed = 0, behind = 0;
-    for (size_t i = 0; i < count; i++) {
-        down += !string_equal(bricks[i].state, "online");
-        failed += string_equal(bricks[i].state, "failed");
-        behind += bricks[i].heal_pending > 0;
+    size_t sets = layout_sets(&volume->spec);
+    const char *phase = NULL;
+    for (size_t set = 0; set < sets; set++) {
+        struct tally tally = {.all = layout_set_bricks(&volume->spec)};
+        for (size_t i = 0; i < count; i++)
+            if (sets == 1 || set_of(volume, &bricks[i]) == set)
+                count_brick(&tally, &bricks[i]);
+        const char *one = set_phase(volume, &tally);
+        phase = phase ? worse(phase, one) : one;
     }
-    size_t up = all > down ? all - down : 0;
-    if (volume->spec.state == VOLUME_STOPPED && down == count)
-        return "stopped";
-    if (up < all / 2 + 1)
-        return failed ? "failed" : "offline";
-    return down || behind ? "degraded" : "online";
+    return phase ? phase : "failed";
 }
 
-/* A witness has no room for data, so it does not count. */
-static bool holds_data(const struct volume *volume, size_t index)
-{
-    return volume->spec.template_name != TEMPLATE_ARBITER || index != 2;
-}
+/* ---- Space ---- */
 
-static void add_space(struct volume_status *status, const struct brick_status *brick, bool *first)
+/* What the brick may hold: its promise, or all of its device. A witness has no room for data. */
+static void add_space(struct set_status *set, const struct brick_spec *spec, const struct brick_status *brick,
+                      bool *known)
 {
     if (brick->size == 0)
         return;
-    if (*first || brick->size < status->size)
-        status->size = brick->size;
-    if (*first || brick->free < status->free)
-        status->free = brick->free;
-    *first = false;
+    uint64_t size = spec->size && spec->size < brick->size ? spec->size : brick->size;
+    uint64_t space = brick->free < size ? brick->free : size;
+    if (!*known || size < set->size)
+        set->size = size;
+    if (!*known || space < set->free)
+        set->free = space;
+    *known = true;
+}
+
+static void look_at_set(struct engine *engine, const struct volume *volume, size_t number,
+                        struct volume_status *status, struct strbuf *errors)
+{
+    size_t each = layout_set_bricks(&volume->spec);
+    struct set_status set = {.number = number, .bricks = each, .quorum = layout_set_quorum(&volume->spec)};
+    struct tally tally = {.all = each};
+    bool known = false;
+    for (size_t i = number * each; i < (number + 1) * each; i++) {
+        const struct brick_spec *spec = volume_brick(volume, i);
+        if (!brick_is_local(engine, spec))
+            continue;
+        struct brick_status *brick = object_list_add(&status->bricks, sizeof *brick);
+        brick_look(engine, volume, spec, brick);
+        count_brick(&tally, brick);
+        if (!layout_is_witness(&volume->spec, i))
+            add_space(&set, spec, brick, &known);
+        if (brick->heal_pending > set.heal_pending)
+            set.heal_pending = brick->heal_pending;
+        if (brick->error)
+            strbuf_addf(errors, "%sbrick on %s: %s", errors->length ? "; " : "", brick->device, brick->error);
+    }
+    set.size *= layout_set_data(&volume->spec);
+    set.free *= layout_set_data(&volume->spec);
+    set.online = tally.all - tally.down;
+    set.phase = xstrdup(set_phase(volume, &tally));
+    *(struct set_status *)object_list_add(&status->sets, sizeof set) = set;
 }
 
 int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
@@ -46,19 +117,16 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
         return r;
     struct volume_status status = {.observed_generation = volume->meta.generation};
     autostrbuf struct strbuf errors = {0};
-    bool first = true;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        const struct brick_spec *spec = volume_brick(volume, i);
-        if (!brick_is_local(engine, spec))
-            continue;
-        struct brick_status *brick = object_list_add(&status.bricks, sizeof *brick);
-        brick_look(engine, volume, spec, brick);
-        if (holds_data(volume, i))
-            add_space(&status, brick, &first);
-        if (brick->heal_pending > status.heal_pending)
-            status.heal_pending = brick->heal_pending;
-        if (brick->error)
-            strbuf_addf(&errors, "%sbrick on %s: %s", errors.length ? "; " : "", brick->device, brick->error);
+    for (size_t i = 0; i < layout_sets(&volume->spec); i++)
+        look_at_set(engine, volume, i, &status, &errors);
+    for (size_t i = 0; i < status.sets.count; i++) {
+        const struct set_status *set = (const struct set_status *)status.sets.items + i;
+        status.size += set->size;
+        status.free += set->free;
+        if (set->size > status.largest)
+            status.largest = set->size;
+        if (set->heal_pending > status.heal_pending)
+            status.heal_pending = set->heal_pending;
     }
     status.phase = xstrdup(volume_phase(volume, status.bricks.items, status.bricks.count));
     if (errors.length)

@@ -12,11 +12,14 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
 /* The shortest that replicate takes. A brick's return starts a heal at once; this is the retry. */
 #define HEAL_INTERVAL_SECONDS 5
-#define HEAL_THREADS          4
-#define HEALTH_CHECK_SECONDS  15
+/* The shortest that disperse takes. */
+#define FRAGMENT_HEAL_INTERVAL_SECONDS 60
+#define HEAL_THREADS                   4
+#define HEALTH_CHECK_SECONDS           15
 
 int volfile_path_check(const char *what, const char *path, struct error **ret_error)
 {
@@ -77,12 +80,18 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
         strspn(volume->meta.uid, "0123456789abcdef-") != 36)
         return error_set(ret_error, EINVAL, "volume %s has no UUID", name);
     size_t count = volume->spec.bricks.count;
-    size_t wanted = volume->spec.template_name == TEMPLATE_SINGLE ? 1 : 3;
-    if (count != wanted)
-        return error_set(ret_error, EINVAL, "volume %s has %zu bricks, but template %s needs %zu", name,
-                         count, volume_template_words[volume->spec.template_name], wanted);
-    for (size_t i = 0; i < count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
+    r = layout_check(&volume->spec, ret_error);
+    if (r < 0) {
+        error_prefix(ret_error, "volume %s", name);
+        return r;
+    }
+    if (!layout_sets(&volume->spec) || count > VOLUME_BRICKS_MAX)
+        return error_set(ret_error, EINVAL,
+                         "volume %s has %zu bricks, but template %s needs a multiple of %zu, at most %d",
+                         name, count, volume_template_words[volume->spec.template_name],
+                         layout_set_bricks(&volume->spec), VOLUME_BRICKS_MAX);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
         r = engine_name_check("node", brick->node, ret_error);
         if (r == 0)
             r = engine_name_check("device", brick->device, ret_error);
@@ -93,6 +102,11 @@ int volfile_volume_check(const struct volume *volume, struct error **ret_error)
                              brick->node, brick->device);
     }
     return 0;
+}
+
+static unsigned long long number_of(const struct volume *volume, size_t index)
+{
+    return volume_child_number(volume, index);
 }
 
 static void option(struct strbuf *text, const char *key, const char *value)
@@ -128,9 +142,61 @@ __attribute__((format(printf, 2, 3))) static void end(struct strbuf *text, const
 
 /* ---- Bricks ---- */
 
-/* Every address of the nodes that may connect, and this machine itself. */
-static int admitted(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+/*
+ * GlusterFS compares with the peer's address as text. It would take networks too, but its masks are right for
+ * whole bytes only, those of /32 match everything, and those of IPv6 write past their buffer.
+ */
+int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error)
 {
+    static const char *const suffixes[] = {"/8", "/16", "/24"};
+    struct in_addr v4;
+    struct in6_addr v6;
+    char text[INET6_ADDRSTRLEN];
+    const char *slash = strchr(entry, '/');
+    autofree char *address = slash ? xstrndup(entry, (size_t)(slash - entry)) : xstrdup(entry);
+    if (strcmp(entry, "*") == 0) {
+        *ret_pattern = xstrdup(entry);
+        return 0;
+    }
+    if (!slash && inet_pton(AF_INET6, address, &v6) == 1) {
+        *ret_pattern = xstrdup(inet_ntop(AF_INET6, &v6, text, sizeof text));
+        return 0;
+    }
+    if (inet_pton(AF_INET, address, &v4) == 1) {
+        const unsigned char *bytes = (const unsigned char *)&v4;
+        if (!slash) {
+            *ret_pattern = xstrdup(inet_ntop(AF_INET, &v4, text, sizeof text));
+            return 0;
+        }
+        for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+            if (strcmp(slash, suffixes[i]) != 0)
+                continue;
+            struct strbuf pattern = {0};
+            for (size_t k = 0; k <= i; k++)
+                strbuf_addf(&pattern, "%u.", bytes[k]);
+            strbuf_adds(&pattern, "*");
+            *ret_pattern = strbuf_steal(&pattern);
+            return 0;
+        }
+    }
+    return error_set(
+        ret_error, EINVAL,
+        "access \"%.64s\" is none of: an IPv4 or IPv6 address, an IPv4 network /8, /16 or /24, \"*\"", entry);
+}
+
+int engine_access_check(const struct string_list *access, struct error **ret_error)
+{
+    int r = 0;
+    for (size_t i = 0; i < access->count && r == 0; i++) {
+        autofree char *pattern = NULL;
+        r = volfile_access_pattern(access->items[i], &pattern, ret_error);
+    }
+    return r;
+}
+
+int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+{
+    const struct string_list *access = &sources->volume->spec.access;
     autostring_list struct string_list list = {0};
     string_list_add(&list, "127.0.0.1");
     string_list_add(&list, "::1");
@@ -144,6 +210,14 @@ static int admitted(const struct volfile_sources *sources, struct strbuf *ret_li
             if (!string_list_contains(&list, address.text))
                 string_list_add(&list, address.text);
         }
+    }
+    for (size_t i = 0; i < access->count; i++) {
+        autofree char *pattern = NULL;
+        int r = volfile_access_pattern(access->items[i], &pattern, ret_error);
+        if (r < 0)
+            return r;
+        if (!string_list_contains(&list, pattern))
+            string_list_add(&list, pattern);
     }
     for (size_t i = 0; i < list.count; i++)
         strbuf_addf(ret_list, "%s%s", i ? "," : "", list.items[i]);
@@ -165,11 +239,12 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
 }
 
 static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
-                             struct strbuf *text)
+                             const char *roll, struct strbuf *text)
 {
+    autofree char *reload = xasprintf("%s/reload", sources->xlators);
     const char *volume = sources->volume->meta.name;
     const char *below = "posix";
-    if (sources->volume->spec.template_name == TEMPLATE_ARBITER && index == 2) {
+    if (volume_child_is_witness(sources->volume, index)) {
         begin(text, "features/arbiter", "%s-arbiter", volume);
         end(text, "\"%s-%s\"", volume, below);
         below = "arbiter";
@@ -179,47 +254,61 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
 
     begin(text, "features/index", "%s-index", volume);
     strbuf_addf(text, "    option index-base \"%s/.glusterfs/indices\"\n", folder);
-    option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
-    strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    if (sources->volume->spec.template_name == TEMPLATE_DISPERSE) {
+        option(text, "xattrop64-watchlist", "trusted.ec.dirty");
+    } else {
+        option(text, "xattrop-dirty-watchlist", "trusted.afr.dirty");
+        strbuf_addf(text, "    option xattrop-pending-watchlist \"trusted.afr.%s-\"\n", volume);
+    }
     end(text, "\"%s-locks\"", volume);
 
     begin(text, "performance/io-threads", "%s-io-threads", volume);
     end(text, "\"%s-index\"", volume);
 
-    begin(text, "debug/io-stats", "%s-brick-%zu", volume, index);
+    autofree char *type = xasprintf("%s/roll", sources->xlators);
+    begin(text, type, "%s-roll", volume);
+    option(text, "file", roll);
+    end(text, "\"%s-io-threads\"", volume);
+
+    begin(text, reload, "%s-reload", volume);
+    end(text, "\"%s-roll\"", volume);
+
+    begin(text, "debug/io-stats", "%s-brick-%llu", volume, number_of(sources->volume, index));
     option(text, "unique-id", folder);
     option(text, "volume-id", sources->volume->meta.uid);
     option(text, "latency-measurement", "off");
     option(text, "count-fop-hits", "off");
-    end(text, "\"%s-io-threads\"", volume);
+    end(text, "\"%s-reload\"", volume);
 }
 
-int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder,
+int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = volfile_path_check("brick folder", folder, ret_error);
+    if (r == 0)
+        r = volfile_path_check("list of clients", roll, ret_error);
     if (r < 0)
         return r;
     struct address address = {0};
-    r = node_address(sources, volume_brick(volume, index)->node, &address, ret_error);
+    r = node_address(sources, volume_child(volume, index)->node, &address, ret_error);
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
-    r = admitted(sources, &peers, ret_error);
+    r = volfile_access(sources, &peers, ret_error);
     if (r < 0)
         return r;
 
     add_posix(sources, folder, ret_text);
-    add_brick_middle(sources, index, folder, ret_text);
+    add_brick_middle(sources, index, folder, roll, ret_text);
 
     begin(ret_text, "protocol/server", "%s-server", volume->meta.name);
     option(ret_text, "transport-type", "tcp");
     option(ret_text, "transport.address-family", address.family);
     option(ret_text, "transport.socket.bind-address", address.text);
-    option_number(ret_text, "transport.socket.listen-port", volume_brick(volume, index)->port);
+    option_number(ret_text, "transport.socket.listen-port", volume_child(volume, index)->port);
     option_number(ret_text, "transport.listen-backlog", 1024);
     /* The locks of a client that vanished are held until its connection is given up: as soon as a client
      * does. */
@@ -231,9 +320,13 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     /* The protocol believes the user id that a client claims, so only root's ports of known machines may
      * speak. */
     option(ret_text, "rpc-auth-allow-insecure", "off");
-    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%zu.allow\" \"%s\"\n", volume->meta.name, index,
-                strbuf_string(&peers));
-    end(ret_text, "\"%s-brick-%zu\"", volume->meta.name, index);
+    /* Clients that are connected are looked at again when the list changes. */
+    option(ret_text, "dynamic-auth", "on");
+    strbuf_addf(ret_text, "    option auth-path \"%s-brick-%llu\"\n", volume->meta.name,
+                number_of(volume, index));
+    strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
+                number_of(volume, index), strbuf_string(&peers));
+    end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
     return 0;
 }
 
@@ -242,18 +335,19 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
 static int add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
 {
     const char *volume = sources->volume->meta.name;
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(sources->volume, i);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        const struct brick_spec *brick = volume_child(sources->volume, i);
         struct address address = {0};
         int r = node_address(sources, brick->node, &address, ret_error);
         if (r < 0)
             return r;
-        begin(text, "protocol/client", "%s-client-%zu", volume, i);
+        begin(text, "protocol/client", "%s-client-%llu", volume, number_of(sources->volume, i));
         option(text, "transport-type", "tcp");
         option(text, "transport.address-family", address.family);
         option(text, "remote-host", address.text);
         option_number(text, "remote-port", brick->port);
-        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%zu\"\n", volume, i);
+        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%llu\"\n", volume,
+                    number_of(sources->volume, i));
         /* Bricks take requests from ports that only root may bind (add_server()). */
         option(text, "client-bind-insecure", "off");
         option_number(text, "ping-timeout", sources->ping_timeout);
@@ -264,24 +358,59 @@ static int add_clients(const struct volfile_sources *sources, struct strbuf *tex
     return 0;
 }
 
-/* The self-heal daemon has none: it needs the clients right below replicate. */
+/*
+ * The self-heal daemon has none: it needs the clients right below replicate. Neither has disperse: it reads
+ * under its lock, and notes who is behind before it gives that up.
+ */
 static void add_watches(const struct volfile_sources *sources, struct strbuf *text)
 {
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
-    for (size_t i = 0; i < sources->volume->spec.bricks.count; i++) {
-        begin(text, type, "%s-watch-%zu", volume, i);
-        end(text, "\"%s-client-%zu\"", volume, i);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        if (!volume_set_is_replicated(sources->volume, volume_child_set(sources->volume, i)))
+            continue;
+        begin(text, type, "%s-watch-%llu", volume, number_of(sources->volume, i));
+        end(text, "\"%s-client-%llu\"", volume, number_of(sources->volume, i));
     }
 }
 
-/* The names "V-ROLE-N" of all bricks, joined by a separator. */
-static char *brick_names(const struct volume *volume, const char *role, const char *quote,
+/* The names "V-ROLE-N" of the bricks of one set, joined by a separator. */
+static char *brick_names(const struct volume *volume, size_t set, const char *role, const char *quote,
                          const char *separator)
 {
     struct strbuf names = {0};
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        strbuf_addf(&names, "%s%s%s-%s-%zu%s", i ? separator : "", quote, volume->meta.name, role, i, quote);
+    for (size_t i = 0; i < volume_children(volume); i++)
+        if (volume_child_set(volume, i) == set)
+            strbuf_addf(&names, "%s%s%s-%s-%llu%s", names.length ? separator : "", quote, volume->meta.name,
+                        role, number_of(volume, i), quote);
+    return strbuf_steal(&names);
+}
+
+/* What comes after "V-" in the name of a set's translator. The caller's. */
+static char *set_role(const struct volume *volume, size_t set)
+{
+    if (volume_set_is_replicated(volume, set))
+        return xasprintf("replicate-%zu", set);
+    if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        return xasprintf("disperse-%zu", set);
+    return xasprintf("client-%llu", number_of(volume, set));
+}
+
+/* Has the set a translator that keeps several bricks together? */
+static bool is_bundle(const struct volume *volume, size_t set)
+{
+    return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
+}
+
+static char *set_names(const struct volume *volume, bool bundles_only)
+{
+    struct strbuf names = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (bundles_only && !is_bundle(volume, set))
+            continue;
+        autofree char *role = set_role(volume, set);
+        strbuf_addf(&names, "%s\"%s-%s\"", names.length ? " " : "", volume->meta.name, role);
+    }
     return strbuf_steal(&names);
 }
 
@@ -290,10 +419,10 @@ static char *brick_names(const struct volume *volume, const char *role, const ch
  * ensure-durability makes a brick's data durable before the mark that it may be behind is taken away: without
  * it, a power cut could leave replicas that differ and do not know.
  */
-static void add_replicate_common(const struct volume *volume, struct strbuf *text)
+static void add_replicate_common(const struct volume *volume, size_t set, struct strbuf *text)
 {
-    autofree char *pending = brick_names(volume, "client", "", ",");
-    begin(text, "cluster/replicate", "%s-replicate-0", volume->meta.name);
+    autofree char *pending = brick_names(volume, set, "client", "", ",");
+    begin(text, "cluster/replicate", "%s-replicate-%zu", volume->meta.name, set);
     option(text, "afr-pending-xattr", pending);
     if (volume->spec.template_name == TEMPLATE_ARBITER)
         option_number(text, "arbiter-count", 1);
@@ -304,10 +433,18 @@ static void add_replicate_common(const struct volume *volume, struct strbuf *tex
     option(text, "locking-scheme", "granular");
 }
 
-static void end_replicate(const struct volume *volume, const char *below, struct strbuf *text)
+static void end_set(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
 {
-    autofree char *children = brick_names(volume, below, "\"", " ");
+    autofree char *children = brick_names(volume, set, below, "\"", " ");
     end(text, "%s", children);
+}
+
+static void add_disperse_common(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    begin(text, "cluster/disperse", "%s-disperse-%zu", volume->meta.name, set);
+    option_number(text, "redundancy", volume->spec.redundancy);
+    option(text, "eager-lock", "on");
+    option(text, "other-eager-lock", "on");
 }
 
 /*
@@ -315,16 +452,67 @@ static void end_replicate(const struct volume *volume, const char *below, struct
  * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
  * half replicated write come and go until it is healed.
  */
-static void add_client_replicate(const struct volume *volume, struct strbuf *text)
+static void add_client_replicate(const struct volume *volume, size_t set, const char *below,
+                                 struct strbuf *text)
 {
-    add_replicate_common(volume, text);
+    add_replicate_common(volume, set, text);
     option_number(text, "post-op-delay-secs", 1);
     option(text, "choose-local", "on");
     option_number(text, "read-hash-mode", 1);
     option(text, "data-self-heal", "off");
     option(text, "metadata-self-heal", "off");
     option(text, "entry-self-heal", "off");
-    end_replicate(volume, "watch", text);
+    end_set(volume, set, below, text);
+}
+
+static void add_client_disperse(const struct volume *volume, size_t set, const char *below,
+                                struct strbuf *text)
+{
+    add_disperse_common(volume, set, text);
+    option(text, "read-policy", "gfid-hash");
+    option_number(text, "background-heals", 0);
+    end_set(volume, set, below, text);
+}
+
+/*
+ * A file is looked for in every set when it is not where its name says: it is so after an expand, until the
+ * volume is rebalanced, and after it for files that were in use. A file that somebody writes to is never
+ * moved by force.
+ */
+static void add_distribute(const struct volume *volume, struct strbuf *text)
+{
+    autofree char *sets = set_names(volume, false);
+    begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
+    option(text, "lookup-unhashed", "on");
+    option(text, "lookup-optimize", "off");
+    option(text, "force-migration", "off");
+    end(text, "%s", sets);
+}
+
+/* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
+static char *add_sets(const struct volume *volume, const char *below, struct strbuf *text)
+{
+    size_t sets = layout_sets(&volume->spec);
+    for (size_t set = 0; set < sets; set++) {
+        if (volume_set_is_replicated(volume, set))
+            add_client_replicate(volume, set, below, text);
+        else if (is_bundle(volume, set))
+            add_client_disperse(volume, set, "client", text);
+    }
+    if (sets == 1)
+        return set_role(volume, 0);
+    add_distribute(volume, text);
+    return xstrdup("dht");
+}
+
+/* The top of a client's stack bears the volume's name. */
+static void add_client_top(const struct volume *volume, const char *below, struct strbuf *text)
+{
+    begin(text, "debug/io-stats", "%s", volume->meta.name);
+    option(text, "volume-id", volume->meta.uid);
+    option(text, "latency-measurement", "off");
+    option(text, "count-fop-hits", "off");
+    end(text, "\"%s-%s\"", volume->meta.name, below);
 }
 
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
@@ -335,36 +523,72 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    bool replicated = volume->spec.template_name != TEMPLATE_SINGLE;
-    if (replicated) {
-        add_watches(sources, ret_text);
-        add_client_replicate(volume, ret_text);
-    }
+    add_watches(sources, ret_text);
+    autofree char *below = add_sets(volume, "watch", ret_text);
+    add_client_top(volume, below, ret_text);
+    return 0;
+}
 
-    begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
-    option(ret_text, "volume-id", volume->meta.uid);
-    option(ret_text, "latency-measurement", "off");
-    option(ret_text, "count-fop-hits", "off");
-    end(ret_text, "\"%s-%s-0\"", volume->meta.name, replicated ? "replicate" : "client");
+/*
+ * What a mount caches, another one's change makes stale for a second at most, which is what the kernel's own
+ * cache of attributes allows too. open-behind and quick-read are left out: with them a file that another
+ * client removed could not be read any more by who has it open, and an open would not see what was written
+ * before it.
+ */
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *below = add_sets(volume, "client", ret_text);
+
+    begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
+    end(ret_text, "\"%s-%s\"", volume->meta.name, below);
+    begin(ret_text, "performance/md-cache", "%s-md-cache", volume->meta.name);
+    end(ret_text, "\"%s-write-behind\"", volume->meta.name);
+    add_client_top(volume, "md-cache", ret_text);
+    return 0;
+}
+
+/* ---- The volfile server ---- */
+
+int volfile_volserver(const char *xlators, const char *folder, const char *socket,
+                      const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
+                      struct error **ret_error)
+{
+    int r = volfile_path_check("the folder of volfiles", folder, ret_error);
+    if (r == 0)
+        r = volfile_path_check("the socket", socket, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *type = xasprintf("%s/volserver", xlators);
+    begin(ret_text, type, "volserver");
+    option(ret_text, "folder", folder);
+    option(ret_text, "socket", socket);
+    autostrbuf struct strbuf list = {0};
+    for (size_t i = 0; i < addresses->count; i++) {
+        struct address address;
+        r = address_parse("of this machine", addresses->items[i], &address, ret_error);
+        if (r < 0)
+            return r;
+        strbuf_addf(&list, "%s%s", i ? "," : "", address.text);
+    }
+    if (addresses->count)
+        option(ret_text, "addresses", strbuf_string(&list));
+    option_number(ret_text, "port", port);
+    end(ret_text, "%s", "");
     return 0;
 }
 
 /* ---- Self-heal daemon ---- */
 
-static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
-                           struct error **ret_error)
+static void add_heal_replicate(const struct volume *volume, size_t set, const char *node_uuid,
+                               struct strbuf *text)
 {
-    const struct volume *volume = sources->volume;
-    int r = volfile_volume_check(volume, ret_error);
-    if (r < 0)
-        return r;
-    if (volume->spec.template_name == TEMPLATE_SINGLE)
-        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
-                         volume->meta.name);
-    r = add_clients(sources, text, ret_error);
-    if (r < 0)
-        return r;
-    add_replicate_common(volume, text);
+    add_replicate_common(volume, set, text);
     option(text, "node-uuid", node_uuid);
     option(text, "iam-self-heal-daemon", "on");
     option(text, "self-heal-daemon", "on");
@@ -373,7 +597,38 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
     option(text, "entry-self-heal", "on");
     option_number(text, "heal-timeout", HEAL_INTERVAL_SECONDS);
     option_number(text, "shd-max-threads", HEAL_THREADS);
-    end_replicate(volume, "client", text);
+    end_set(volume, set, "client", text);
+}
+
+static void add_heal_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    add_disperse_common(volume, set, text);
+    option(text, "iam-self-heal-daemon", "on");
+    option(text, "self-heal-daemon", "on");
+    option_number(text, "heal-timeout", FRAGMENT_HEAL_INTERVAL_SECONDS);
+    option_number(text, "shd-max-threads", HEAL_THREADS);
+    end_set(volume, set, "client", text);
+}
+
+static int add_heal_volume(const struct volfile_sources *sources, const char *node_uuid, struct strbuf *text,
+                           struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r < 0)
+        return r;
+    if (!volume_heals(volume))
+        return error_set(ret_error, EINVAL, "volume %s has one copy only: there is nothing to heal it from",
+                         volume->meta.name);
+    r = add_clients(sources, text, ret_error);
+    if (r < 0)
+        return r;
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (volume->spec.template_name == TEMPLATE_DISPERSE)
+            add_heal_disperse(volume, set, text);
+        else if (is_bundle(volume, set))
+            add_heal_replicate(volume, set, node_uuid, text);
+    }
     return 0;
 }
 
@@ -387,7 +642,8 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        strbuf_addf(&below, "%s\"%s-replicate-0\"", i ? " " : "", sources[i].volume->meta.name);
+        autofree char *sets = set_names(sources[i].volume, true);
+        strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");
     option(ret_text, "latency-measurement", "off");

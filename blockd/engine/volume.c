@@ -8,6 +8,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 static char *volume_folder(const struct engine *engine, const char *volume)
 {
@@ -34,12 +35,57 @@ static void remember_address(struct engine *engine, const struct node *nodes, si
     }
 }
 
+static struct volfile_sources sources_of(const struct engine *engine, const struct volume *volume,
+                                         const struct node *nodes, size_t node_count)
+{
+    return (struct volfile_sources){
+        .volume = volume,
+        .nodes = nodes,
+        .node_count = node_count,
+        .ping_timeout = engine->config->ping_timeout,
+        .event_threads = engine->event_threads,
+        .xlators = engine->xlators,
+    };
+}
+
+/* As the sources are, with a view of the volume in its place, which the caller clears. */
+static struct volfile_sources view_of(const struct volfile_sources *sources, enum volume_audience audience,
+                                      struct volume *view)
+{
+    struct volfile_sources seen = *sources;
+    volume_view(sources->volume, audience, view);
+    seen.volume = view;
+    return seen;
+}
+
+int volume_client_text(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                       size_t node_count, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    struct volume view cleanup(cleanup_volume);
+    const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
+    volserver_mark(engine, volume->meta.name, ret_text);
+    return volfile_client(&clients, ret_text, ret_error);
+}
+
+int volume_brick_text(struct engine *engine, const struct volume *volume, size_t index,
+                      const struct node *nodes, size_t node_count, struct strbuf *ret_text,
+                      struct error **ret_error)
+{
+    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    const struct brick_spec *brick = volume_child(volume, index);
+    autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    return volfile_brick(&sources, index, folder, roll, ret_text, ret_error);
+}
+
 static int write_client_volfile(struct engine *engine, const struct volfile_sources *sources,
                                 struct error **ret_error)
 {
     autostrbuf struct strbuf text = {0};
     autofree char *folder = volume_folder(engine, sources->volume->meta.name);
     autofree char *path = engine_client_volfile(engine, sources->volume->meta.name);
+    volserver_mark(engine, sources->volume->meta.name, &text);
     int r = volfile_client(sources, &text, ret_error);
     if (r == 0)
         r = folder_make(folder, 0755, ret_error);
@@ -48,19 +94,34 @@ static int write_client_volfile(struct engine *engine, const struct volfile_sour
     return r;
 }
 
-static int brick_up(struct engine *engine, const struct volfile_sources *sources, size_t index,
+static int brick_down(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                      struct error **ret_error)
+{
+    cleanup(process_plan_clear) struct process_plan plan;
+    brick_plan(engine, volume, brick, &plan);
+    return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
+}
+
+static int brick_up(struct engine *engine, const struct volfile_sources *sources, size_t index, bool fresh,
                     struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
-    const struct brick_spec *brick = volume_brick(volume, index);
+    const struct brick_spec *brick = volume_child(volume, index);
+    scoped_claim(engine, "device", brick->device);
     autostrbuf struct strbuf text = {0};
     autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
     autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
-    int r = volfile_brick(sources, index, folder, &text, ret_error);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    int r = volfile_brick(sources, index, folder, roll, &text, ret_error);
     if (r == 0)
-        r = brick_prepare(engine, brick->device, volume, ret_error);
-    if (r < 0)
+        r = brick_prepare(engine, brick->device, volume, volume_child_number(volume, index), fresh,
+                          ret_error);
+    if (r < 0) {
+        /* One that runs there all the same is no good: of a device that failed, or of an earlier blockd. */
+        if (device_check_mounted(engine, brick->device, NULL) < 0)
+            brick_down(engine, volume, brick, NULL);
         return r;
+    }
     fault_point("volume.up.after-brick-folder");
     r = file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)
@@ -72,6 +133,23 @@ static int brick_up(struct engine *engine, const struct volfile_sources *sources
 }
 
 /* A brick that cannot come up keeps no other one down; the first error is the one that is told. */
+static int bricks_up(struct engine *engine, const struct volfile_sources *sources, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    size_t bricks = volume->spec.bricks.count;
+    const struct brick_move *moves = volume->spec.moves.items;
+    int first = 0;
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_move *move = i < bricks ? NULL : &moves[i - bricks];
+        if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT))
+            continue;
+        bool fresh = move && move->step == MOVE_PREPARE;
+        int r = brick_up(engine, sources, i, fresh, first ? NULL : ret_error);
+        first = first ? first : r;
+    }
+    return first;
+}
+
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
                      size_t node_count, struct error **ret_error)
 {
@@ -79,43 +157,28 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     if (r < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
-    const struct volfile_sources sources = {
-        .volume = volume,
-        .nodes = nodes,
-        .node_count = node_count,
-        .ping_timeout = engine->config->ping_timeout,
-        .event_threads = engine->event_threads,
-        .xlators = engine->xlators,
-    };
+    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
     remember_address(engine, nodes, node_count);
-    r = write_client_volfile(engine, &sources, ret_error);
+    struct volume view cleanup(cleanup_volume);
+    const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
+    r = write_client_volfile(engine, &clients, ret_error);
+    if (r == 0)
+        r = volserver_publish(engine, &clients, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.up.after-client-volfile");
-    int first = 0;
-    for (size_t i = 0; i < volume->spec.bricks.count; i++)
-        if (brick_is_local(engine, volume_brick(volume, i))) {
-            r = brick_up(engine, &sources, i, first ? NULL : ret_error);
-            first = first ? first : r;
-        }
-    return first;
+    return bricks_up(engine, &sources, ret_error);
 }
 
 /* ---- Down ---- */
 
 static int bricks_down(struct engine *engine, const struct volume *volume, struct error **ret_error)
 {
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        const struct brick_spec *brick = volume_brick(volume, i);
-        if (!brick_is_local(engine, brick))
-            continue;
-        cleanup(process_plan_clear) struct process_plan plan;
-        brick_plan(engine, volume, brick, &plan);
-        int r = engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < volume_children(volume); i++)
+        if (brick_is_local(engine, volume_child(volume, i)))
+            r = brick_down(engine, volume, volume_child(volume, i), ret_error);
+    return r;
 }
 
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error)
@@ -124,22 +187,29 @@ int engine_volume_down(struct engine *engine, const struct volume *volume, struc
     if (r < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
-    return bricks_down(engine, volume, ret_error);
+    r = volserver_withdraw(engine, volume->meta.name, ret_error);
+    return r < 0 ? r : bricks_down(engine, volume, ret_error);
 }
 
+/* `lost`: what lies on a device that is not there stays there. */
 static int brick_forget(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
-                        struct error **ret_error)
+                        bool lost, struct error **ret_error)
 {
     autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
+    bool there = device_check_mounted(engine, brick->device, NULL) == 0;
     /* Erased before, and its device may have been taken away since. */
-    if (access(path, F_OK) < 0 && device_check_mounted(engine, brick->device, NULL) < 0)
+    if (access(path, F_OK) < 0 && !there)
         return 0;
-    int r = brick_erase(engine, brick->device, volume, ret_error);
+    int r = there || !lost ? brick_erase(engine, brick->device, volume, ret_error) : 0;
     if (r < 0)
         return r;
     cleanup(process_plan_clear) struct process_plan plan;
     brick_plan(engine, volume, brick, &plan);
     autofree char *older = xasprintf("%s.1", plan.log_path);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    r = file_remove(roll, ret_error);
+    if (r < 0)
+        return r;
     r = file_remove(plan.log_path, ret_error);
     if (r == 0)
         r = file_remove(older, ret_error);
@@ -147,31 +217,69 @@ static int brick_forget(struct engine *engine, const struct volume *volume, cons
     return r < 0 ? r : file_remove(path, ret_error);
 }
 
-int engine_volume_erase(struct engine *engine, const struct volume *volume, struct error **ret_error)
+int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                       struct error **ret_error)
+{
+    if (!brick_is_local(engine, brick))
+        return 0;
+    scoped_claim(engine, "volume", volume->meta.name);
+    int r = brick_down(engine, volume, brick, ret_error);
+    return r < 0 ? r : brick_forget(engine, volume, brick, true, ret_error);
+}
+
+int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
+                        struct error **ret_error)
 {
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
     const char *name = volume->meta.name;
     scoped_claim(engine, "volume", name);
-    r = bricks_down(engine, volume, ret_error);
+    r = volserver_withdraw(engine, name, ret_error);
+    if (r == 0)
+        r = bricks_down(engine, volume, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.erase.after-stop");
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        if (!brick_is_local(engine, volume_brick(volume, i)))
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        if (!brick_is_local(engine, volume_child(volume, i)))
             continue;
-        r = brick_forget(engine, volume, volume_brick(volume, i), ret_error);
+        r = brick_forget(engine, volume, volume_child(volume, i), lost, ret_error);
         if (r < 0)
             return r;
     }
     fault_point("volume.erase.after-bricks");
     autofree char *path = engine_client_volfile(engine, name);
     autofree char *folder = volume_folder(engine, name);
+    autofree char *marking = xasprintf("%s/mark.vol", folder);
     r = file_remove(path, ret_error);
+    if (r == 0)
+        r = file_remove(marking, ret_error);
     if (r == 0 && rmdir(folder) < 0 && errno != ENOENT)
         r = error_set(ret_error, errno, "cannot remove the folder %s: %s", folder, strerror(errno));
     return r;
+}
+
+/* ---- Moves ---- */
+
+int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                           const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
+                           struct error **ret_error)
+{
+    struct volume view cleanup(cleanup_volume);
+    volume_view_marking(volume, move, &view);
+    struct volfile_sources sources = sources_of(engine, &view, nodes, node_count);
+    autostrbuf struct strbuf text = {0};
+    int r = volfile_client(&sources, &text, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *path = xasprintf("%s/volfiles/%s/mark.vol", engine->config->state_dir, volume->meta.name);
+    r = file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
+    if (r < 0)
+        return r;
+    *ret_path = steal_ptr(&path);
+    *ret_brick = xasprintf("%s-watch-%llu", volume->meta.name, (unsigned long long)move->brick.serial - 1);
+    return 0;
 }
 
 /* ---- Self-heal ---- */
@@ -184,23 +292,15 @@ static const char *own_uuid(const struct engine *engine, const struct node *node
     return NULL;
 }
 
+/* `volume` is the self-heal daemon's view. */
 static bool heals_here(const struct engine *engine, const struct volume *volume)
 {
-    if (volume->spec.template_name == TEMPLATE_SINGLE)
+    if (!volume_heals(volume))
         return false;
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
         if (brick_is_local(engine, volume_brick(volume, i)))
             return true;
     return false;
-}
-
-/* A short name of the text, so that a running daemon is known to have read it (FNV-1a, 64 bits). */
-static char *version_of(const char *text)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
-    return xasprintf("%016llx", (unsigned long long)hash);
 }
 
 static void heal_plan(const struct engine *engine, const char *volfile, const char *text, const char *uuid,
@@ -211,7 +311,7 @@ static void heal_plan(const struct engine *engine, const char *volfile, const ch
         .name = xstrdup("self-heal"),
         .unit = xstrdup("blockd-heal.service"),
         .log_path = xasprintf("%s/heal.log", engine->config->log_dir),
-        .version = text ? version_of(text) : NULL,
+        .version = text ? text_version(text) : NULL,
     };
     autofree char *node_uuid = xasprintf("*replicate*.node-uuid=%s", uuid);
     const char *const words[] = {engine->roots.glusterfs, "-N",     "-f",      volfile,          "-l",
@@ -230,6 +330,35 @@ static int heal_stop(struct engine *engine, const char *volfile, const char *uui
     return r < 0 ? r : file_remove(volfile, ret_error);
 }
 
+struct views {
+    struct volume *items;
+    size_t count;
+};
+
+static void views_clear(struct views *views)
+{
+    for (size_t i = 0; i < views->count; i++)
+        cleanup_volume(&views->items[i]);
+    free(views->items);
+}
+
+/* *ret_text stays empty when nothing is to be healed here. */
+int heal_text(struct engine *engine, const struct volume *volumes, size_t volume_count,
+              const struct node *nodes, size_t node_count, struct strbuf *ret_text, struct error **ret_error)
+{
+    const char *uuid = own_uuid(engine, nodes, node_count);
+    cleanup(views_clear) struct views views = {xcalloc(volume_count + 1, sizeof(struct volume)),
+                                               volume_count};
+    autofree struct volfile_sources *sources = xcalloc(volume_count + 1, sizeof *sources);
+    size_t count = 0;
+    for (size_t i = 0; i < volume_count; i++) {
+        volume_view(&volumes[i], AUDIENCE_HEAL, &views.items[i]);
+        if (volume_heals(&volumes[i]) && heals_here(engine, &views.items[i]))
+            sources[count++] = sources_of(engine, &views.items[i], nodes, node_count);
+    }
+    return count ? volfile_heal(sources, count, uuid, ret_text, ret_error) : 0;
+}
+
 int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
                    const struct node *nodes, size_t node_count, struct error **ret_error)
 {
@@ -238,23 +367,10 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
     const char *uuid = own_uuid(engine, nodes, node_count);
     if (!uuid)
         return error_set(ret_error, EINVAL, "self-heal: node %s is not in the list of nodes", engine->node);
-    autofree struct volfile_sources *sources = xcalloc(volume_count + 1, sizeof *sources);
-    size_t count = 0;
-    for (size_t i = 0; i < volume_count; i++)
-        if (heals_here(engine, &volumes[i]))
-            sources[count++] = (struct volfile_sources){
-                .volume = &volumes[i],
-                .nodes = nodes,
-                .node_count = node_count,
-                .ping_timeout = engine->config->ping_timeout,
-                .event_threads = engine->event_threads,
-                .xlators = engine->xlators,
-            };
-    if (count == 0)
-        return heal_stop(engine, volfile, uuid, ret_error);
-
     autostrbuf struct strbuf text = {0};
-    int r = volfile_heal(sources, count, uuid, &text, ret_error);
+    int r = heal_text(engine, volumes, volume_count, nodes, node_count, &text, ret_error);
+    if (r == 0 && text.length == 0)
+        return heal_stop(engine, volfile, uuid, ret_error);
     if (r == 0)
         r = file_write_if_changed(volfile, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)

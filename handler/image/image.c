@@ -14,7 +14,7 @@ void image_driver_select(const struct image_driver *driver)
 }
 
 /* A path that cannot leave the volume or name its root, and that has one spelling only. */
-static int file_check(const char *file, struct error **ret_error)
+int image_path_check(const char *file, struct error **ret_error)
 {
     if (file[0] != '/' || strlen(file) >= 4096)
         return error_set(ret_error, EINVAL,
@@ -50,6 +50,11 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
     return selected->volume_open(name, volfile, log_path, ret_volume, ret_error);
 }
 
+bool image_volume_live(struct image_volume *volume)
+{
+    return volume->driver->volume_live(volume);
+}
+
 void image_volume_close(struct image_volume *volume)
 {
     if (volume)
@@ -58,7 +63,7 @@ void image_volume_close(struct image_volume *volume)
 
 int image_create(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error)
 {
-    int r = file_check(file, ret_error);
+    int r = image_path_check(file, ret_error);
     if (r < 0)
         return r;
     if (!range_good(0, size))
@@ -69,7 +74,7 @@ int image_create(struct image_volume *volume, const char *file, uint64_t size, s
 
 int image_truncate(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error)
 {
-    int r = file_check(file, ret_error);
+    int r = image_path_check(file, ret_error);
     if (r < 0)
         return r;
     if (!range_good(0, size))
@@ -81,7 +86,7 @@ int image_truncate(struct image_volume *volume, const char *file, uint64_t size,
 int image_allocate(struct image_volume *volume, const char *file, uint64_t offset, uint64_t length,
                    struct error **ret_error)
 {
-    int r = file_check(file, ret_error);
+    int r = image_path_check(file, ret_error);
     if (r < 0)
         return r;
     if (!range_good(offset, length))
@@ -91,14 +96,14 @@ int image_allocate(struct image_volume *volume, const char *file, uint64_t offse
 
 int image_remove(struct image_volume *volume, const char *file, struct error **ret_error)
 {
-    int r = file_check(file, ret_error);
+    int r = image_path_check(file, ret_error);
     return r < 0 ? r : volume->driver->remove(volume, file, ret_error);
 }
 
 int image_stat(struct image_volume *volume, const char *file, struct image_stat *ret_stat,
                struct error **ret_error)
 {
-    int r = file_check(file, ret_error);
+    int r = image_path_check(file, ret_error);
     return r < 0 ? r : volume->driver->stat(volume, file, ret_stat, ret_error);
 }
 
@@ -110,7 +115,7 @@ int image_space(struct image_volume *volume, struct image_space *ret_space, stru
 int image_open(struct image_volume *volume, const char *file, bool read_only, struct image **ret_image,
                struct error **ret_error)
 {
-    int r = file_check(file, ret_error);
+    int r = image_path_check(file, ret_error);
     return r < 0 ? r : volume->driver->open(volume, file, read_only, ret_image, ret_error);
 }
 

@@ -29,9 +29,19 @@ struct image;        /* an open file in it */
  */
 int image_volume_open(const char *name, const char *volfile, const char *log_path,
                       struct image_volume **ret_volume, struct error **ret_error);
+/* Whether it follows changes of its volfile by itself; otherwise it keeps the one that it was opened with. */
+bool image_volume_live(struct image_volume *volume);
 /* All images must be closed. The engine's threads end a while later. NULL is allowed. */
 void image_volume_close(struct image_volume *volume);
 DEFINE_CLEANUP(struct image_volume *, cleanup_image_volume, image_volume_close)
+
+/*
+ * Notes on the other bricks of a replicated volume that `brick` (the name of its translator right below
+ * replicate) is new and lacks everything. The volfile is the caller's own, with the new brick in it. Blocks.
+ * A name that replicate does not know is no error.
+ */
+int image_mark_behind(const char *name, const char *volfile, const char *log_path, const char *brick,
+                      struct error **ret_error);
 
 struct image_stat {
     uint64_t size; /* bytes */

@@ -20,10 +20,9 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include <glusterfs/api/glfs.h>
-
 #include "handler/image/gate.h"
-#include "handler/image/image_priv.h"
+#include "handler/image/gfapi_priv.h"
+#include "handler/image/live.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 #include "xlators/watch/watch.h"
@@ -35,14 +34,6 @@
 #define VOLFILE_LIMIT    (1u << 20)
 #define FOLDER_MODE      0700
 #define FILE_MODE        0600
-struct gfapi_volume {
-    struct image_volume base;
-    glfs_t *fs;
-    char *name;
-    struct gfapi_volume *next, **link; /* among all volumes, under volumes_mutex, as is what follows */
-    struct gfapi_image *first;
-};
-
 struct gfapi_image {
     struct image base;
     glfs_fd_t *fd;
@@ -64,20 +55,9 @@ static void cleanup_glfs_fd(glfs_fd_t **fd)
         glfs_close(*fd);
 }
 
-static struct gfapi_volume *gfapi_volume(struct image_volume *volume)
-{
-    return (struct gfapi_volume *)volume;
-}
-
 static struct gfapi_image *gfapi_image(struct image *image)
 {
     return (struct gfapi_image *)image;
-}
-
-/* libgfapi fails without errno on some paths. */
-static int failure(void)
-{
-    return errno ? errno : EIO;
 }
 
 /* ---- Bricks that come and go ---- */
@@ -107,7 +87,8 @@ void blockd_brick_event(const char *translator)
 /*
  * Makes replicate end its transactions on the file: it does so for a flush, and a flush is what the close of
  * a descriptor sends. Replicate puts the last change aside only after it has answered it; by the second time
- * it has. The sync fails when a quorum has been lost meanwhile, and the notes with it.
+ * it has. The sync makes the notes durable, and fails when a quorum has been lost meanwhile, and the notes
+ * with it.
  */
 static int settle(void *data)
 {
@@ -115,18 +96,19 @@ static int settle(void *data)
     for (int i = 0; i < 2; i++) {
         glfs_fd_t *copy = glfs_dup(image->fd);
         if (!copy)
-            return -failure();
+            return -gfapi_failure();
         glfs_close(copy);
     }
     errno = 0;
-    return glfs_fdatasync(image->fd, NULL, NULL) < 0 ? -failure() : 0;
+    return glfs_fdatasync(image->fd, NULL, NULL) < 0 ? -gfapi_failure() : 0;
 }
 
 /* ---- Volumes ---- */
 
 /* A volfile that cannot be parsed fails only after glfs_init() has started threads, which glfs_fini() then
  * does not end. */
-static int check_volfile(const char *name, const char *volfile, struct error **ret_error)
+static int check_volfile(const char *name, const char *volfile, struct live_volfile *ret_live,
+                         struct error **ret_error)
 {
     autofree char *text = NULL;
     int r = file_read(volfile, VOLFILE_LIMIT, &text, NULL, ret_error);
@@ -136,25 +118,39 @@ static int check_volfile(const char *name, const char *volfile, struct error **r
     }
     if (!strstr(text, "volume ") || !strstr(text, "end-volume"))
         return error_set(ret_error, EINVAL, "volume %s: %s is no volfile", name, volfile);
+    live_volfile_parse(text, ret_live);
+    return 0;
+}
+
+/* From the volfile server when that answers, so that changes arrive; else from the file. */
+static int make_client(const char *name, const char *volfile, const char *log_path, bool live,
+                       const struct live_volfile *server, glfs_t **ret_fs, struct error **ret_error)
+{
+    errno = 0;
+    cleanup(cleanup_glfs) glfs_t *fs = glfs_new(live ? server->key : name);
+    if (!fs)
+        return error_set(ret_error, gfapi_failure(), "volume %s: cannot make a client: %s", name,
+                         strerror(gfapi_failure()));
+    if (live ? glfs_set_volfile_server(fs, "unix", server->socket, 0) < 0 : glfs_set_volfile(fs, volfile) < 0)
+        return error_set(ret_error, ENOMEM, "volume %s: cannot set the volfile %s", name, volfile);
+    if (glfs_set_logging(fs, log_path, ENGINE_LOG_LEVEL) < 0)
+        return error_set(ret_error, EIO, "volume %s: cannot log to %s", name, log_path);
+    *ret_fs = steal_ptr(&fs);
     return 0;
 }
 
 static int volume_open(const char *name, const char *volfile, const char *log_path,
                        struct image_volume **ret_volume, struct error **ret_error)
 {
-    int r = check_volfile(name, volfile, ret_error);
+    cleanup(live_volfile_clear) struct live_volfile server = {0};
+    cleanup(cleanup_glfs) glfs_t *fs = NULL;
+    int r = check_volfile(name, volfile, &server, ret_error);
     if (r < 0)
         return r;
-
-    errno = 0;
-    cleanup(cleanup_glfs) glfs_t *fs = glfs_new(name);
-    if (!fs)
-        return error_set(ret_error, failure(), "volume %s: cannot make a client: %s", name,
-                         strerror(failure()));
-    if (glfs_set_volfile(fs, volfile) < 0)
-        return error_set(ret_error, ENOMEM, "volume %s: cannot set the volfile %s", name, volfile);
-    if (glfs_set_logging(fs, log_path, ENGINE_LOG_LEVEL) < 0)
-        return error_set(ret_error, EIO, "volume %s: cannot log to %s", name, log_path);
+    bool live = live_volfile_served(&server);
+    r = make_client(name, volfile, log_path, live, &server, &fs, ret_error);
+    if (r < 0)
+        return r;
 
     struct stat root;
     errno = 0;
@@ -169,6 +165,7 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     volume->base.driver = &image_driver_gfapi;
     volume->fs = steal_ptr(&fs);
     volume->name = xstrdup(name);
+    volume->live = live;
     scoped_lock(&volumes_mutex);
     volume->next = first_volume;
     volume->link = &first_volume;
@@ -177,6 +174,11 @@ static int volume_open(const char *name, const char *volfile, const char *log_pa
     first_volume = volume;
     *ret_volume = &volume->base;
     return 0;
+}
+
+static bool volume_live(struct image_volume *volume)
+{
+    return gfapi_volume(volume)->live;
 }
 
 static void *finish_volume(void *data)
@@ -207,8 +209,8 @@ static void volume_close(struct image_volume *base)
     free(volume);
 }
 
-static int file_error(struct gfapi_volume *volume, const char *what, const char *file, int number,
-                      struct error **ret_error)
+int gfapi_file_error(struct gfapi_volume *volume, const char *what, const char *file, int number,
+                     struct error **ret_error)
 {
     return error_set(ret_error, number, "volume %s: cannot %s %s: %s", volume->name, what, file,
                      strerror(number));
@@ -220,7 +222,7 @@ static int make_folders(struct gfapi_volume *volume, const char *file, struct er
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (glfs_mkdir(volume->fs, path, FOLDER_MODE) < 0 && errno != EEXIST)
-            return file_error(volume, "create the folder", path, failure(), ret_error);
+            return gfapi_file_error(volume, "create the folder", path, gfapi_failure(), ret_error);
         *slash = '/';
     }
     return 0;
@@ -236,7 +238,7 @@ static int create_file(struct image_volume *base, const char *file, uint64_t siz
     struct stat status;
     cleanup(cleanup_glfs_fd) glfs_fd_t *fd = glfs_creat(volume->fs, file, O_RDWR | O_CLOEXEC, FILE_MODE);
     if (!fd || glfs_fstat(fd, &status) < 0)
-        return file_error(volume, "create", file, failure(), ret_error);
+        return gfapi_file_error(volume, "create", file, gfapi_failure(), ret_error);
     if ((uint64_t)status.st_size == size)
         return 0;
     /* Empty is what a crash between the two steps leaves. */
@@ -244,7 +246,7 @@ static int create_file(struct image_volume *base, const char *file, uint64_t siz
         return error_set(ret_error, EEXIST, "volume %s: %s exists with %lld bytes, not %llu", volume->name,
                          file, (long long)status.st_size, (unsigned long long)size);
     if (glfs_ftruncate(fd, (off_t)size, NULL, NULL) < 0 || glfs_fsync(fd, NULL, NULL) < 0)
-        return file_error(volume, "set the size of", file, failure(), ret_error);
+        return gfapi_file_error(volume, "set the size of", file, gfapi_failure(), ret_error);
     return 0;
 }
 
@@ -253,9 +255,9 @@ static int truncate_file(struct image_volume *base, const char *file, uint64_t s
     struct gfapi_volume *volume = gfapi_volume(base);
     cleanup(cleanup_glfs_fd) glfs_fd_t *fd = glfs_open(volume->fs, file, O_RDWR | O_CLOEXEC);
     if (!fd)
-        return file_error(volume, "open", file, failure(), ret_error);
+        return gfapi_file_error(volume, "open", file, gfapi_failure(), ret_error);
     if (glfs_ftruncate(fd, (off_t)size, NULL, NULL) < 0 || glfs_fsync(fd, NULL, NULL) < 0)
-        return file_error(volume, "set the size of", file, failure(), ret_error);
+        return gfapi_file_error(volume, "set the size of", file, gfapi_failure(), ret_error);
     return 0;
 }
 
@@ -265,9 +267,9 @@ static int allocate_range(struct image_volume *base, const char *file, uint64_t 
     struct gfapi_volume *volume = gfapi_volume(base);
     cleanup(cleanup_glfs_fd) glfs_fd_t *fd = glfs_open(volume->fs, file, O_RDWR | O_CLOEXEC);
     if (!fd)
-        return file_error(volume, "open", file, failure(), ret_error);
+        return gfapi_file_error(volume, "open", file, gfapi_failure(), ret_error);
     if (glfs_fallocate(fd, 1, (off_t)offset, length) < 0)
-        return file_error(volume, "allocate space for", file, failure(), ret_error);
+        return gfapi_file_error(volume, "allocate space for", file, gfapi_failure(), ret_error);
     return 0;
 }
 
@@ -275,7 +277,7 @@ static int unlink_file(struct image_volume *base, const char *file, struct error
 {
     struct gfapi_volume *volume = gfapi_volume(base);
     if (glfs_unlink(volume->fs, file) < 0 && errno != ENOENT)
-        return file_error(volume, "remove", file, failure(), ret_error);
+        return gfapi_file_error(volume, "remove", file, gfapi_failure(), ret_error);
     return 0;
 }
 
@@ -285,7 +287,7 @@ static int stat_file(struct image_volume *base, const char *file, struct image_s
     struct gfapi_volume *volume = gfapi_volume(base);
     struct stat status;
     if (glfs_stat(volume->fs, file, &status) < 0)
-        return file_error(volume, "stat", file, failure(), ret_error);
+        return gfapi_file_error(volume, "stat", file, gfapi_failure(), ret_error);
     ret_stat->size = (uint64_t)status.st_size;
     ret_stat->used = (uint64_t)status.st_blocks * 512;
     return 0;
@@ -296,7 +298,7 @@ static int volume_space(struct image_volume *base, struct image_space *ret_space
     struct gfapi_volume *volume = gfapi_volume(base);
     struct statvfs status;
     if (glfs_statvfs(volume->fs, "/", &status) < 0)
-        return file_error(volume, "see the space of", "/", failure(), ret_error);
+        return gfapi_file_error(volume, "see the space of", "/", gfapi_failure(), ret_error);
     uint64_t unit = status.f_frsize ? status.f_frsize : status.f_bsize;
     ret_space->size = status.f_blocks * unit;
     ret_space->free = status.f_bavail * unit;
@@ -311,7 +313,7 @@ static int open_file(struct image_volume *base, const char *file, bool read_only
     struct gfapi_volume *volume = gfapi_volume(base);
     glfs_fd_t *fd = glfs_open(volume->fs, file, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (!fd)
-        return file_error(volume, "open", file, failure(), ret_error);
+        return gfapi_file_error(volume, "open", file, gfapi_failure(), ret_error);
 
     struct gfapi_image *image = xcalloc(1, sizeof *image);
     image->base.driver = &image_driver_gfapi;
@@ -319,6 +321,7 @@ static int open_file(struct image_volume *base, const char *file, bool read_only
     image->name = xasprintf("%s %s", volume->name, file);
     image->volume = volume;
     gate_init(&image->gate, settle, image);
+    gate_disturb(&image->gate); /* a brick may be away already */
     scoped_lock(&volumes_mutex);
     image->next = volume->first;
     image->link = &volume->first;
@@ -489,7 +492,7 @@ static void piece_done(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *before, str
     (void)after;
     struct piece *piece = data;
     struct operation *operation = piece->operation;
-    int result = ret < 0 ? -failure() : 0;
+    int result = ret < 0 ? -gfapi_failure() : 0;
     if (result == 0 && operation->buffer && (size_t)ret < piece->length) {
         if (operation->submit == submit_read)
             memset(piece->buffer + ret, 0, piece->length - (size_t)ret);
@@ -502,7 +505,7 @@ static void piece_done(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *before, str
 /* What a call that was not accepted means: the whole request is refused when it is the first piece. */
 static int refused(struct operation *operation, size_t submitted)
 {
-    int number = failure();
+    int number = gfapi_failure();
     if (submitted == 0)
         return -number;
     operation_end_pieces(operation, operation->count - submitted, -number);
@@ -672,7 +675,9 @@ static int zero(struct image *image, uint64_t offset, uint64_t length, bool allo
 
 const struct image_driver image_driver_gfapi = {
     .name = "gfapi",
+    .files = &image_files_gfapi,
     .volume_open = volume_open,
+    .volume_live = volume_live,
     .volume_close = volume_close,
     .create = create_file,
     .truncate = truncate_file,

@@ -6,10 +6,14 @@
 #ifndef BLOCKD_IMAGE_PRIV_H
 #define BLOCKD_IMAGE_PRIV_H
 
+#include "handler/image/files.h"
 #include "handler/image/image.h"
 
+struct image_files;
+
 struct image_driver {
-    const char *name; /* for messages */
+    const char *name;                /* for messages */
+    const struct image_files *files; /* folders of a volume; NULL: the driver has none */
 
     /*
      * Synchronous, on any thread that may block, several at a time also on one volume. What they return and
@@ -18,6 +22,7 @@ struct image_driver {
      */
     int (*volume_open)(const char *name, const char *volfile, const char *log_path,
                        struct image_volume **ret_volume, struct error **ret_error);
+    bool (*volume_live)(struct image_volume *volume);
     void (*volume_close)(struct image_volume *volume); /* never NULL; no image of it is open */
     int (*create)(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error);
     int (*truncate)(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error);
@@ -57,6 +62,24 @@ struct image {
 };
 
 extern const struct image_driver image_driver_gfapi;
+extern const struct image_files image_files_gfapi;
+
+/* What files.h says, for one driver; every slot is required. Threads and errors as there. */
+struct image_files {
+    int (*make_folder)(struct image_volume *volume, const char *path, unsigned mode,
+                       struct error **ret_error);
+    int (*rename)(struct image_volume *volume, const char *from, const char *to, struct error **ret_error);
+    int (*is_empty)(struct image_volume *volume, const char *path, bool *ret_empty, struct error **ret_error);
+    int (*get_mark)(struct image_volume *volume, const char *path, const char *name, char **ret_value,
+                    struct error **ret_error);
+    int (*set_mark)(struct image_volume *volume, const char *path, const char *name, const char *value,
+                    struct error **ret_error);
+    int (*remove_tree)(struct image_volume *volume, const char *path, files_progress progress, void *data,
+                       struct error **ret_error);
+};
+
+/* A path that cannot leave the volume or name its root, and that has one spelling only. */
+int image_path_check(const char *file, struct error **ret_error);
 
 /* Volumes that are opened from now on use this driver: for tests. Without a call it is gfapi. */
 void image_driver_select(const struct image_driver *driver);

@@ -119,8 +119,11 @@ static void connect_volume(void *data)
 static bool hosting_matches(const struct hosting *hosting, const char *name, const char *volfile,
                             const struct stat *status)
 {
-    return string_equal(hosting->name, name) && string_equal(hosting->volfile, volfile) &&
-           hosting->volfile_inode == status->st_ino &&
+    if (!string_equal(hosting->name, name) || !string_equal(hosting->volfile, volfile))
+        return false;
+    if (hosting->volume && image_volume_live(hosting->volume))
+        return true;
+    return hosting->volfile_inode == status->st_ino &&
            hosting->volfile_time.tv_sec == status->st_mtim.tv_sec &&
            hosting->volfile_time.tv_nsec == status->st_mtim.tv_nsec;
 }

@@ -6,6 +6,15 @@
 
 #include "alloc.h"
 
+/* A message quotes what came from outside; it must not be able to forge a line of a log. */
+static char *make_one_line(char *message)
+{
+    for (char *c = message; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = *c == '\n' || *c == '\t' ? ' ' : '?';
+    return message;
+}
+
 int error_set(struct error **ret_error, int number, const char *format, ...)
 {
     if (!ret_error)
@@ -15,7 +24,7 @@ int error_set(struct error **ret_error, int number, const char *format, ...)
     va_start(arguments, format);
     struct error *error = xcalloc(1, sizeof *error);
     error->number = number;
-    error->message = xvasprintf(format, arguments);
+    error->message = make_one_line(xvasprintf(format, arguments));
     va_end(arguments);
 
     error_free(*ret_error);
@@ -35,7 +44,7 @@ void error_prefix(struct error **error, const char *format, ...)
 
     char *message = xasprintf("%s: %s", context, (*error)->message);
     free((*error)->message);
-    (*error)->message = message;
+    (*error)->message = make_one_line(message);
 }
 
 const char *error_message(const struct error *error)

@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
+import traces
 from api import MIB, refused, require, require_equal
 
 
@@ -78,14 +79,14 @@ def twice(node):
     try:
         refused(node, "POST", "/v1/devices", device(mounted, destroy_existing_data=True), 409, "failed_precondition", "mounted")
     finally:
-        subprocess.run(["umount", point], check=True)
+        traces.unmount(point)
 
 
 def placement(node):
     names = node.devices(3, "512MiB")
     volume = {"name": "p", "devices": names}
     refused(node, "POST", "/v1/volumes", volume, 400, "invalid_argument", "allow_same_node")
-    refused(node, "POST", "/v1/volumes", {"name": "p"}, 507, "resource_exhausted", "its node has a brick of this volume already")
+    refused(node, "POST", "/v1/volumes", {"name": "p"}, 507, "resource_exhausted", "node node1 has a brick of this set already")
     refused(node, "POST", "/v1/volumes", {**volume, "devices": names[:2], "allow_same_node": True}, 400, "invalid_argument", "takes 3 devices")
     refused(node, "POST", "/v1/volumes", {**volume, "devices": [names[0]] * 3, "allow_same_node": True}, 400, "invalid_argument", "named twice")
     refused(node, "POST", "/v1/volumes", {**volume, "devices": ["none", *names[1:]], "allow_same_node": True}, 404, "not_found", "none")

@@ -118,7 +118,7 @@ def boot(node, written):
     traces.kill(processes, signal.SIGKILL)
     cluster.wait_until("all processes are gone", lambda: not traces.processes(node.mark, cluster.NODE_MARK))
     for point in mounted(node):
-        subprocess.run(["umount", point], check=True)
+        traces.unmount(point)
     for device, _ in traces.loops(node.folder):
         subprocess.run(["losetup", "-d", device], check=True)
     shutil.rmtree(node.run)

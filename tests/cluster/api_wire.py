@@ -206,7 +206,7 @@ def one_blockd(node):
 
 
 def reload(node):
-    """SIGHUP takes the log level over, and survives a broken file."""
+    """SIGHUP takes a changed file over, in the same process, without a word to clients; it survives a broken file."""
     log = node.folder / "blockd.log"
     good = node.config.read_text()
     node.config.write_text(good + "nonsense\n")
@@ -214,12 +214,30 @@ def reload(node):
     cluster.wait_until("a broken configuration is told", lambda: "the configuration stays as it was" in log.read_text(errors="replace"))
     node.config.write_text(good.replace("log-level = debug", "log-level = info"))
     node.reload()
-    cluster.wait_until("the reload is told", lambda: "log-level is taken over" in log.read_text(errors="replace"))
+    cluster.wait_until("the reload is told", lambda: f"{node.config} is taken over" in log.read_text(errors="replace"))
     before = log.read_text(errors="replace").count("GET /healthz")
     node.get("/healthz")
     node.request("DELETE", "/v1/jobs/none")
     cluster.wait_until("a change is logged", lambda: "DELETE /v1/jobs/none" in log.read_text(errors="replace"))
     require_equal(log.read_text(errors="replace").count("GET /healthz"), before, "reads in the log at level info")
+
+    text = node.config.read_text()
+    node.config.write_text(text.replace(f"state-dir = {node.state}", "state-dir = /nowhere"))
+    node.reload()
+    cluster.wait_until("what cannot change is refused", lambda: "daemon.state-dir cannot change" in log.read_text(errors="replace"))
+
+    process, server = node.process.pid, node.nbd_pid()
+    started = log.read_text(errors="replace").count("serves node")
+    node.config.write_text(text.replace("[engine]", "[engine]\nping-timeout = 7") if "[engine]" in text else text + "\n[engine]\nping-timeout = 7\n")
+    node.reload()
+    cluster.wait_until("blockd starts anew", lambda: log.read_text(errors="replace").count("serves node") > started)
+    cluster.wait_until("it is ready", node.ready)
+    require(node.process.poll() is None and node.process.pid == process, "blockd is another process after a reload")
+    require_equal(node.nbd_pid(), server, "the NBD server after a reload that did not concern it")
+    node.config.write_text(node.config.read_text().replace("[nbd]", "[nbd]\nrequests = 64"))
+    node.reload()
+    cluster.wait_until("the NBD server has the new settings", lambda: node.nbd_pid() not in (None, server))
+    cluster.wait_until("it is ready", node.ready)
 
 
 def main():

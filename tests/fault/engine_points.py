@@ -14,7 +14,7 @@ XFS_INPROGRESS = 126  # offset in the superblock
 
 # A point, and for points that several steps pass, which time.
 UP = ["device.image.after-create", "device.format.before-mkfs", "device.format.after-mkfs", "device.mount.after-mount",
-      "volume.up.after-client-volfile", "volume.up.after-brick-mkdir", "volume.up.after-brick-stamp",
+      "volume.up.after-client-volfile", "volume.up.after-served-image", "volume.up.after-brick-mkdir", "volume.up.after-brick-stamp",
       "volume.up.after-brick-folder", "volume.up.after-brick-folder:2", "volume.up.after-volfile",
       "heal.up.after-volfile", "process.start.after-spawn", "process.start.after-spawn:3", "process.start.after-spawn:4"]
 DOWN = ["volume.erase.after-stop", "volume.erase.after-rename", "volume.erase.after-rename:2", "volume.erase.after-data",
@@ -97,7 +97,7 @@ def check_down(node, point, number):
 
 def check_empty(node, point):
     state = node.folder / "state"
-    left = [str(p) for folder in ("devices", "bricks", "volfiles") for p in (state / folder).rglob("*")]
+    left = [str(p) for folder in ("devices", "bricks", "volfiles", "volserver") for p in (state / folder).rglob("*")]
     left += [str(p) for p in node.folder.glob("*.img")] + bricks_of(node)
     left += [str(p) for p in (node.folder / "run" / "processes").iterdir()]
     assert not left, f"{point}: {left}"

@@ -91,7 +91,16 @@ def full_bricks(node, rng):
 def full_while_preallocating(node):
     """The room that was there when the job was recorded goes to another block before the job begins."""
     empty = free_bytes(node)
-    node.create_block("v/other", "1GiB")
+    # What was deleted a moment ago may still be held open, and its room comes back brick by brick. Until then a create is
+    # refused, and leaves nothing.
+    def made():
+        status, reply = node.request("POST", "/v1/blocks?wait=30", {"volume": "v", "name": "other", "size": "1GiB", "hosts": ["node1"]})
+        faults.require(status in (201, 507), f"a create was answered with {status}: {reply}")
+        if status == 507:
+            faults.require("No space" in reply["error"]["message"], f"a create without room was refused with {reply}")
+            faults.require(node.request("GET", "/v1/blocks/v/other")[0] == 404, "a refused create left a block")
+        return status == 201
+    cluster.wait_until("there is room for a new file", made)
     half = empty // 2 // CHUNK * CHUNK
     handle = open_block(node, "v/other")
     node.terminate()

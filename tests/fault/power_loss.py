@@ -25,11 +25,6 @@ def cut_disks(node):
         subprocess.run(["xfs_io", "-x", "-c", "shutdown", point], check=True, stdout=subprocess.DEVNULL)
 
 
-def unmount(node):
-    for point in traces.mounts(node.state):
-        subprocess.run(["umount", point], check=True)
-
-
 def power_loss(node, cut):
     pids = list(node.processes())
     if cut:
@@ -40,7 +35,8 @@ def power_loss(node, cut):
     faults.wait_gone(pids)
     node.process.wait()
     if cut:
-        unmount(node)
+        for point in traces.mounts(node.state):
+            traces.unmount(point)
 
 
 def main():

@@ -47,7 +47,7 @@ def hung(node, load, rng):
 
 
 def pids_of(node):
-    return [pid for pid, line in node.processes().items() if "/glusterfsd " in line]
+    return [pid for pid, line in node.processes().items() if "/glusterfsd " in line and "/bricks/" in line]
 
 
 def main():

@@ -59,7 +59,7 @@ static void check(const struct input *input)
     };
     autostrbuf struct strbuf brick = {0}, client = {0}, heal = {0};
     autoerror struct error *error = NULL;
-    if (volfile_brick(&sources, 0, input->folder, &brick, &error) == 0)
+    if (volfile_brick(&sources, 0, input->folder, input->folder, &brick, &error) == 0)
         check_text(&brick);
     else
         REQUIRE(error && error->number > 0);

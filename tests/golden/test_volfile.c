@@ -51,6 +51,24 @@ static void make_scene(struct scene *scene, const char *name, int template_name,
     };
 }
 
+/* More bricks on the same nodes, each on a disk of its own. */
+static void add_bricks(struct scene *scene, size_t count)
+{
+    for (size_t end = scene->volume.spec.bricks.count + count; scene->volume.spec.bricks.count < end;) {
+        size_t i = scene->volume.spec.bricks.count;
+        struct brick_spec *brick = object_list_add(&scene->volume.spec.bricks, sizeof *brick);
+        brick->node = xasprintf("node%zu", i % 3 + 1);
+        brick->device = xasprintf("disk-%zu", i + 1);
+        brick->port = 49152 + i;
+    }
+}
+
+static void make_disperse(struct scene *scene, uint64_t data, uint64_t redundancy)
+{
+    scene->volume.spec.data = data;
+    scene->volume.spec.redundancy = redundancy;
+}
+
 static void clear_scene(struct scene *scene)
 {
     cleanup_volume(&scene->volume);
@@ -82,12 +100,20 @@ static void check_client(const char *name, const struct scene *scene)
     check_golden(name, &text);
 }
 
+static void check_mount(const char *name, const struct scene *scene)
+{
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_mount(&scene->sources, &text, NULL), 0);
+    check_golden(name, &text);
+}
+
 static void check_brick(const char *name, const struct scene *scene, size_t index)
 {
     autostrbuf struct strbuf text = {0};
     autofree char *folder =
         xasprintf("/var/lib/blockd/devices/disk-%zu/bricks/%s", index + 1, scene->volume.meta.name);
-    assert_int_equal(volfile_brick(&scene->sources, index, folder, &text, NULL), 0);
+    assert_int_equal(
+        volfile_brick(&scene->sources, index, folder, "/run/blockd/clients/volume.disk", &text, NULL), 0);
     check_golden(name, &text);
 }
 
@@ -96,6 +122,7 @@ static void single(void **state)
     (void)state;
     MADE_SCENE(scene, "alone", TEMPLATE_SINGLE, v4);
     check_client("single-client", &scene);
+    check_mount("single-mount", &scene);
     check_brick("single-brick", &scene, 0);
 }
 
@@ -104,6 +131,7 @@ static void replica3(void **state)
     (void)state;
     MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
     check_client("replica3-client", &scene);
+    check_mount("replica3-mount", &scene);
     check_brick("replica3-brick", &scene, 1);
 }
 
@@ -121,6 +149,7 @@ static void ipv6(void **state)
     (void)state;
     MADE_SCENE(scene, "six", TEMPLATE_REPLICA3, v6);
     check_client("ipv6-client", &scene);
+    check_mount("ipv6-mount", &scene);
     check_brick("ipv6-brick", &scene, 0);
 }
 
@@ -135,7 +164,99 @@ static void heal(void **state)
     check_golden("heal", &text);
 }
 
+static void access_list(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    static const char *const more[] = {
+        "198.51.100.7", "10.0.0.0/8", "172.16.9.9/16", "203.0.113.0/24", "192.0.2.1", "2001:DB8::0:00", "*"};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        string_list_add(&scene.volume.spec.access, more[i]);
+    autostrbuf struct strbuf list = {0};
+    assert_int_equal(volfile_access(&scene.sources, &list, NULL), 0);
+    assert_string_equal(strbuf_string(&list), "127.0.0.1,::1,192.0.2.1,192.0.2.2,192.0.2.3,198.51.100.7,10.*,"
+                                              "172.16.*,203.0.113.*,2001:db8::,*");
+    check_brick("access-brick", &scene, 0);
+}
+
+static void volserver(void **state)
+{
+    (void)state;
+    autostring_list struct string_list addresses = {0};
+    string_list_add(&addresses, "127.0.0.1");
+    string_list_add(&addresses, "2001:DB8::1");
+    autostrbuf struct strbuf text = {0}, bad = {0};
+    assert_int_equal(volfile_volserver("blockd", "/var/lib/blockd/volserver", "/run/blockd/volserver.sock",
+                                       &addresses, 24007, &text, NULL),
+                     0);
+    check_golden("volserver", &text);
+    assert_int_equal(volfile_volserver("blockd", "/a`id`", "/run/s", &addresses, 24007, &bad, NULL), -EINVAL);
+    string_list_add(&addresses, "host");
+    assert_int_equal(volfile_volserver("blockd", "/a", "/run/s", &addresses, 24007, &bad, NULL), -EINVAL);
+}
+
+static void disperse(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "coded", TEMPLATE_DISPERSE, v4);
+    make_disperse(&scene, 2, 1);
+    check_client("disperse-client", &scene);
+    check_brick("disperse-brick", &scene, 2);
+}
+
+static void distribute(void **state)
+{
+    (void)state;
+    MADE_SCENE(replicas, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&replicas, 3);
+    check_client("distribute-replica3-client", &replicas);
+    check_brick("distribute-replica3-brick", &replicas, 4);
+    MADE_SCENE(witnessed, "witnessed", TEMPLATE_ARBITER, v4);
+    add_bricks(&witnessed, 3);
+    check_client("distribute-arbiter-client", &witnessed);
+    check_brick("distribute-arbiter-brick-witness", &witnessed, 5);
+    MADE_SCENE(coded, "coded", TEMPLATE_DISPERSE, v4);
+    make_disperse(&coded, 4, 2);
+    add_bricks(&coded, 9);
+    check_client("distribute-disperse-client", &coded);
+    MADE_SCENE(plain, "plain", TEMPLATE_SINGLE, v4);
+    add_bricks(&plain, 2);
+    check_client("distribute-single-client", &plain);
+}
+
+static void heals_all_sets(void **state)
+{
+    (void)state;
+    MADE_SCENE(first, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&first, 3);
+    MADE_SCENE(second, "coded", TEMPLATE_DISPERSE, v4);
+    make_disperse(&second, 2, 1);
+    const struct volfile_sources both[] = {first.sources, second.sources};
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_heal(both, 2, NODE_ID, &text, NULL), 0);
+    check_golden("distribute-heal", &text);
+}
+
 /* ---- What is refused ---- */
+
+static void refuses_access(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",         "host",       "10.0.0.0/12",          "10.0.0.1/32", "10.0.0.1/",
+        "fe80::/8", "!10.0.0.1",  "10.0.0.1,10.0.0.2",    "10.0.*",      "**",
+        "`id`",     "10.0.0.1\n", "10.0.0.0/24 10.0.0.1", "/24"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        autoerror struct error *error = NULL;
+        autostring_list struct string_list list = {0};
+        string_list_add(&list, bad[i]);
+        assert_int_equal(engine_access_check(&list, &error), -EINVAL);
+        MADE_SCENE(scene, "demo", TEMPLATE_SINGLE, v4);
+        string_list_add(&scene.volume.spec.access, bad[i]);
+        autostrbuf struct strbuf text = {0};
+        assert_int_equal(volfile_brick(&scene.sources, 0, "/brick", "/run/roll", &text, NULL), -EINVAL);
+    }
+}
 
 static void refuses(const struct scene *scene, int number)
 {
@@ -184,7 +305,7 @@ static void refuses_paths(void **state)
     MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         autostrbuf struct strbuf text = {0};
-        assert_int_equal(volfile_brick(&scene.sources, 0, bad[i], &text, NULL), -EINVAL);
+        assert_int_equal(volfile_brick(&scene.sources, 0, bad[i], "/run/roll", &text, NULL), -EINVAL);
     }
 }
 
@@ -200,6 +321,21 @@ static void refuses_shapes(void **state)
     MADE_SCENE(no_id, "demo", TEMPLATE_REPLICA3, v4);
     no_id.volume.meta.uid[3] = '"';
     refuses(&no_id, EINVAL);
+    MADE_SCENE(broken, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&broken, 2);
+    refuses(&broken, EINVAL);
+    MADE_SCENE(endless, "demo", TEMPLATE_REPLICA3, v4);
+    add_bricks(&endless, 120);
+    refuses(&endless, EINVAL);
+    static const uint64_t shapes[][2] = {{0, 0}, {1, 1}, {2, 0}, {2, 2}, {1, 2}, {17, 2}, {UINT64_MAX, 2}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        MADE_SCENE(coded, "demo", TEMPLATE_DISPERSE, v4);
+        make_disperse(&coded, shapes[i][0], shapes[i][1]);
+        refuses(&coded, EINVAL);
+    }
+    MADE_SCENE(mixed, "demo", TEMPLATE_REPLICA3, v4);
+    make_disperse(&mixed, 2, 1);
+    refuses(&mixed, EINVAL);
     MADE_SCENE(alone, "demo", TEMPLATE_SINGLE, v4);
     autostrbuf struct strbuf text = {0};
     assert_int_equal(volfile_heal(&alone.sources, 1, NODE_ID, &text, NULL), -EINVAL);
@@ -208,15 +344,14 @@ static void refuses_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single),
-        cmocka_unit_test(replica3),
-        cmocka_unit_test(arbiter),
-        cmocka_unit_test(ipv6),
-        cmocka_unit_test(heal),
-        cmocka_unit_test(refuses_names),
-        cmocka_unit_test(refuses_addresses),
-        cmocka_unit_test(refuses_paths),
-        cmocka_unit_test(refuses_shapes),
+        cmocka_unit_test(single),        cmocka_unit_test(replica3),
+        cmocka_unit_test(arbiter),       cmocka_unit_test(ipv6),
+        cmocka_unit_test(heal),          cmocka_unit_test(access_list),
+        cmocka_unit_test(volserver),     cmocka_unit_test(refuses_access),
+        cmocka_unit_test(heal),          cmocka_unit_test(disperse),
+        cmocka_unit_test(distribute),    cmocka_unit_test(heals_all_sets),
+        cmocka_unit_test(refuses_names), cmocka_unit_test(refuses_addresses),
+        cmocka_unit_test(refuses_paths), cmocka_unit_test(refuses_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,11 +8,14 @@
 Bricks are directories below the folder, or loop-mounted XFS (xfs_size given). Needs root.
 """
 import os
+import pathlib
 import signal
 import socket
 import subprocess
 import time
 import uuid
+
+BUILD = pathlib.Path(os.environ.get("BLOCKD_BUILD", pathlib.Path(__file__).resolve().parents[2] / "build")).resolve()
 
 SERVER = """
 volume {name}-posix
@@ -66,6 +69,13 @@ volume {name}-client-{index}
     option remote-subvolume {name}-brick-{index}
     option ping-timeout {ping_timeout}
     option event-threads {event_threads}
+end-volume
+"""
+
+WATCH = """
+volume {name}-watch-{index}
+    type {type}
+    subvolumes {name}-client-{index}
 end-volume
 """
 
@@ -181,15 +191,20 @@ class Bricks:
                                      ping_timeout=self.ping_timeout, event_threads=self.event_threads)
                        for index in range(self.count))
 
-    def _replicate(self, extra):
-        names = [f"{self.name}-client-{index}" for index in range(self.count)]
-        return REPLICATE.format(name=self.name, pending=",".join(names), clients=" ".join(names), extra=extra)
+    def _replicate(self, below, extra):
+        """`below` is what stands right below replicate: watch, or client for the self-heal daemon."""
+        names = [f"{self.name}-{{}}-{index}" for index in range(self.count)]
+        return REPLICATE.format(name=self.name, pending=",".join(names).replace("{}", "client"),
+                                clients=" ".join(names).replace("{}", below), extra=extra)
 
     def _write_client(self):
         below = f"{self.name}-client-0" if self.count == 1 else f"{self.name}-replicate-0"
         text = self.clients()
         if self.count > 1:
-            text += self._replicate("    option choose-local on\n    option read-hash-mode 1\n" + self.extra)
+            # A type is a path below GlusterFS's own folder of translators, and this leads out of it.
+            text += "".join(WATCH.format(name=self.name, index=index, type=f"{'../' * 10}{BUILD}/xlators/watch")
+                            for index in range(self.count))
+            text += self._replicate("watch", "    option choose-local on\n    option read-hash-mode 1\n" + self.extra)
         text += TOP.format(name=self.name, below=below)
         with open(self.client_volfile, "w", encoding="ascii") as file:
             file.write(text)
@@ -198,7 +213,7 @@ class Bricks:
         volfile = os.path.join(self.folder, "heal.vol")
         with open(volfile, "w", encoding="ascii") as file:
             file.write(self.clients())
-            file.write(self._replicate("    option iam-self-heal-daemon yes\n    option self-heal-daemon on\n"
+            file.write(self._replicate("client", "    option iam-self-heal-daemon yes\n    option self-heal-daemon on\n"
                                        "    option heal-timeout 5\n")
                        .replace("-self-heal off", "-self-heal on"))
             file.write(TOP.format(name="glustershd", below=f"{self.name}-replicate-0"))

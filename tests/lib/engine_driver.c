@@ -93,7 +93,7 @@ static int device_down(struct engine *engine, struct request *request, struct er
 
 static int device_erase(struct engine *engine, struct request *request, struct error **ret_error)
 {
-    return engine_device_erase(engine, &request->device, ret_error);
+    return engine_device_erase(engine, &request->device, false, ret_error);
 }
 
 static int volume_up(struct engine *engine, struct request *request, struct error **ret_error)
@@ -108,7 +108,7 @@ static int volume_down(struct engine *engine, struct request *request, struct er
 
 static int volume_erase(struct engine *engine, struct request *request, struct error **ret_error)
 {
-    return engine_volume_erase(engine, &request->volume, ret_error);
+    return engine_volume_erase(engine, &request->volume, false, ret_error);
 }
 
 static int volume_status(struct engine *engine, struct request *request, struct error **ret_error)
@@ -124,6 +124,17 @@ static int heal_up(struct engine *engine, struct request *request, struct error 
 {
     return engine_heal_up(engine, request->volumes.items, request->volumes.count, request->nodes.items,
                           request->nodes.count, ret_error);
+}
+
+static int volserver_up(struct engine *engine, struct request *request, struct error **ret_error)
+{
+    return engine_volserver_up(engine, request->nodes.items, ret_error);
+}
+
+static int volserver_down(struct engine *engine, struct request *request, struct error **ret_error)
+{
+    (void)request;
+    return engine_volserver_down(engine, ret_error);
 }
 
 static int nbd_up(struct engine *engine, struct request *request, struct error **ret_error)
@@ -157,19 +168,11 @@ static const struct call {
     const char *name;
     int (*function)(struct engine *engine, struct request *request, struct error **ret_error);
 } calls[] = {
-    {"device_up", device_up},
-    {"device_status", device_status},
-    {"device_probe", device_probe},
-    {"device_down", device_down},
-    {"device_erase", device_erase},
-    {"volume_up", volume_up},
-    {"volume_down", volume_down},
-    {"volume_erase", volume_erase},
-    {"volume_status", volume_status},
-    {"heal_up", heal_up},
-    {"nbd_up", nbd_up},
-    {"nbd_down", nbd_down},
-    {"processes", processes},
+    {"device_up", device_up},     {"device_status", device_status}, {"device_probe", device_probe},
+    {"device_down", device_down}, {"device_erase", device_erase},   {"volume_up", volume_up},
+    {"volume_down", volume_down}, {"volume_erase", volume_erase},   {"volume_status", volume_status},
+    {"heal_up", heal_up},         {"volserver_up", volserver_up},   {"volserver_down", volserver_down},
+    {"nbd_up", nbd_up},           {"nbd_down", nbd_down},           {"processes", processes},
 };
 
 static int perform(struct engine *engine, struct request *request, struct error **ret_error)

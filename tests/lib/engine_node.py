@@ -37,10 +37,11 @@ class EngineNode:
         self.mark = uuid.uuid4().hex
         self.uid = str(uuid.uuid4())
         self.config = self.folder / "blockd.conf"
+        self.ports = traces.Ports()
+        self.volserver_port = self.ports.range[-1]
         self.config.write_text(f"[node]\nname = {NODE}\n[daemon]\nsupervisor = children\ngroup =\n"
                                f"state-dir = {self.folder}/state\nrun-dir = {self.folder}/run\n"
-                               f"log-dir = {self.folder}/log\n")
-        self.ports = traces.Ports()
+                               f"log-dir = {self.folder}/log\n[volserver]\nport = {self.volserver_port}\n")
         self.nbd_program = None
         self.driver = None
         self.nodes = [{"name": NODE, "uid": self.uid, "spec": {"addresses": ["127.0.0.1"]}}]

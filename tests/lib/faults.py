@@ -180,10 +180,14 @@ def _audit_machine(node, records):
     exports = {"/".join(key.split("/")[2:]) + ".json" for key in records if key.startswith("exports/")}
     grants = {str(path.relative_to(node.run / "grants")) for path in (node.run / "grants").glob("*/*")}
     processes = [line.split() for line in node.processes().values()]
-    running = {words[words.index("-f") + 1].rsplit("/", 1)[1] for words in processes if "glusterfsd" in words[0]}
+    running = {words[words.index("-f") + 1].rsplit("/", 1)[1] for words in processes
+               if "glusterfsd" in words[0] and "volserver.vol" not in words[words.index("-f") + 1]}
+    served = {f"{name}.{role}.vol" for name, spec in volumes.items() if spec["state"] == "started"
+              for role in ("mount", "image")}
     replicated = any(spec["template"] != "single" for spec in volumes.values())
     problems = _difference("grant", grants, exports)
     problems += _difference("volfile", _names(state / "volfiles"), set(volumes))
+    problems += _difference("served volfile", _names(state / "volserver"), served)
     problems += _difference("brick volfile", _names(state / "bricks"), {f"{v}.{d}.vol" for v, d in bricks})
     problems += _difference("brick process", running, {f"{v}.{d}.vol" for v, d in bricks})
     problems += _difference("brick log", _names(node.logs, "brick.*.log"), {f"brick.{v}.{d}.log" for v, d in bricks})

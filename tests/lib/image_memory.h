@@ -136,6 +136,12 @@ static int memory_volume_open(const char *name, const char *volfile, const char 
     return 0;
 }
 
+static bool memory_volume_live(struct image_volume *volume)
+{
+    (void)volume;
+    return false;
+}
+
 static void memory_volume_close(struct image_volume *volume)
 {
     atomic_fetch_sub(&memory.volumes, 1);
@@ -297,6 +303,7 @@ static int memory_extents(struct image *image, uint64_t offset, uint64_t length,
 static const struct image_driver image_driver_memory = {
     .name = "memory",
     .volume_open = memory_volume_open,
+    .volume_live = memory_volume_live,
     .volume_close = memory_volume_close,
     .create = memory_file,
     .truncate = memory_file,

@@ -29,7 +29,8 @@ import traces
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("BLOCKD_BUILD", TOP / "build")).resolve()
-PATIENCE = 60  # seconds: the bound of what happens "eventually"; sanitizers and a busy machine are slow
+# Seconds: the bound of what happens "eventually". Sanitizers and a busy machine are slow, and guests slower.
+PATIENCE = int(os.environ.get("BLOCKD_TEST_PATIENCE", 60))
 NODE_MARK = "BLOCKD_TEST_NODE"
 
 
@@ -90,6 +91,7 @@ class Node:
         self.state, self.run, self.logs = (self.folder / d for d in ("state", "run", "log"))
         self.ports = traces.Ports(ports)
         self.nbd_port = self.ports.range[-1]
+        self.volserver_port = self.ports.range[-2]
         self.socket = self.run / "blockd.sock"
         self.nbd_socket = self.run / "nbd.sock"
         self.config = self.folder / "blockd.conf"
@@ -97,7 +99,8 @@ class Node:
             "node": {"name": name},
             "daemon": {"state-dir": self.state, "run-dir": self.run, "log-dir": self.logs, "supervisor": "children",
                        "group": "", "log-level": "debug"},
-            "engine": {"port-min": self.ports.range[0], "port-max": self.ports.range[-2]},
+            "engine": {"port-min": self.ports.range[0], "port-max": self.ports.range[-3]},
+            "volserver": {"port": self.volserver_port},
             "nbd": {"port": self.nbd_port},
         }
         self.configure(settings or {})

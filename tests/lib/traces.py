@@ -40,6 +40,16 @@ def mounts(folder):
     return sorted(found, key=len, reverse=True)
 
 
+def unmount(point, patience=10):
+    """A killed process is a zombie before its last thread has ended, and holds what it had open until then."""
+    deadline = time.monotonic() + patience
+    while subprocess.run(["umount", point], stderr=subprocess.DEVNULL).returncode != 0:
+        if time.monotonic() >= deadline:
+            subprocess.run(["umount", point], check=True)
+            return
+        time.sleep(0.05)
+
+
 def loops(folder):
     """[(device, file)] of loop devices whose file is, or was, below a folder."""
     found = []

@@ -277,10 +277,11 @@ static void test_status(void **state)
     fake_answer(
         "GET", "/v1/status", 200,
         "{\"node\":\"n1\",\"version\":\"0.1\",\"phase\":\"degraded\",\"nodes\":1,\"devices\":3,\"volumes\":1,"
-        "\"blocks\":2,\"exports\":2,\"jobs_running\":0,\"problems\":[\"brick v/n1/d1 is down\",\"x\"]}");
+        "\"blocks\":2,\"shares\":3,\"exports\":2,\"jobs_running\":0,\"problems\":[\"brick v/n1/d1 is "
+        "down\",\"x\"]}");
     expect("status", 0,
            "degraded as node n1 sees it (blockd 0.1)\n\nTo do:\n  1. brick v/n1/d1 is down\n  2. x\n\n"
-           "1 node, 3 devices, 1 volume, 2 blocks, 2 exports, 0 running jobs\n",
+           "1 node, 3 devices, 1 volume, 2 blocks, 3 shares, 2 exports, 0 running jobs\n",
            "");
     fake_answer("GET", "/v1/volumes", 200, FAKE_LIST(FAKE_VOLUME));
     expect_text("status", 0, "replica3");
@@ -456,7 +457,7 @@ static void test_complete(void **state)
     expect_candidates("export create", "", "v/b\n");
     expect_candidates("export delete", "v", "v/b\n");
     expect_candidates("export delete", "n", "n1/v/b\n");
-    expect_candidates("volume create x --template", "", "single\nreplica3\narbiter\n");
+    expect_candidates("volume create x --template", "", "single\nreplica3\narbiter\ndisperse\n");
     expect_candidates("volume create x --te", "--te", "--template\n");
     expect_candidates("volume create --template single", "", "");
     expect_candidates("create", "", "v/\n");

@@ -16,6 +16,7 @@
 #include "blockd/engine/manifest.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/log.h"
+#include "tests/unit/fake_shares.h"
 
 #define MIB       (UINT64_C(1) << 20)
 #define ROOM      (1000 * MIB)
@@ -70,6 +71,11 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
     (void)name, (void)volfile, (void)log_path, (void)ret_error;
     *ret_volume = (struct image_volume *)&world.volumes[atomic_fetch_add(&world.opened, 1) % FILES_MAX];
     return 0;
+}
+
+bool image_volume_live(struct image_volume *volume)
+{
+    return volume != NULL;
 }
 
 void image_volume_close(struct image_volume *volume)
@@ -148,9 +154,79 @@ int image_remove(struct image_volume *volume, const char *path, struct error **r
     }
 WELL_DONE(engine_device_probe, struct engine *a, const struct device *b)
 WELL_DONE(engine_device_down, struct engine *a, const struct device *b)
-WELL_DONE(engine_device_erase, struct engine *a, const struct device *b)
 WELL_DONE(engine_volume_down, struct engine *a, const struct volume *b)
-WELL_DONE(engine_volume_erase, struct engine *a, const struct volume *b)
+
+int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
+                        struct error **ret_error)
+{
+    (void)lost;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error)
+{
+    (void)lost;
+    return engine_device_down(engine, device, ret_error);
+}
+
+char *engine_device_stable_path(struct engine *engine, const char *path)
+{
+    (void)engine, (void)path;
+    return NULL;
+}
+
+int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                       struct error **ret_error)
+{
+    (void)brick;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
+                         struct error **ret_error)
+{
+    (void)device;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                        struct error **ret_error)
+{
+    (void)move;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
+                          struct error **ret_error)
+{
+    (void)number;
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
+                           const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
+                           struct error **ret_error)
+{
+    (void)move, (void)nodes, (void)node_count;
+    *ret_path = xstrdup("/volfile");
+    *ret_brick = xstrdup("brick");
+    return engine_volume_down(engine, volume, ret_error);
+}
+
+void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                         struct brick_status *ret_status)
+{
+    (void)engine, (void)volume, (void)brick;
+    *ret_status = (struct brick_status){.state = xstrdup("online")};
+}
+
+int image_mark_behind(const char *name, const char *volfile, const char *log_path, const char *brick,
+                      struct error **ret_error)
+{
+    (void)name, (void)volfile, (void)log_path, (void)brick, (void)ret_error;
+    return 0;
+}
 
 int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
                      struct device_status *ret_status, struct error **ret_error)
@@ -163,7 +239,8 @@ int engine_device_status(struct engine *engine, const struct device *device, str
                          struct error **ret_error)
 {
     (void)engine, (void)device, (void)ret_error;
-    *ret_status = (struct device_status){.phase = xstrdup("ready"), .size = ROOM, .free = ROOM};
+    *ret_status = (struct device_status){
+        .phase = xstrdup("ready"), .size = ROOM, .free = ROOM, .quota = fake_shares.quota};
     return 0;
 }
 
@@ -198,6 +275,24 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
                    const struct node *nodes, size_t node_count, struct error **ret_error)
 {
     (void)engine, (void)volumes, (void)volume_count, (void)nodes, (void)node_count, (void)ret_error;
+    return 0;
+}
+
+int engine_access_check(const struct string_list *access, struct error **ret_error)
+{
+    (void)access, (void)ret_error;
+    return 0;
+}
+
+int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error)
+{
+    (void)engine, (void)node, (void)ret_error;
+    return 0;
+}
+
+int engine_volserver_down(struct engine *engine, struct error **ret_error)
+{
+    (void)engine, (void)ret_error;
     return 0;
 }
 
@@ -417,7 +512,8 @@ static void test_a_failed_block_recovers(void **data)
 {
     (void)data;
     atomic_store(&world.create_error, ENOSPC);
-    assert_int_equal(create("b", 2 * MIB, &waits), 0);
+    assert_int_equal(create("b", 2 * MIB, &now), 0);
+    wait_phase("v/b", "failed");
     struct block block cleanup(cleanup_block) = read_block("v/b");
     assert_string_equal(block.status.phase, "failed");
     assert_non_null(strstr(block.status.error, "No space"));
@@ -428,6 +524,21 @@ static void test_a_failed_block_recovers(void **data)
     assert_int_equal(delete ("v/b", false, &waits), 1);
     assert_promised(0, 0);
     assert_int_equal(count_files(), 0);
+}
+
+static void test_a_create_that_failed_leaves_nothing(void **data)
+{
+    (void)data;
+    const struct core_change keyed = {.wait = waits.wait, .idempotency_key = "k", .request = "r"};
+    struct store_entry entry = {0};
+    atomic_store(&world.create_error, ENOSPC);
+    assert_int_equal(create("b", 2 * MIB, &keyed), -ENOSPC);
+    assert_int_equal(store_get(store, "blocks/v/b", &entry, NULL), -ENOENT);
+    assert_promised(0, 0);
+    atomic_store(&world.create_error, 0);
+    assert_true(create("b", 2 * MIB, &keyed) >= 0); /* the same request is a new one */
+    wait_phase("v/b", "ready");
+    assert_promised(2 * MIB, 1);
 }
 
 static void test_a_resize_after_half_a_create(void **data)
@@ -448,7 +559,8 @@ static void test_growth_that_failed_is_taken_back(void **data)
 {
     (void)data;
     atomic_store(&world.create_error, EFBIG);
-    assert_int_equal(create("b", 8 * MIB, &waits), 0);
+    assert_int_equal(create("b", 8 * MIB, &now), 0);
+    wait_phase("v/b", "failed");
     assert_int_equal(resize("v/b", 4 * MIB, &now), 0); /* nothing is lost: no force */
     atomic_store(&world.create_error, 0);
     queue_add(core->queue, "blocks/v/b");
@@ -630,11 +742,124 @@ static void test_many_at_once_leave_nothing(void **data)
     assert_promised(0, 0);
 }
 
+/* ---- Shares ---- */
+
+static int create_share(const char *name, uint64_t size, bool no_quota)
+{
+    struct share_create request = {
+        .volume = (char *)"v", .name = (char *)name, .size = size, .no_quota = no_quota};
+    struct core_result result = {0};
+    int r = core_share_create(core, &request, &waits, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static int resize_share(const char *name, uint64_t size)
+{
+    struct share_patch patch = {.size = size};
+    struct core_result result = {0};
+    int r = core_share_patch(core, name, &patch, 1, &waits, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static int delete_share(const char *name, bool archive)
+{
+    struct core_result result = {0};
+    int r = core_share_delete(core, name, archive, &waits, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+static struct share read_share(const char *name)
+{
+    struct share share = {0};
+    assert_int_equal(record_get(core, KIND_SHARE, name, &share, NULL), 0);
+    return share;
+}
+
+static void test_a_size_needs_a_kernel_that_counts(void **data)
+{
+    (void)data;
+    assert_int_equal(create_share("s", MIB, false), -EOPNOTSUPP);
+    assert_int_equal(create_share("s", MIB, true), 0);
+    assert_true(fake_folder_exists("/shares/s"));
+    struct share share cleanup(cleanup_share) = read_share("v/s");
+    assert_string_equal(share.status.phase, "ready");
+    assert_int_equal(fake_shares.limit, 0);
+    assert_int_equal(create_share("s", MIB, true), -EEXIST);
+    assert_int_equal(create_share("t", MIB - 1, true), -EINVAL);
+    assert_int_equal(create_share("t", ROOM, true), -ENOSPC);
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_false(fake_folder_exists("/shares/s"));
+    assert_promised(0, 0);
+}
+
+static bool count_on(void *object, void *data)
+{
+    (void)data;
+    ((struct device *)object)->status.quota = true;
+    return true;
+}
+
+static void test_no_share_shrinks_below_its_use(void **data)
+{
+    (void)data;
+    fake_shares.quota = true;
+    assert_int_equal(record_update(core, KIND_DEVICE, "n/d", NULL, count_on, NULL, NULL), 0);
+    assert_int_equal(create_share("s", 10 * MIB, false), 0);
+    assert_int_equal(fake_shares.limit, 10 * MIB);
+    fake_shares.used = 6 * MIB;
+    assert_int_equal(resize_share("v/s", 5 * MIB), -EINVAL);
+    assert_int_equal(resize_share("v/s", 6 * MIB), 0);
+    assert_int_equal(fake_shares.limit, 6 * MIB);
+    assert_int_equal(resize_share("v/s", ROOM + MIB), -ENOSPC);
+    assert_promised(6 * MIB, 0);
+    assert_int_equal(delete_share("v/s", false), 0);
+    fake_shares.quota = false;
+}
+
+static void test_a_foreign_folder_is_left_alone(void **data)
+{
+    (void)data;
+    assert_int_equal(files_make_folder(NULL, "/shares/s", 0755, NULL), 0);
+    assert_int_equal(files_set_mark(NULL, "/shares/s", SHARE_MARK, "{\"uid\":\"another\"}", NULL), 0);
+    assert_int_equal(create_share("s", MIB, true), 0);
+    struct share share cleanup(cleanup_share) = read_share("v/s");
+    assert_string_equal(share.status.phase, "failed");
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_true(fake_folder_exists("/shares/s"));
+    fake_folder_drop(fake_folder("/shares/s"));
+    assert_promised(0, 0);
+}
+
+static void test_an_archived_share_frees_its_name(void **data)
+{
+    (void)data;
+    struct record_list shares = {.kind = KIND_SHARE};
+    assert_int_equal(create_share("s", MIB, true), 0);
+    assert_int_equal(delete_share("v/s", true), 0);
+    assert_int_equal(create_share("s", MIB, true), 0);
+    assert_promised(2 * MIB, 0);
+    assert_int_equal(record_list(core, KIND_SHARE, "v", &shares, NULL), 0);
+    assert_int_equal(shares.list.count, 2);
+    const struct share *archived = RECORD(&shares, share, 1);
+    assert_string_equal(archived->status.phase, "archived");
+    assert_true(fake_folder_exists(archived->status.path));
+    assert_int_equal(resize_share(archived->meta.name, 2 * MIB), -EINVAL);
+    assert_int_equal(delete_share(archived->meta.name, true), -EINVAL);
+    assert_int_equal(delete_share(archived->meta.name, false), 0);
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_promised(0, 0);
+    record_list_clear(&shares);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_a_failed_block_recovers),
+        TEST(test_a_create_that_failed_leaves_nothing),
         TEST(test_a_resize_after_half_a_create),
         TEST(test_growth_that_failed_is_taken_back),
         TEST(test_a_stray_export_holds_no_delete_up),
@@ -644,6 +869,10 @@ int main(void)
         TEST(test_the_live_error_is_told),
         TEST(test_a_wait_ends_on_a_busy_node),
         TEST(test_many_at_once_leave_nothing),
+        TEST(test_a_size_needs_a_kernel_that_counts),
+        TEST(test_no_share_shrinks_below_its_use),
+        TEST(test_a_foreign_folder_is_left_alone),
+        TEST(test_an_archived_share_frees_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

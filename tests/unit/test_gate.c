@@ -65,9 +65,10 @@ static void leave(struct change *change, bool success)
 static void resume(struct gate_waiter *waiter)
 {
     struct change *change = (struct change *)waiter;
+    bool fails = change->fails; /* the change is its owner's again once it is told */
     atomic_fetch_add(&inside, 1);
     atomic_store(&change->resumed, true);
-    if (change->fails)
+    if (fails)
         leave(change, false);
 }
 
@@ -173,7 +174,7 @@ static void a_settle_that_fails_fails_what_it_was_for(void **state)
     await(&change.answered);
     assert_int_equal(change.result, -ENOTCONN);
     settle_result = 0;
-    while (!enter(&next, true)) /* still owed; the gate opens just now */
+    if (!enter(&next, true)) /* still owed; the gate opens just now */
         await(&next.resumed);
     leave(&next, true);
     await(&next.answered);
@@ -191,10 +192,11 @@ static void a_disturbed_settle_is_done_again(void **state)
     leave(&change, true);
     await(&change.answered);
     assert_int_equal(settles, 3);
-    gate_finish(&gate);
-    assert_true(enter(&next, true)); /* its settle is owed to the last disturbance */
+    if (!enter(&next, true)) /* its settle is owed to the last disturbance; the gate opens just now */
+        await(&next.resumed);
     leave(&next, true);
     await(&next.answered);
+    gate_finish(&gate);
     assert_int_equal(settles, 4);
 }
 

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * The job that empties a device: one brick after the other is moved (moves.c). All that is to be known of it
+ * lies in the records of the volumes, so that a job that was cut short goes on where it was.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+
+/* ---- Asking for it ---- */
+
+/* The job that empties the device now; false: none does. */
+static int find_job(struct core *core, const char *device_key, struct job *ret_job, bool *ret_found,
+                    struct error **ret_error)
+{
+    struct record_list jobs = {.kind = KIND_JOB};
+    int r = record_list(core, KIND_JOB, NULL, &jobs, ret_error);
+    *ret_found = false;
+    for (size_t i = 0; r == 0 && !*ret_found && i < jobs.list.count; i++) {
+        const struct job *job = RECORD(&jobs, job, i);
+        if (job_has_ended(job) || strcmp(job->spec.object, device_key) != 0)
+            continue;
+        schema_copy(&job_schema, ret_job, job);
+        *ret_found = true;
+    }
+    record_list_clear(&jobs);
+    return r;
+}
+
+/* Bytes of the bricks that are still on the device, as what their volumes hold. */
+static int bytes_left(struct core *core, const char *device, uint64_t *ret_bytes,
+                      struct string_list *ret_left, struct error **ret_error)
+{
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
+    *ret_bytes = 0;
+    for (size_t i = 0; r == 0 && i < volumes.list.count; i++) {
+        struct volume *volume = RECORD(&volumes, volume, i);
+        if (!volume_uses_device(volume, device) || volume->meta.deleting)
+            continue;
+        string_list_add(ret_left, volume->meta.name);
+        if (volume_live_status(core, volume, NULL) == 0)
+            *ret_bytes += volume->status.size - volume->status.free;
+    }
+    record_list_clear(&volumes);
+    return r;
+}
+
+static int check_target(struct core *core, const char *name, const char *target, struct error **ret_error)
+{
+    struct device device cleanup(cleanup_device) = {0};
+    if (strcmp(name, target) == 0)
+        return error_set(ret_error, EINVAL, "device %s cannot take its own place", name);
+    int r = record_get(core, KIND_DEVICE, target, &device, ret_error);
+    if (r < 0)
+        return r;
+    if (device.meta.deleting || !string_equal(device.status.phase, "ready"))
+        return error_set(ret_error, EBUSY, "device %s is %s, not ready", target,
+                         device.meta.deleting ? "being removed" : device.status.phase);
+    return 0;
+}
+
+static void init_job(struct job *job, int kind, const struct device *device, const char *target,
+                     uint64_t total)
+{
+    meta_init(&job->meta, "");
+    free(job->meta.name);
+    job->meta.name = xstrdup(job->meta.uid);
+    job->spec.kind = kind;
+    job->spec.object = object_key(KIND_DEVICE, device->meta.name);
+    job->spec.object_uid = xstrdup(device->meta.uid);
+    job->spec.target = xstrdup(target);
+    job->status.phase = xstrdup("pending");
+    job->status.total = total;
+}
+
+static int begin(struct core *core, int kind, const char *name, const char *target,
+                 const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct device device cleanup(cleanup_device) = {0};
+    struct job job cleanup(cleanup_job) = {0};
+    bool found;
+    r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
+    if (r == 0 && device.meta.deleting)
+        r = error_set(ret_error, EBUSY, "device %s is being removed", name);
+    if (r == 0 && target)
+        r = check_target(core, name, target, ret_error);
+    autofree char *device_key = object_key(KIND_DEVICE, name);
+    if (r == 0)
+        r = find_job(core, device_key, &job, &found, ret_error);
+    if (r < 0)
+        return r;
+    if (found)
+        return error_set(ret_error, EEXIST, "job %s empties device %s already", job.meta.name, name);
+
+    uint64_t total;
+    autostring_list struct string_list left = {0};
+    r = bytes_left(core, name, &total, &left, ret_error);
+    if (r < 0)
+        return r;
+    init_job(&job, kind, &device, target, total);
+    autofree char *key = object_key(KIND_JOB, job.meta.name);
+    struct txn txn = {0};
+    device.spec.state = DEVICE_DISABLED;
+    device.meta.generation++;
+    txn_put(&txn, KIND_DEVICE, &device, device.meta.revision);
+    txn_put(&txn, KIND_JOB, &job, 0);
+    r = change_commit(core, change, &txn, key, job.meta.uid, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("evacuate.after-record");
+    jobs_wake(core->jobs);
+    return result_make(core, key, job.meta.uid, change, ret_result, ret_error);
+}
+
+static int begin_again(struct core *core, int kind, const char *name, const char *target_word,
+                       const struct core_change *change, struct core_result *ret_result,
+                       struct error **ret_error)
+{
+    autofree char *target = target_word ? device_full_name(core, target_word) : NULL;
+    unsigned tries = 0;
+    int r;
+    do
+        r = begin(core, kind, name, target, change, ret_result, ret_error);
+    while (change_again(core, change, r, &tries, ret_error));
+    return r;
+}
+
+int core_device_evacuate(struct core *core, const char *name, const struct device_evacuate *request,
+                         const struct core_change *change, struct core_result *ret_result,
+                         struct error **ret_error)
+{
+    return begin_again(core, JOB_EVACUATE, name, request->target, change, ret_result, ret_error);
+}
+
+int core_device_replace(struct core *core, const char *name, const struct device_replace *request,
+                        const struct core_change *change, struct core_result *ret_result,
+                        struct error **ret_error)
+{
+    return begin_again(core, JOB_REPLACE, name, request->target, change, ret_result, ret_error);
+}
+
+/* ---- Working on it ---- */
+
+/* What fills the new brick now, at most what the volume holds. */
+static uint64_t bytes_filled(struct core *core, struct volume *volume, const struct brick_move *move)
+{
+    autofree char *name = xasprintf("%s/%s", move->brick.node, move->brick.device);
+    struct device device cleanup(cleanup_device) = {0};
+    if (move->step != MOVE_HEAL || record_get(core, KIND_DEVICE, name, &device, NULL) < 0)
+        return 0;
+    overlay_status(core, KIND_DEVICE, &device, false);
+    uint64_t used = device.status.size - device.status.free;
+    uint64_t whole =
+        volume_live_status(core, volume, NULL) == 0 ? volume->status.size - volume->status.free : 0;
+    uint64_t filled = used > move->base ? used - move->base : 0;
+    return filled < whole ? filled : whole;
+}
+
+static uint64_t progress(struct core *core, const struct job *job, const char *device, uint64_t left)
+{
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    uint64_t filled = 0;
+    if (record_list_readable(core, KIND_VOLUME, NULL, &volumes, NULL) == 0)
+        for (size_t i = 0; i < volumes.list.count; i++) {
+            struct volume *volume = RECORD(&volumes, volume, i);
+            const struct brick_move *move = move_off_device(volume, device);
+            if (move)
+                filled += bytes_filled(core, volume, move);
+        }
+    record_list_clear(&volumes);
+    uint64_t open = left > filled ? left - filled : 0;
+    uint64_t done = job->status.total > open ? job->status.total - open : 0;
+    return done > job->status.done ? done : job->status.done;
+}
+
+/* 1: a move that the device takes part in is under way. */
+static int look_for_move(struct core *core, const char *device, const struct string_list *left, bool cancel,
+                         struct error **ret_error)
+{
+    int result = 0;
+    for (size_t i = 0; i < left->count; i++) {
+        struct volume volume cleanup(cleanup_volume) = {0};
+        int r = record_get(core, KIND_VOLUME, left->items[i], &volume, ret_error);
+        if (r < 0)
+            return r == -ENOENT ? 0 : r;
+        const struct brick_move *move = move_off_device(&volume, device);
+        if (!move)
+            continue;
+        result = 1;
+        autofree char *key = object_key(KIND_VOLUME, left->items[i]);
+        queue_add(core->queue, key); /* its next step may be due */
+        r = cancel ? move_cancel(core, &volume, move, ret_error) : 0;
+        if (r < 0)
+            return r;
+    }
+    return result;
+}
+
+/* What trying again does not mend. */
+static bool is_final(int r)
+{
+    return r == -ENOSPC || r == -EIO || r == -EINVAL || r == -EOPNOTSUPP;
+}
+
+static bool end(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error)
+{
+    job_record(core, job, phase, done, error);
+    fault_point("evacuate.after-status");
+    return false;
+}
+
+/* The next brick; 0 when its move has begun. */
+static int begin_next(struct core *core, const struct job *job, const char *device,
+                      const struct string_list *left, struct error **ret_error)
+{
+    int r = -EBUSY;
+    for (size_t i = 0; i < left->count && (r == -EBUSY || r == -EAGAIN); i++) {
+        if (ret_error)
+            error_free(steal_ptr(ret_error));
+        r = move_begin(core, left->items[i], device, job->spec.target, ret_error);
+    }
+    fault_point("evacuate.after-begin");
+    return r;
+}
+
+bool evacuate_run(struct core *core, const struct job *job)
+{
+    const char *device_name = strchr(job->spec.object, '/') + 1;
+    struct device device cleanup(cleanup_device) = {0};
+    int r = record_get(core, KIND_DEVICE, device_name, &device, NULL);
+    bool gone = r == -ENOENT || (r == 0 && !string_equal(device.meta.uid, job->spec.object_uid));
+    if (gone)
+        return end(core, job, "canceled", job->status.done, NULL);
+    if (r < 0)
+        return true;
+
+    autostring_list struct string_list left = {0};
+    autoerror struct error *problem = NULL;
+    uint64_t bytes = 0;
+    r = bytes_left(core, device_name, &bytes, &left, &problem);
+    if (r == 0)
+        r = look_for_move(core, device_name, &left, job->meta.deleting, &problem);
+    if (r < 0)
+        return true;
+    uint64_t done = progress(core, job, device_name, bytes);
+    if (r == 0 && job->meta.deleting)
+        return end(core, job, "canceled", done, NULL);
+    if (r == 0 && left.count == 0)
+        return end(core, job, "succeeded", job->status.total, NULL);
+    if (r == 0)
+        r = begin_next(core, job, device_name, &left, &problem);
+    if (is_final(r))
+        return end(core, job, "failed", done, error_message(problem));
+    /* Why it waits is worth knowing, and no end. */
+    job_record(core, job, "running", done, r < 0 && r != -EAGAIN ? error_message(problem) : NULL);
+    return true;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * Shares on this node's bricks: each share's folder carries an XFS project id that all below it inherits, and
+ * the project has a limit where the kernel has XFS project quota.
+ *
+ * What a brick may hold of a share: on replicas all of it; on one of N sets its Nth part, so that the sum is
+ * the share's size (a client's statfs adds the sets up, and the new files of a full set go to others); of
+ * k + m fragments the kth part of that, because a file of N bytes takes N/k on each brick.
+ */
+#include "blockd/engine/engine_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/dqblk_xfs.h>
+#include <linux/fs.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/quota.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "rpc/base/alloc.h"
+#include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
+
+#ifndef PRJQUOTA
+#define PRJQUOTA 2
+#endif
+
+#define BASIC_BLOCK 512 /* the unit of XFS quota */
+#define ROUND       4096
+#define DEPTH_MAX   2048 /* folders in folders: each is an open descriptor while the tree is walked */
+/* On the top folder while what lies below is not all stamped yet. */
+#define UNFINISHED FS_XFLAG_NODUMP
+
+/* One brick's view of one share. */
+struct place {
+    const char *share, *brick; /* for messages */
+    uint32_t project;
+};
+
+static int place_error(const struct place *place, const char *what, int number, struct error **ret_error)
+{
+    return error_set(ret_error, number, "share %s: cannot %s on brick %s: %s", place->share, what,
+                     place->brick, strerror(number));
+}
+
+/* ---- Project ids ---- */
+
+static bool has_flags(const struct fsxattr *attributes, uint32_t project, uint32_t flags)
+{
+    return attributes->fsx_projid == project &&
+           (attributes->fsx_xflags & (FS_XFLAG_PROJINHERIT | UNFINISHED)) == flags;
+}
+
+/* Gives an open file or folder the project id; does nothing when it has it. */
+static int stamp_fd(int fd, uint32_t project, uint32_t flags)
+{
+    struct fsxattr attributes;
+    if (ioctl(fd, FS_IOC_FSGETXATTR, &attributes) < 0)
+        return -errno;
+    if (has_flags(&attributes, project, flags))
+        return 0;
+    attributes.fsx_projid = project;
+    attributes.fsx_xflags &= ~(uint32_t)(FS_XFLAG_PROJINHERIT | UNFINISHED);
+    attributes.fsx_xflags |= flags;
+    return ioctl(fd, FS_IOC_FSSETXATTR, &attributes) < 0 ? -errno : 0;
+}
+
+static int stamp_folder(const struct place *place, int fd, unsigned depth, struct error **ret_error);
+
+/* What is neither file nor folder takes no space, and cannot be stamped. What vanished needs nothing. */
+static int stamp_entry(const struct place *place, int folder, const char *name, unsigned depth,
+                       struct error **ret_error)
+{
+    struct stat status;
+    if (fstatat(folder, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : place_error(place, "look at its files", errno, ret_error);
+    if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+        return 0;
+    autoclose int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP ? 0 : place_error(place, "open its files", errno, ret_error);
+    bool is_folder = S_ISDIR(status.st_mode);
+    int r = stamp_fd(fd, place->project, is_folder ? FS_XFLAG_PROJINHERIT : 0);
+    if (r < 0)
+        return place_error(place, "count its files", -r, ret_error);
+    return is_folder ? stamp_folder(place, fd, depth + 1, ret_error) : 0;
+}
+
+/* All below a folder that is stamped itself: what is made in it from now on inherits. */
+static int stamp_folder(const struct place *place, int fd, unsigned depth, struct error **ret_error)
+{
+    if (depth > DEPTH_MAX)
+        return place_error(place, "count files in folders so deep", ELOOP, ret_error);
+    autoclose int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    autoclosedir DIR *folder = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!folder)
+        return place_error(place, "read its folders", errno, ret_error);
+    steal_fd(&copy);
+    for (struct dirent *entry; errno = 0, (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        int r = stamp_entry(place, fd, entry->d_name, depth, ret_error);
+        if (r < 0)
+            return r;
+    }
+    return errno ? place_error(place, "read its folders", errno, ret_error) : 0;
+}
+
+/*
+ * A share's folder that was healed onto a new brick holds files that count nowhere. So the tree is walked
+ * unless the top says that this was done to its end.
+ */
+static int stamp_share(const struct place *place, int top, struct error **ret_error)
+{
+    struct fsxattr attributes;
+    if (ioctl(top, FS_IOC_FSGETXATTR, &attributes) < 0)
+        return place_error(place, "read the project id", errno, ret_error);
+    if (has_flags(&attributes, place->project, FS_XFLAG_PROJINHERIT))
+        return 0;
+    int r = stamp_fd(top, place->project, FS_XFLAG_PROJINHERIT | UNFINISHED);
+    if (r < 0)
+        return place_error(place, "set the project id", -r, ret_error);
+    fault_point("share.quota.after-mark");
+    r = stamp_folder(place, top, 0, ret_error);
+    if (r < 0)
+        return r;
+    r = stamp_fd(top, place->project, FS_XFLAG_PROJINHERIT);
+    return r < 0 ? place_error(place, "set the project id", -r, ret_error) : 0;
+}
+
+/* ---- Limits ---- */
+
+static int quota_call(int fd, int command, uint32_t project, void *quota)
+{
+    unsigned request = (unsigned)QCMD(command, PRJQUOTA);
+    return syscall(SYS_quotactl_fd, fd, request, project, quota) < 0 ? -errno : 0;
+}
+
+/* A project that was never used has no record. */
+static int quota_read(int fd, uint32_t project, struct fs_disk_quota *ret_quota)
+{
+    *ret_quota = (struct fs_disk_quota){0};
+    int r = quota_call(fd, Q_XGETQUOTA, project, ret_quota);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int limit_project(const struct place *place, int fd, uint64_t bytes, struct error **ret_error)
+{
+    struct fs_disk_quota quota;
+    uint64_t blocks = bytes / BASIC_BLOCK;
+    int r = quota_read(fd, place->project, &quota);
+    if (r == 0 && quota.d_blk_hardlimit == blocks)
+        return 0;
+    quota = (struct fs_disk_quota){
+        .d_version = FS_DQUOT_VERSION,
+        .d_flags = FS_PROJ_QUOTA,
+        .d_fieldmask = FS_DQ_BHARD | FS_DQ_BSOFT,
+        .d_id = place->project,
+        .d_blk_hardlimit = blocks,
+    };
+    r = quota_call(fd, Q_XSETQLIM, place->project, &quota);
+    return r < 0 ? place_error(place, "set the quota", -r, ret_error) : 0;
+}
+
+/* ---- Bricks ---- */
+
+static uint64_t divide_up(uint64_t bytes, uint64_t parts)
+{
+    return bytes / parts + (bytes % parts != 0);
+}
+
+uint64_t share_brick_limit(const struct volume *volume, uint64_t size)
+{
+    uint64_t part = divide_up(size, layout_sets(&volume->spec) * layout_set_data(&volume->spec));
+    return part > UINT64_MAX - ROUND ? part : divide_up(part, ROUND) * ROUND;
+}
+
+static int open_folder(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                       int *ret_fd, struct error **ret_error)
+{
+    autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(ret_error, errno, "cannot open the brick folder %s: %s", folder, strerror(errno));
+    *ret_fd = fd;
+    return 0;
+}
+
+static bool enforces_quota(int fd)
+{
+    struct fs_quota_statv state = {.qs_version = FS_QSTATV_VERSION1};
+    return quota_call(fd, Q_XGETQSTATV, 0, &state) == 0 && (state.qs_flags & FS_QUOTA_PDQ_ENFD);
+}
+
+/* The root of a brick's folder; -ENODEV while its device is not mounted. */
+static int open_brick(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                      int *ret_fd, bool *ret_quota, struct error **ret_error)
+{
+    int r = device_check_mounted(engine, brick->device, ret_error);
+    if (r == 0)
+        r = open_folder(engine, volume, brick, ret_fd, ret_error);
+    if (r == 0)
+        *ret_quota = enforces_quota(*ret_fd);
+    return r;
+}
+
+/* No link that a user of the volume made leads out of the brick. */
+static int open_below(int brick, const char *path)
+{
+    struct open_how how = {
+        .flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV,
+    };
+    long fd = syscall(SYS_openat2, brick, path + 1, &how, sizeof how);
+    return fd < 0 ? -errno : (int)fd;
+}
+
+static int apply_one(int brick, bool quota, const char *device, const struct volume *volume,
+                     const struct engine_share *share, struct error **ret_error)
+{
+    const struct place place = {.share = share->name, .brick = device, .project = share->project};
+    autoclose int top = open_below(brick, share->path);
+    if (top == -ENOENT)
+        return 0; /* not healed yet: the next look finds it */
+    if (top < 0)
+        return place_error(&place, "open its folder", -top, ret_error);
+    int r = 0;
+    if (quota)
+        r = limit_project(&place, brick, share->limited ? share_brick_limit(volume, share->size) : 0,
+                          ret_error);
+    else if (share->limited)
+        r = place_error(&place, "set the quota", EOPNOTSUPP, ret_error);
+    fault_point("share.quota.after-limit");
+    return r < 0 ? r : stamp_share(&place, top, ret_error);
+}
+
+/* One bad brick or share keeps no other one from its limit; the first error is told. */
+int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
+                        size_t count, struct error **ret_error)
+{
+    int first = volfile_volume_check(volume, ret_error);
+    if (first < 0)
+        return first;
+    scoped_claim(engine, "shares", volume->meta.name);
+    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        const struct brick_spec *spec = volume_brick(volume, i);
+        autoclose int brick = -1;
+        bool quota = false;
+        if (!brick_is_local(engine, spec))
+            continue;
+        if (device_check_mounted(engine, spec->device, NULL) < 0)
+            continue; /* all is told again when it is back */
+        int r = open_brick(engine, volume, spec, &brick, &quota, first ? NULL : ret_error);
+        first = first ? first : r;
+        for (size_t k = 0; r == 0 && k < count; k++) {
+            int s = apply_one(brick, quota, spec->device, volume, &shares[k], first ? NULL : ret_error);
+            first = first ? first : s;
+        }
+    }
+    return first;
+}
+
+int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
+                        struct error **ret_error)
+{
+    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        const struct brick_spec *spec = volume_brick(volume, i);
+        autoclose int brick = -1;
+        bool quota = false;
+        if (!brick_is_local(engine, spec))
+            continue;
+        int r = open_brick(engine, volume, spec, &brick, &quota, ret_error);
+        const struct place place = {.share = volume->meta.name, .brick = spec->device, .project = project};
+        if (r == 0 && quota)
+            r = limit_project(&place, brick, 0, ret_error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
+                      uint64_t *ret_used, struct error **ret_error)
+{
+    uint64_t each = layout_set_bricks(&volume->spec), used = 0;
+    bool known = false;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r < 0)
+        return r;
+    for (size_t first = 0; first < volume->spec.bricks.count; first += each) {
+        uint64_t most = 0;
+        for (size_t i = first; i < first + each && i < volume->spec.bricks.count; i++) {
+            const struct brick_spec *spec = volume_brick(volume, i);
+            autoclose int brick = -1;
+            struct fs_disk_quota counted;
+            if (!brick_is_local(engine, spec) || open_folder(engine, volume, spec, &brick, NULL) < 0 ||
+                quota_read(brick, project, &counted) < 0)
+                continue;
+            known = true;
+            uint64_t bytes = counted.d_bcount * BASIC_BLOCK;
+            most = bytes > most ? bytes : most;
+        }
+        used += most * layout_set_data(&volume->spec);
+    }
+    if (!known)
+        return error_set(ret_error, EOPNOTSUPP, "volume %s: no kernel counts what its shares use",
+                         volume->meta.name);
+    *ret_used = used;
+    return 0;
+}

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
+# timeout: 600
+"""blockd as `make install` installs it, on a machine with systemd: its disks by stable names, a volume, a block, its export.
+The machine loses power twice, once under load, and each time comes back with everything served and nothing complained about."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import vm
+from node import TOP, wait_until
+
+URI = "nbd+unix:///data/disk1?socket=/run/blockd/nbd.sock"
+SERVED_SECONDS = 180  # from power to a served block, on a machine a tenth as fast
+UNITS = ["blockd", "blockd-nbd", "blockd-heal", "blockd-brick@data.a", "blockd-brick@data.b", "blockd-brick@data.c"]
+PRIORITY_WARNING = "4"
+
+# Writes numbered records of 64 KiB with FUA, and says the number of each that was answered.
+WRITER = f"""
+import nbd
+handle = nbd.NBD()
+handle.connect_uri({URI!r})
+number = 0
+while True:
+    handle.pwrite(number.to_bytes(8, "big") * 8192, (number % 256) << 16, nbd.CMD_FLAG_FUA)
+    print(number, flush=True)
+    number += 1
+"""
+# Says the number in each record; all of one record are the same, except in one that was being written.
+READER = f"""
+import nbd
+handle = nbd.NBD()
+handle.connect_uri({URI!r})
+for place in range(256):
+    data = handle.pread(65536, place << 16)
+    numbers = {{int.from_bytes(data[i:i + 8], "big") for i in range(0, 65536, 8)}}
+    print(*sorted(numbers))
+"""
+
+
+def install(folder):
+    root = pathlib.Path(folder) / "root"
+    root.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    done = subprocess.run(["make", "--no-print-directory", "install", f"DESTDIR={root}"], cwd=TOP, env=environment,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(f"make install failed:\n{done.stdout}")
+    return root
+
+
+def state_of(guest):
+    return json.loads(guest.run("gluster-block", "volume", "info", "data", "--json"))["status"]
+
+
+def is_served(guest):
+    """The volume is online with all its bricks, nothing is left to heal, and a client can open the block."""
+    if guest.status("gluster-block", "volume", "info", "data") != 0:
+        return False
+    status = state_of(guest)
+    return (status["phase"] == "online" and not status["heal_pending"]
+            and guest.status("nbdinfo", "--size", URI) == 0)
+
+
+def wait_served(guest):
+    try:
+        wait_until("the block is served", lambda: is_served(guest), SERVED_SECONDS, pause=0.5)
+    except AssertionError:
+        print(guest.sh("systemctl --no-pager --failed; systemctl --no-pager status 'blockd*' || true; "
+                       "gluster-block volume info data || true; journalctl -b --no-pager -u 'blockd*' | tail -n 40"))
+        raise
+
+
+def require_calm(guest):
+    """Every unit of ours runs, has not been started twice, and has nothing to complain about; no unit at all has failed."""
+    guest.wait_for("the boot has ended", "sh", "-c", "systemctl is-system-running | grep -qv starting", timeout=SERVED_SECONDS)
+    problems = []
+    failed = guest.run("systemctl", "--failed", "--no-legend", "--plain").strip()
+    if failed:
+        problems.append(f"failed units: {failed}")
+    for unit in UNITS:
+        state = guest.run("systemctl", "show", "--value", "-p", "ActiveState,NRestarts", unit).split()
+        if state != ["active", "0"] and state != ["0", "active"]:
+            problems.append(f"{unit}: {state}")
+    log = guest.run("journalctl", "-b", "--no-pager", "-q", "-o", "short-precise", "-p", PRIORITY_WARNING, "-u", "blockd*",
+                    check=False).strip()
+    if log:
+        problems.append(f"warnings and errors: {log}")
+    assert not problems, "\n".join(problems)
+
+
+def set_up(guest):
+    guest.sh("systemd-sysusers && systemd-tmpfiles --create blockd.conf && systemctl enable --now blockd")
+    for name in ("a", "b", "c"):
+        guest.run("gluster-block", "device", "add", name, f"/dev/disk/by-id/virtio-{name}")
+    guest.run("gluster-block", "volume", "create", "data", "--template", "replica3", "--allow-same-node")
+    guest.run("gluster-block", "block", "create", "data/disk1", "64MiB")
+    guest.run("gluster-block", "export", "create", "data/disk1")
+    wait_served(guest)
+    require_calm(guest)
+
+
+def check_idle_power_cut(guest):
+    """What was copied and flushed is there when the plug is put back."""
+    guest.sh("head -c 4M /dev/urandom >/root/data")
+    digest = guest.run("sha256sum", "/root/data").split()[0]
+    guest.run("nbdcopy", "--flush", "/root/data", URI)
+    guest.power_off()
+    guest.start().wait_ready()
+    wait_served(guest)
+    require_calm(guest)
+    found = guest.sh(f"nbdcopy '{URI}' - | head -c 4M | sha256sum").split()[0]
+    assert found == digest, f"the block reads as {found}, not {digest}"
+
+
+def check_power_cut_under_load(guest):
+    """Every write that was answered is there, and what came after it in its place at most once."""
+    writer = guest.spawn("/usr/bin/python3", "-c", WRITER)
+    wait_until("the load runs", lambda: writer.output.count("\n") > 300 or writer.status is not None)
+    assert writer.status is None, writer.output
+    guest.power_off()
+    answered = [int(line) for line in writer.output.split("\n")[:-1]]
+    guest.start().wait_ready()
+    wait_served(guest)
+    records = [[int(word) for word in line.split()] for line in
+               guest.run("/usr/bin/python3", "-c", READER).splitlines()]
+    last = answered[-1]
+    for place, numbers in enumerate(records):
+        newest = last - (last - place) % 256
+        allowed = {newest} if newest + 256 > last + 1 else {newest, newest + 256}
+        assert set(numbers) <= allowed, f"record {place} holds {numbers}, and {newest} was answered of {last}"
+    print(f"{len(answered)} writes were answered before the power cut", flush=True)
+
+
+def main():
+    vm.require()
+    with tempfile.TemporaryDirectory() as folder:
+        disks = {name: "1GiB" for name in ("a", "b", "c")}
+        with vm.Guest("node", memory=1280, cpus=2, disks=disks, layers=[install(folder)], keep=True, systemd=True) as guest:
+            set_up(guest)
+            check_idle_power_cut(guest)
+            check_power_cut_under_load(guest)
+            require_calm(guest)
+
+
+if __name__ == "__main__":
+    main()

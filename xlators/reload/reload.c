@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * In a brick: applies the options of its volfile when that is replaced. glusterfsd reads a volfile from a
+ * server or from a file, and one from a file only once; but a brick must come up when no server is there. All
+ * requests pass. Translators that come or go wait for the next start of the process.
+ */
+#include "xlators/abi.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/inotify.h>
+
+#include <glusterfs/defaults.h>
+#include <glusterfs/graph-utils.h>
+
+struct reload {
+    int inotify;
+    char *name; /* of the file in its folder; NULL: there is nothing to watch */
+    bool started;
+};
+
+static void apply(xlator_t *this)
+{
+    glusterfs_ctx_t *context = this->ctx;
+    const char *path = context->cmd_args.volfile;
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        gf_log(this->name, GF_LOG_WARNING, "cannot read %s: %s", path, strerror(errno));
+        return;
+    }
+    /* As glusterfsd itself does with what a server sends. */
+    LOCK(&context->volfile_lock);
+    int r = glusterfs_volfile_reconfigure(file, context);
+    UNLOCK(&context->volfile_lock);
+    fclose(file);
+    if (r == 0)
+        gf_log(this->name, GF_LOG_INFO, "the options in %s are in force", path);
+    else if (r > 0)
+        gf_log(this->name, GF_LOG_WARNING, "%s has other translators: they wait for the next start", path);
+    else
+        gf_log(this->name, GF_LOG_ERROR, "%s cannot be applied; the options stay as they were", path);
+}
+
+static bool names(const struct inotify_event *event, const char *name)
+{
+    return event->mask & IN_Q_OVERFLOW || (event->len && strcmp(event->name, name) == 0);
+}
+
+/* Whether the file was replaced; waits for something to happen. */
+static bool wait_for_change(const struct reload *reload)
+{
+    _Alignas(struct inotify_event) char buffer[4096];
+    struct pollfd ready = {.fd = reload->inotify, .events = POLLIN};
+    bool changed = false;
+    poll(&ready, 1, -1);
+    ssize_t count = read(reload->inotify, buffer, sizeof buffer);
+    for (char *next = buffer; count > 0 && next < buffer + count;) {
+        const struct inotify_event *event = (const struct inotify_event *)next;
+        changed |= names(event, reload->name);
+        next += sizeof *event + event->len;
+    }
+    return changed;
+}
+
+static void *run(void *data)
+{
+    xlator_t *this = data;
+    apply(this); /* it may have been replaced between its reading and the watch */
+    for (;;)
+        if (wait_for_change(this->private))
+            apply(this);
+    return NULL;
+}
+
+/* The process lives as long as this translator, so that the thread has no end of its own. */
+static void start(xlator_t *this)
+{
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int number = pthread_create(&thread, NULL, run, this);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (number)
+        gf_log(this->name, GF_LOG_ERROR, "cannot start a thread: %s", strerror(number));
+    else
+        pthread_detach(thread);
+}
+
+static int watch_file(struct reload *reload, const char *path)
+{
+    char *folder = strdup(path), *name = strdup(path);
+    int watch = -1;
+    reload->inotify = inotify_init1(IN_CLOEXEC);
+    if (folder && name && reload->inotify >= 0) {
+        watch = inotify_add_watch(reload->inotify, dirname(folder), IN_MOVED_TO | IN_CLOSE_WRITE);
+        reload->name = strdup(basename(name));
+    }
+    free(folder);
+    free(name);
+    return watch < 0 || !reload->name ? -1 : 0;
+}
+
+static int32_t reload_init(xlator_t *this)
+{
+    if (!this->children || this->children->next) {
+        gf_log(this->name, GF_LOG_ERROR, "needs one translator below");
+        return -1;
+    }
+    struct reload *reload = calloc(1, sizeof *reload);
+    if (!reload)
+        return -1;
+    const char *path = this->ctx->cmd_args.volfile;
+    if (path && watch_file(reload, path) < 0) /* the brick serves all the same */
+        gf_log(this->name, GF_LOG_WARNING, "cannot watch %s: %s", path, strerror(errno));
+    this->private = reload;
+    return 0;
+}
+
+static void reload_fini(xlator_t *this)
+{
+    (void)this;
+}
+
+static int32_t reload_notify(xlator_t *this, int32_t event, void *data, ...)
+{
+    struct reload *reload = this->private;
+    if (event == GF_EVENT_PARENT_UP && reload->name && !reload->started) { /* the graph is in force now */
+        reload->started = true;
+        start(this);
+    }
+    return default_notify(this, event, data);
+}
+
+static struct xlator_fops reload_fops;
+static struct xlator_cbks reload_cbks;
+static struct volume_options reload_options[] = {{.key = {NULL}}};
+
+xlator_api_t xlator_api = {
+    .init = reload_init,
+    .fini = reload_fini,
+    .notify = reload_notify,
+    .op_version = {1},
+    .fops = &reload_fops,
+    .cbks = &reload_cbks,
+    .options = reload_options,
+    .identifier = "reload",
+    .category = GF_EXPERIMENTAL,
+};
