@@ -302,10 +302,20 @@ static void plan_missing_devices(const struct group *group, const struct volume 
     }
 }
 
+/* A port or a project id: nobody's, or the owner's and not used twice. */
 static bool mark_is_free(const struct group *group, const char *key, const char *owner)
 {
     const char *known = json_string_value(present(group, key));
-    return known ? strcmp(known, owner) == 0 : !json_object_get(group->planned, key);
+    return !json_object_get(group->planned, key) && (!known || strcmp(known, owner) == 0);
+}
+
+static void put_mark(const struct group *group, const char *key, const char *owner)
+{
+    json_t *text cleanup(json_decrefp) = json_string(owner);
+    if (present(group, key))
+        json_object_set_new(group->planned, key, json_true());
+    else
+        add_put(group, key, text);
 }
 
 /* The brick of a volume's record that is child `index`. */
@@ -337,9 +347,7 @@ static int plan_ports(const struct group *group, json_t *value, const struct vol
         moved |= port != brick->port;
         json_object_set_new(child_record(value, volume->spec.bricks.count, i), "port",
                             json_integer((json_int_t)port));
-        json_t *text cleanup(json_decrefp) = json_string(owner);
-        if (!present(group, key))
-            add_put(group, key, text);
+        put_mark(group, key, owner);
     }
     if (moved)
         string_list_add(&group->plan->moved, volume->meta.name);
@@ -542,14 +550,12 @@ static int plan_project(const struct group *group, const char *key, const json_t
         return 0;
     autofree char *project_key = xasprintf(SHARE_PROJECTS "/%lld", (long long)project);
     autofree char *owner = xasprintf("shares/%s", uid_of(record) ? uid_of(record) : "");
-    json_t *text cleanup(json_decrefp) = json_string(owner);
     if (!mark_is_free(group, project_key, owner)) {
         ITEM(group, ADOPT_REFUSED, "share", strchr(key, '/') + 1,
              "its project id %lld is taken by another share", (long long)project);
         return -EEXIST;
     }
-    if (!present(group, project_key))
-        add_put(group, project_key, text);
+    put_mark(group, project_key, owner);
     return 0;
 }
 
