@@ -294,9 +294,23 @@ void export_grant(struct core *core, const struct export *export, const struct b
 /* "NODE/D" from "D" or "NODE/D". The caller's. */
 char *device_full_name(const struct core *core, const char *word);
 
+/* rebalance.c */
+/* One look at a job that spreads the files of a volume; true: look again. */
+bool rebalance_run(struct core *core, const struct job *job);
+/* -EBUSY while a job does so already. */
+int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
+/* Makes the job a part of the transaction; *job is the caller's. */
+void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job);
+
 /* volume.c */
+/* Gives each brick that has none a port of its node's. */
+int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn,
+                          struct error **ret_error);
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
+/* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what.
+ */
+int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error);
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
 
 /* The bytes that may be promised on a volume; -ENOTCONN while its size is not known. */

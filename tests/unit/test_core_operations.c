@@ -245,9 +245,11 @@ int engine_device_status(struct engine *engine, const struct device *device, str
 }
 
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error)
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error)
 {
-    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)ret_error;
+    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)shares, (void)share_count,
+        (void)ret_error;
     return 0;
 }
 
@@ -328,6 +330,25 @@ int engine_manifest_append(struct engine *engine, const struct device *device, c
     (void)engine, (void)device, (void)ret_error;
     *length += strlen(text);
     return 0;
+}
+
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)
+{
+    (void)volume, (void)run;
+    return engine_nbd_up(engine, ret_error);
+}
+
+int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
+{
+    return engine_rebalance_up(engine, volume, NULL, ret_error);
+}
+
+int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,
+                          struct engine_rebalance *ret_progress, struct error **ret_error)
+{
+    (void)ret_progress;
+    int r = engine_rebalance_up(engine, volume, run, ret_error);
+    return r < 0 ? r : error_set(ret_error, ENOENT, "nothing is rebalanced");
 }
 
 void engine_processes(struct engine *engine, struct engine_process **ret_processes, size_t *ret_count)
