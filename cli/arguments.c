@@ -83,6 +83,21 @@ static int set_path_name(struct cli *cli, const struct positional *positional, c
     return 0;
 }
 
+/* A list may come in several words. */
+static int add_to_list(const char *what, const struct field *field, const char *text, json_t *body,
+                       struct error **ret_error)
+{
+    json_t *more cleanup(json_decrefp) = list_of(text);
+    json_t *list = json_object_get(body, field->name);
+    if (!more)
+        return bad_text(what, ret_error);
+    if (list)
+        json_array_extend(list, more);
+    else
+        json_object_set(body, field->name, more);
+    return 0;
+}
+
 static int set_words(const struct positional *positional, const char *text, json_t *body,
                      struct error **ret_error)
 {
@@ -92,31 +107,18 @@ static int set_words(const struct positional *positional, const char *text, json
         if (i + 1 < positional->parts && !rest[length])
             return error_set(ret_error, EINVAL, "\"%s\" is not of the form %s", text, positional->label);
         autofree char *part = xstrndup(rest, length);
-        json_t *value = positional->fields[i]->type == FIELD_STRINGS ? list_of(part)
-                                                                     : value_of(positional->fields[i], part);
+        rest += length + (rest[length] == '/');
+        if (positional->fields[i]->type == FIELD_STRINGS)
+            return add_to_list(positional->label, positional->fields[i], part, body, ret_error);
+        json_t *value = value_of(positional->fields[i], part);
         if (!value)
             return bad_text(positional->label, ret_error);
         json_object_set_new(body, positional->fields[i]->name, value);
-        rest += length + (rest[length] == '/');
     }
     return 0;
 }
 
 /* ---- Options ---- */
-
-static int set_list(const struct command_option *option, const char *text, json_t *body,
-                    struct error **ret_error)
-{
-    json_t *more cleanup(json_decrefp) = list_of(text);
-    json_t *list = json_object_get(body, option->field->name);
-    if (!more)
-        return bad_text(option->name, ret_error);
-    if (list)
-        json_array_extend(list, more);
-    else
-        json_object_set(body, option->field->name, more);
-    return 0;
-}
 
 static int flag_value(const struct command_option *option, const char *text, bool *ret_value,
                       struct error **ret_error)
@@ -154,7 +156,7 @@ static int set_option(const struct command_option *option, const char *value, st
 
     json_t *target = option->in_query ? arguments->query : arguments->body;
     if (option->field->type == FIELD_STRINGS)
-        return set_list(option, value, target, ret_error);
+        return add_to_list(option->name, option->field, value, target, ret_error);
     json_t *json;
     if (option->field->type == FIELD_BOOL) {
         bool flag = false;
@@ -198,6 +200,11 @@ static int take_option(const struct command_shape *shape, int argc, char **argv,
 static int take_word(struct cli *cli, const struct command_shape *shape, size_t place, const char *text,
                      struct arguments *arguments, struct error **ret_error)
 {
+    /* A list takes every word that follows. */
+    const struct positional *last = &shape->positionals[shape->positional_count - 1];
+    if (shape->positional_count && last->fields[0] && last->fields[0]->type == FIELD_STRINGS &&
+        place >= shape->positional_count)
+        place = shape->positional_count - 1;
     if (place >= shape->positional_count)
         return error_set(ret_error, EINVAL, "\"%s\" is one word too many", text);
     const struct positional *positional = &shape->positionals[place];

@@ -9,7 +9,7 @@
 #include "rpc/http_client.h"
 
 /* Exit statuses beside 0 and errno's numbers: what scripts for gluster-block know. */
-enum { STATUS_UNKNOWN_COMMAND = 1, STATUS_USAGE = 255, STATUS_NO_ANSWER = 255 };
+enum { STATUS_UNKNOWN_COMMAND = 1, STATUS_DIFFERS = 1, STATUS_USAGE = 255, STATUS_NO_ANSWER = 255 };
 
 enum json_style { JSON_NONE, JSON_STYLE_SPACED, JSON_STYLE_PLAIN, JSON_STYLE_PRETTY };
 
@@ -45,6 +45,7 @@ struct client_change {
     const json_t *body;        /* NULL: none */
     unsigned wait;             /* seconds that the daemon may wait before it answers */
     unsigned patience;         /* seconds to go on trying when the connection breaks */
+    bool at_once;              /* the call is done when it is answered; `wait` bounds that */
 };
 /*
  * Makes a change under a fresh Idempotency-Key. When the connection breaks the call is repeated with that
@@ -287,6 +288,12 @@ int classic_genconfig(struct cli *cli, int argc, char **argv);
 int uri_run(struct cli *cli, int argc, char **argv);
 int status_run(struct cli *cli);
 int version_run(struct cli *cli);
+
+/* ---- examine.c: examine, and device adopt ---- */
+
+/* STATUS_DIFFERS when something is left to be repaired, or was refused. */
+int examine_run(struct cli *cli, const struct arguments *arguments);
+int adopt_run(struct cli *cli, const struct arguments *arguments);
 
 /* ---- help.c ---- */
 

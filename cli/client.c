@@ -163,7 +163,9 @@ int client_change(struct cli *cli, const struct client_change *change, json_t **
     autofree char *key = uuid_make();
     autofree char *body = change->body ? json_dumps(change->body, JSON_COMPACT) : NULL;
     unsigned wait = change->wait < WAIT_LIMIT ? change->wait : WAIT_LIMIT;
-    autofree char *path = xasprintf("%s%cwait=%u", change->path, strchr(change->path, '?') ? '&' : '?', wait);
+    autofree char *path =
+        change->at_once ? xstrdup(change->path)
+                        : xasprintf("%s%cwait=%u", change->path, strchr(change->path, '?') ? '&' : '?', wait);
     struct http_call call = {.method = change->method,
                              .path = path,
                              .body = body,

@@ -279,6 +279,10 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
         return cli->no_answer ? fail(cli, r, error) : usage(cli, command, error);
     if (command->route->op == API_STATUS)
         return status_run(cli);
+    if (command->route->op == API_EXAMINE)
+        return examine_run(cli, &arguments);
+    if (command->route->op == API_DEVICE_ADOPT)
+        return adopt_run(cli, &arguments);
     if (strcmp(command->route->method, "GET") != 0)
         return change(cli, command, &arguments);
     return arguments.watch ? watch_list(cli, command, &arguments) : show(cli, command, &arguments);

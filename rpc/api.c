@@ -6,6 +6,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/examine.h"
 
 #define VOLUME_SIZE_MIN       (UINT64_C(16) << 20)
 #define OF(structure, member) offsetof(struct structure, member)
@@ -352,6 +353,8 @@ const struct api_route api_routes[API_OP_COUNT] = {
            "Add a disk, a partition or an image to a node, and format it"),
     CHANGE(API_DEVICE_DELETE, "DELETE", "/v1/devices/{node}/{device}", "device", "remove", 0,
            &change_query_schema, NULL, &device_schema, "Remove a device that holds no brick"),
+    CHANGE(API_DEVICE_ADOPT, "POST", "/v1/devices/adopt", "device", "adopt", 0, NULL, &adopt_request_schema,
+           &adopt_report_schema, "Tell which devices, volumes and blocks lie on disks, and know them again"),
     CHANGE(API_DEVICE_PATCH, "PATCH", "/v1/devices/{node}/{device}", "device", "modify", 0,
            &change_query_schema, &device_patch_schema, &device_schema, "Change a device"),
     CHANGE(API_DEVICE_EVACUATE, "POST", "/v1/devices/{node}/{device}/evacuate", "device", "evacuate", 0,
@@ -425,6 +428,9 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_JOB_DELETE, "DELETE", "/v1/jobs/{job}", "job", "cancel", 0, &change_query_schema, NULL,
            &job_schema, "Cancel a job, or forget one that has ended"),
 
+    CHANGE(API_EXAMINE, "POST", "/v1/examine", "examine", NULL, 0, NULL, &examine_request_schema,
+           &examine_report_schema, "Compare a node with the store, and mend what differs"),
+    GET(API_EXAMINE_GET, "/v1/examine", NULL, NULL, &examine_report_schema, "Compare a node with the store"),
     GET(API_STATUS, "/v1/status", "status", NULL, &status_report_schema,
         "Show the state of everything on one screen"),
     [API_VERSION] = {API_VERSION, "GET", "/v1/version", .roles = ROLE_ANYONE,

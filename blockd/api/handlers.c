@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api_priv.h"
+#include "blockd/core/examine.h"
 #include "rpc/base/alloc.h"
 
 /* ---- Helpers ---- */
@@ -220,6 +221,29 @@ static int get_status(struct call *call, struct error **ret_error)
     return 0;
 }
 
+static int examine(struct call *call, struct error **ret_error)
+{
+    static const struct examine_request look;
+    struct examine_report report;
+    int r = core_examine(call->core, call->body ? call->body : &look, &report, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 200, schema_encode(&examine_report_schema, &report));
+    schema_clear(&examine_report_schema, &report);
+    return 0;
+}
+
+static int adopt(struct call *call, struct error **ret_error)
+{
+    struct adopt_report report;
+    int r = core_adopt(call->core, call->body, &report, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 200, schema_encode(&adopt_report_schema, &report));
+    schema_clear(&adopt_report_schema, &report);
+    return 0;
+}
+
 static int get_version(struct call *call, struct error **ret_error)
 {
     (void)ret_error;
@@ -305,6 +329,9 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_OPENAPI] = get_openapi,
     [API_METRICS] = get_metrics,
     [API_HEALTHZ] = get_healthz,
+    [API_DEVICE_ADOPT] = adopt,
+    [API_EXAMINE] = examine,
+    [API_EXAMINE_GET] = examine,
     [API_READYZ] = get_readyz,
 };
 

@@ -9,8 +9,9 @@
 #include "rpc/base/fault.h"
 #include "rpc/base/sizes.h"
 
-#define BLOCK_SIZE_MIN (UINT64_C(1) << 20)
-#define BLOCK_NAME_MAX 220 /* its grant is a file whose name is this and a few characters more */
+#define RENAME_FLUSH_MS 2000 /* a name is in the records only: its file does not tell it */
+#define BLOCK_SIZE_MIN  (UINT64_C(1) << 20)
+#define BLOCK_NAME_MAX  220 /* its grant is a file whose name is this and a few characters more */
 
 /* ---- Checks ---- */
 
@@ -464,6 +465,7 @@ static int rename_block(struct core *core, const char *name, const struct block_
     if (change->wait) {
         run_exports(core, name);
         run_exports(core, new_name);
+        manifest_flush(core, RENAME_FLUSH_MS);
     }
     return result_make(core, new_key, block.meta.uid, change, ret_result, ret_error);
 }

@@ -25,6 +25,7 @@ int core_new(const struct core_options *options, struct core **ret_core, struct 
     core->hosting = hosting_new(core);
     core->jobs = jobs_new(core);
     core->heal_watch = heal_watch_new(core);
+    core->manifest = manifest_new(core);
     int r = ledger_new(core, &core->ledger, ret_error);
     if (r < 0)
         return r;
@@ -37,6 +38,8 @@ int core_start(struct core *core, struct error **ret_error)
     int r = node_register(core, ret_error);
     if (r == 0)
         r = queue_new(core, reconcile_key, WORKERS, &core->queue, ret_error);
+    if (r == 0)
+        r = manifest_start(core, ret_error);
     if (r == 0)
         r = pass_start(core, ret_error);
     if (r == 0)
@@ -56,6 +59,7 @@ void core_stop(struct core *core)
     pass_stop(core);
     jobs_stop(core->jobs);
     heal_watch_stop(core->heal_watch);
+    manifest_stop(core);
 }
 
 void core_free(struct core *core)
@@ -63,6 +67,7 @@ void core_free(struct core *core)
     if (!core)
         return;
     core_stop(core);
+    manifest_free(core->manifest);
     jobs_free(core->jobs);
     heal_watch_free(core->heal_watch);
     queue_free(core->queue);

@@ -15,6 +15,7 @@ struct ledger;
 struct hosting;
 struct jobs;
 struct heal_watch;
+struct manifest;
 
 struct core {
     const struct config *config; /* all five are set once, before the workers start */
@@ -24,11 +25,12 @@ struct core {
     char *node;
 
     struct queue
-        *queue; /* has a lock of its own, as have the next three; none is held over a call into another */
+        *queue; /* has a lock of its own, as have the next four; none is held over a call into another */
     struct ledger *ledger;
     struct hosting *hosting;
     struct jobs *jobs;
     struct heal_watch *heal_watch; /* with a lock of its own too */
+    struct manifest *manifest;
 
     struct store_watch *watch;
     pthread_t pass_thread;
@@ -263,6 +265,20 @@ void heal_overlay_block(struct heal_watch *watch, struct block *block);
 /* The volume is gone. */
 void heal_forget(struct core *core, const char *volume);
 
+/* ---- manifest.c: the store's records on each device ---- */
+
+struct manifest *manifest_new(struct core *core);
+int manifest_start(struct core *core, struct error **ret_error);
+void manifest_stop(struct core *core); /* writes what is left to write */
+void manifest_free(struct manifest *manifest);
+/*
+ * Waits until what the store holds now lies on the devices that can be written; -ETIMEDOUT. For changes that
+ * nothing but the store knows of, such as a name.
+ */
+int manifest_flush(struct core *core, int timeout_ms);
+/* Writes every manifest as a whole, soon. */
+void manifest_write_anew(struct core *core);
+
 /* ---- One reconciler a noun: makes the node look like the record, which may be gone ---- */
 
 int node_reconcile(struct core *core, const char *name, struct error **ret_error);
@@ -288,6 +304,10 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
 /* The exports of a block on every node; looked up by key, however many exports there are. */
 int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
                      struct error **ret_error);
+
+/* The grant that an export of a block stands for; the caller's. */
+void export_grant(struct core *core, const struct export *export, const struct block *block,
+                  struct grant *ret_grant);
 
 /* device.c */
 

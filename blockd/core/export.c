@@ -159,10 +159,10 @@ static int record_status(struct core *core, const struct export *export, struct 
                          ret_error);
 }
 
-static int offer(struct core *core, const struct export *export, const struct block *block,
-                 struct error **ret_error)
+void export_grant(struct core *core, const struct export *export, const struct block *block,
+                  struct grant *ret_grant)
 {
-    struct grant grant cleanup(cleanup_grant) = {
+    *ret_grant = (struct grant){
         .volume = object_name_part(block->meta.name, 0),
         .block = object_name_part(block->meta.name, 1),
         .gbid = xstrdup(block->meta.uid),
@@ -171,7 +171,14 @@ static int offer(struct core *core, const struct export *export, const struct bl
         .block_size = block->spec.block_size,
         .read_only = export->spec.read_only,
     };
-    grant.volfile = engine_client_volfile(core->engine, grant.volume);
+    ret_grant->volfile = engine_client_volfile(core->engine, ret_grant->volume);
+}
+
+static int offer(struct core *core, const struct export *export, const struct block *block,
+                 struct error **ret_error)
+{
+    struct grant grant cleanup(cleanup_grant) = {0};
+    export_grant(core, export, block, &grant);
     int r = export_up(core->exports, export, &grant, ret_error);
     if (r < 0)
         return r;

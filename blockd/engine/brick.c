@@ -69,6 +69,26 @@ static void parse_uuid(const char *text, unsigned char id[16])
     }
 }
 
+static char *format_uuid(const unsigned char id[16])
+{
+    struct strbuf text = {0};
+    for (int i = 0; i < 16; i++)
+        strbuf_addf(&text, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", id[i]);
+    return strbuf_steal(&text);
+}
+
+int brick_volume_id(const char *folder, char **ret_uid)
+{
+    unsigned char id[16];
+    ssize_t length = lgetxattr(folder, VOLUME_ID_XATTR, id, sizeof id);
+    if (length < 0)
+        return -errno;
+    if (length != sizeof id)
+        return -ENODATA;
+    *ret_uid = format_uuid(id);
+    return 0;
+}
+
 static bool is_empty(const char *folder)
 {
     autostring_list struct string_list names = {0};

@@ -371,7 +371,7 @@ static int mark(const struct disk *disk, struct error **ret_error)
     autofree char *present = NULL;
     int r = file_read(path, 64, &present, NULL, NULL);
     if (r == -ENOENT) {
-        r = engine_sweep(disk->folder, ret_error);
+        r = files_sweep(disk->folder, ret_error);
         return r < 0 ? r : file_write_atomic(path, disk->device->meta.uid, 0600, ret_error);
     }
     if (r < 0)

@@ -149,7 +149,8 @@ int disk_look(int fd, const char *path, const char *uuid, struct disk_view *ret_
     } else {
         autofree char *type = value_of(probe, "TYPE");
         view.uuid = value_of(probe, "UUID");
-        bool ours = string_equal(type, "xfs") && string_equal(view.uuid, uuid);
+        view.xfs = string_equal(type, "xfs");
+        bool ours = view.xfs && string_equal(view.uuid, uuid);
         view.content = ours ? DISK_OURS : DISK_FOREIGN;
         view.text = describe(probe);
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* The engine's life, what serialises its calls, and the processes beside the bricks. */
+#include "blockd/engine/adopt.h"
 #include "blockd/engine/heal_priv.h"
 
 #include <errno.h>
@@ -60,19 +61,6 @@ void engine_claim_release(struct engine_claim *claim)
 
 /* ---- Life ---- */
 
-int engine_sweep(const char *folder, struct error **ret_error)
-{
-    autostring_list struct string_list names = {0};
-    int r = folder_list(folder, &names, ret_error);
-    for (size_t i = 0; r == 0 && i < names.count; i++) {
-        const char *dot = strrchr(names.items[i], '.');
-        autofree char *path = xasprintf("%s/%s", folder, names.items[i]);
-        if (dot && strcmp(dot, ".tmp") == 0)
-            r = file_remove(path, ret_error);
-    }
-    return r;
-}
-
 /* Volfiles and pid files whose writing a crash cut short. */
 static int sweep_all(const struct config *config, struct error **ret_error)
 {
@@ -81,18 +69,18 @@ static int sweep_all(const struct config *config, struct error **ret_error)
     autofree char *volfiles = xasprintf("%s/volfiles", config->state_dir);
     autofree char *served = xasprintf("%s/volserver", config->state_dir);
     autostring_list struct string_list volumes = {0};
-    int r = engine_sweep(config->state_dir, ret_error);
+    int r = files_sweep(config->state_dir, ret_error);
     if (r == 0)
-        r = engine_sweep(bricks, ret_error);
+        r = files_sweep(bricks, ret_error);
     if (r == 0)
-        r = engine_sweep(processes, ret_error);
+        r = files_sweep(processes, ret_error);
     if (r == 0)
-        r = engine_sweep(served, ret_error);
+        r = files_sweep(served, ret_error);
     if (r == 0)
         r = folder_list(volfiles, &volumes, ret_error);
     for (size_t i = 0; r == 0 && i < volumes.count; i++) {
         autofree char *folder = xasprintf("%s/%s", volfiles, volumes.items[i]);
-        r = engine_sweep(folder, ret_error);
+        r = files_sweep(folder, ret_error);
     }
     return r;
 }
@@ -180,7 +168,9 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
         .changed = options->changed,
         .changed_data = options->changed_data,
     };
-    r = supervisor_new(&supervision, &engine->supervisor, ret_error);
+    r = engine_disk_sweep(engine, ret_error);
+    if (r == 0)
+        r = supervisor_new(&supervision, &engine->supervisor, ret_error);
     if (r < 0)
         return r;
     *ret_engine = steal_ptr(&engine);

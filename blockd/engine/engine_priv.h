@@ -68,10 +68,6 @@ void engine_claim_release(struct engine_claim *claim);
 /* name_check() and ENGINE_NAME_MAX. */
 int engine_name_check(const char *what, const char *name, struct error **ret_error);
 
-/* Removes what file_write_atomic() left in a folder when the process died in it. Nobody may be writing there.
- */
-int engine_sweep(const char *folder, struct error **ret_error);
-
 /* A short name of what a process has read, to know whether one that runs has read the same (FNV-1a, 64 bits).
  * The caller's. */
 char *text_version(const char *text);
@@ -197,6 +193,7 @@ struct disk_view {
     enum disk_content content;
     uint64_t size;
     char *uuid; /* of the file system, if any */
+    bool xfs;   /* it is one */
     char *text; /* "an ext4 file system labelled data" */
 };
 /* Reads the signatures of an open block device or image file; `uuid` is the one that is ours. */
@@ -227,6 +224,8 @@ struct mount_view {
 int mounts_at(const char *folder, struct mount_view *ret_view, struct error **ret_error);
 /* Where a block device is mounted first, NULL when nowhere. The caller's. */
 int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
+/* Every folder below `folder` (without links) at which something is mounted; one with two mounts twice. */
+int mounts_below(const char *folder, struct string_list *ret_folders, struct error **ret_error);
 
 /* ---- brick.c ---- */
 
@@ -234,6 +233,8 @@ int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
 char *brick_folder(const struct engine *engine, const char *device, const char *volume);
 /* STATE_DIR/bricks/V.D.vol. The caller's. */
 char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
+/* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
+int brick_volume_id(const char *folder, char **ret_uid);
 /*
  * Makes the folder with volume id, brick number and index; -ESTALE when it belongs to another volume, or to
  * another brick of this one, or was there and is gone. With `fresh` the brick holds nothing yet: what an
@@ -249,6 +250,13 @@ void brick_plan(const struct engine *engine, const struct volume *volume, const 
 void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
+
+/* ---- manifest.c ---- */
+
+#define MANIFEST_FOLDER ".blockd" /* in the root of each device */
+#define MANIFEST_FILE   "manifest"
+/* `folder` is a device's MANIFEST_FOLDER, wherever it is mounted. */
+int manifest_read_below(const char *folder, char **ret_text, struct error **ret_error);
 
 /* ---- clients.c ---- */
 
@@ -280,6 +288,16 @@ int volserver_publish(struct engine *engine, const struct volfile_sources *sourc
 int volserver_withdraw(struct engine *engine, const char *volume, struct error **ret_error);
 /* The first line of a client volfile, which tells handler/image where the volfile is had live. */
 void volserver_mark(const struct engine *engine, const char *volume, struct strbuf *ret_text);
+
+/* The texts of volfiles, as they are written. */
+int volume_client_text(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                       size_t node_count, struct strbuf *ret_text, struct error **ret_error);
+int volume_brick_text(struct engine *engine, const struct volume *volume, size_t index,
+                      const struct node *nodes, size_t node_count, struct strbuf *ret_text,
+                      struct error **ret_error);
+/* Empty when nothing is to be healed on this node. */
+int heal_text(struct engine *engine, const struct volume *volumes, size_t volume_count,
+              const struct node *nodes, size_t node_count, struct strbuf *ret_text, struct error **ret_error);
 
 /* ---- status.c ---- */
 

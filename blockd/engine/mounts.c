@@ -127,3 +127,22 @@ int mounts_of(dev_t device, char **ret_folder, struct error **ret_error)
     *ret_folder = search.folder;
     return 0;
 }
+
+struct below_search {
+    const char *folder;
+    struct string_list *folders;
+};
+
+static void visit_below(const struct line *line, void *data)
+{
+    struct below_search *search = data;
+    size_t length = strlen(search->folder);
+    if (strncmp(line->folder, search->folder, length) == 0 && line->folder[length] == '/')
+        string_list_add(search->folders, line->folder);
+}
+
+int mounts_below(const char *folder, struct string_list *ret_folders, struct error **ret_error)
+{
+    struct below_search search = {.folder = folder, .folders = ret_folders};
+    return each_mount(visit_below, &search, ret_error);
+}

@@ -58,6 +58,27 @@ static struct volfile_sources view_of(const struct volfile_sources *sources, enu
     return seen;
 }
 
+int volume_client_text(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                       size_t node_count, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    struct volume view cleanup(cleanup_volume);
+    const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
+    volserver_mark(engine, volume->meta.name, ret_text);
+    return volfile_client(&clients, ret_text, ret_error);
+}
+
+int volume_brick_text(struct engine *engine, const struct volume *volume, size_t index,
+                      const struct node *nodes, size_t node_count, struct strbuf *ret_text,
+                      struct error **ret_error)
+{
+    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    const struct brick_spec *brick = volume_child(volume, index);
+    autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
+    autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
+    return volfile_brick(&sources, index, folder, roll, ret_text, ret_error);
+}
+
 static int write_client_volfile(struct engine *engine, const struct volfile_sources *sources,
                                 struct error **ret_error)
 {
@@ -346,14 +367,11 @@ static void views_clear(struct views *views)
     free(views->items);
 }
 
-int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
-                   const struct node *nodes, size_t node_count, struct error **ret_error)
+/* *ret_text stays empty when nothing is to be healed here. */
+int heal_text(struct engine *engine, const struct volume *volumes, size_t volume_count,
+              const struct node *nodes, size_t node_count, struct strbuf *ret_text, struct error **ret_error)
 {
-    scoped_claim(engine, "self-heal", "");
-    autofree char *volfile = xasprintf("%s/heal.vol", engine->config->state_dir);
     const char *uuid = own_uuid(engine, nodes, node_count);
-    if (!uuid)
-        return error_set(ret_error, EINVAL, "self-heal: node %s is not in the list of nodes", engine->node);
     cleanup(views_clear) struct views views = {xcalloc(volume_count + 1, sizeof(struct volume)),
                                                volume_count};
     autofree struct volfile_sources *sources = xcalloc(volume_count + 1, sizeof *sources);
@@ -363,11 +381,21 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
         if (volume_heals(&volumes[i]) && heals_here(engine, &views.items[i]))
             sources[count++] = sources_of(engine, &views.items[i], nodes, node_count);
     }
-    if (count == 0)
-        return heal_stop(engine, volfile, uuid, ret_error);
+    return count ? volfile_heal(sources, count, uuid, ret_text, ret_error) : 0;
+}
 
+int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t volume_count,
+                   const struct node *nodes, size_t node_count, struct error **ret_error)
+{
+    scoped_claim(engine, "self-heal", "");
+    autofree char *volfile = xasprintf("%s/heal.vol", engine->config->state_dir);
+    const char *uuid = own_uuid(engine, nodes, node_count);
+    if (!uuid)
+        return error_set(ret_error, EINVAL, "self-heal: node %s is not in the list of nodes", engine->node);
     autostrbuf struct strbuf text = {0};
-    int r = volfile_heal(sources, count, uuid, &text, ret_error);
+    int r = heal_text(engine, volumes, volume_count, nodes, node_count, &text, ret_error);
+    if (r == 0 && text.length == 0)
+        return heal_stop(engine, volfile, uuid, ret_error);
     if (r == 0)
         r = file_write_if_changed(volfile, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)

@@ -15,10 +15,9 @@
 #include "rpc/base/strings.h"
 #include "rpc/http_client.h"
 
-#define ANSWER_MS  2000 /* what export_down() may block */
-#define HEALTH_MS  1000
-#define FRESH_MS   1000   /* a list of a thousand exports asks the server once */
-#define UNFINISHED ".tmp" /* what file_write_atomic() leaves when it is killed */
+#define ANSWER_MS 2000 /* what export_down() may block */
+#define HEALTH_MS 1000
+#define FRESH_MS  1000 /* a list of a thousand exports asks the server once */
 
 struct nbd {
     const struct config *config;
@@ -194,19 +193,11 @@ static int nbd_status(void *state, const struct export *export, struct export_st
 
 /* ---- The sweep ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t length = strlen(text), end_length = strlen(end);
-    return length > end_length && strcmp(text + length - end_length, end) == 0;
-}
-
 /* Removes one file of a volume's folder if it must go. */
 static int sweep_file(const char *folder, const char *volume, const char *file, export_wanted wanted,
                       void *data, bool *ret_withdrawn, struct error **ret_error)
 {
     autofree char *path = xasprintf("%s/%s", folder, file);
-    if (ends_with(file, UNFINISHED))
-        return file_remove(path, ret_error);
     autofree char *block = grant_file_block(file);
     if (!block || wanted(data, volume, block))
         return 0;
@@ -220,7 +211,9 @@ static int sweep_volume(struct nbd *nbd, const char *volume, export_wanted wante
     autofree char *folder = xasprintf("%s/grants/%s", nbd->config->run_dir, volume);
     autostring_list struct string_list files = {0};
     scoped_lock(&nbd->grants);
-    int r = folder_list(folder, &files, ret_error);
+    int r = files_sweep(folder, ret_error);
+    if (r == 0)
+        r = folder_list(folder, &files, ret_error);
     for (size_t i = 0; r == 0 && i < files.count; i++)
         r = sweep_file(folder, volume, files.items[i], wanted, data, ret_withdrawn, ret_error);
     if (r == 0)

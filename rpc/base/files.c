@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -58,16 +59,73 @@ static char *folder_of(const char *path)
     return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
 }
 
+/* ---- Temporary names ---- */
+
+/* Field 22 of /proc/PID/stat, when the process began: with it a pid is one process for good. 0: none runs. */
+static unsigned long long process_start(int pid)
+{
+    autofree char *path = xasprintf("/proc/%d/stat", pid);
+    autofree char *text = NULL;
+    unsigned long long start = 0;
+    if (file_read(path, 8192, &text, NULL, NULL) < 0)
+        return 0;
+    const char *rest = strrchr(text, ')'); /* the program's name before it may hold any byte */
+    if (!rest ||
+        sscanf(rest, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               &start) != 1)
+        return 0;
+    return start;
+}
+
+/*
+ * Two threads may write the same path: each takes a name of its own. It has no part of the file's name, which
+ * may be as long as a name can be, and tells the process, so that what a dead one left is known.
+ */
+static char *temporary_name(const char *folder)
+{
+    static atomic_uint serial;
+    static atomic_ullong start;
+    if (!atomic_load(&start))
+        atomic_store(&start, process_start((int)getpid()));
+    return xasprintf("%s/.%d.%llu.%u.tmp", folder, (int)getpid(), atomic_load(&start),
+                     atomic_fetch_add(&serial, 1));
+}
+
+/* Without a start the name is one of an earlier version. */
+static bool parse_unfinished(const char *name, int *ret_pid, unsigned long long *ret_start)
+{
+    int length = 0;
+    *ret_start = 0;
+    if (sscanf(name, ".%9d.%*[0-9].tmp%n", ret_pid, &length) == 1 && length && !name[length])
+        return true;
+    length = 0;
+    return sscanf(name, ".%9d.%19llu.%*[0-9].tmp%n", ret_pid, ret_start, &length) == 2 && length &&
+           !name[length];
+}
+
+bool file_is_unfinished(const char *name)
+{
+    int pid;
+    unsigned long long start;
+    return parse_unfinished(name, &pid, &start) && (!start || process_start(pid) != start);
+}
+
+int files_sweep(const char *folder, struct error **ret_error)
+{
+    autostring_list struct string_list names = {0};
+    int r = folder_list(folder, &names, ret_error);
+    for (size_t i = 0; r == 0 && i < names.count; i++) {
+        autofree char *path = xasprintf("%s/%s", folder, names.items[i]);
+        if (file_is_unfinished(names.items[i]))
+            r = file_remove(path, ret_error);
+    }
+    return r;
+}
+
 int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error)
 {
-    /*
-     * Two threads may write the same path: each takes a temporary name of its own. It has no part of the
-     * file's name, which may be as long as a name can be.
-     */
-    static atomic_uint serial;
     autofree char *folder = folder_of(path);
-    autofree char *temporary =
-        xasprintf("%s/.%d.%u.tmp", folder, (int)getpid(), atomic_fetch_add(&serial, 1));
+    autofree char *temporary = temporary_name(folder);
     autoclose int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return error_set(ret_error, errno, "cannot create %s: %s", temporary, strerror(errno));

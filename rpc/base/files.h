@@ -15,6 +15,14 @@ int file_read(const char *path, size_t limit, char **ret_text, size_t *ret_lengt
  * never half. */
 int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error);
 
+/* Is this the name of what file_write_atomic() left when its process died? */
+bool file_is_unfinished(const char *name);
+/*
+ * Removes what file_write_atomic() left in a folder when its process died: not what a process that lives,
+ * this one included, is about to rename. A folder that is not there is empty.
+ */
+int files_sweep(const char *folder, struct error **ret_error);
+
 /* As file_write_atomic(), but leaves the file alone when it holds that text already. */
 int file_write_if_changed(const char *path, const char *text, mode_t mode, bool *ret_changed,
                           struct error **ret_error);

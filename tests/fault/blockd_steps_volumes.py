@@ -13,7 +13,7 @@ import steps
 import traces
 from steps import Case, Request
 
-ELSEWHERE = ("block", "job", "export", "move", "evacuate")  # other tests have these
+ELSEWHERE = ("block", "job", "export", "move", "evacuate", "adopt", "manifest")  # other tests have these
 
 CREATE = Request("POST", "/v1/volumes", {"name": "v", "template": "replica3", "devices": ["d1", "d2", "d3"],
                                          "allow_same_node": True})

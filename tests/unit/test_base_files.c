@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -128,6 +129,65 @@ static void *write_often(void *data)
         if (file_write_atomic(data, i % 2 ? "aaaaaaaaaaaaaaaaaaaa" : "bbbbbbbbbb", 0600, NULL) < 0)
             return data;
     return NULL;
+}
+
+static void touch(const char *name)
+{
+    autofree char *path = in_folder(name);
+    autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+}
+
+static bool is_there(const char *name)
+{
+    autofree char *path = in_folder(name);
+    return access(path, F_OK) == 0;
+}
+
+/* A child is killed between the creation of its temporary file and the rename. */
+static void unfinished_files_are_swept(void **state)
+{
+    (void)state;
+    autofree char *mine = xasprintf(".%d.%u.tmp", (int)getpid(), 7u);
+    static const char *const kept[] = {"a.tmp",     ".1.2.3.4.tmp", ".1.x.tmp",
+                                       ".1.2.tmpx", "..tmp",        ".1.2.3.tmp.json"};
+    touch(".77.1.tmp"); /* as an earlier version called them */
+    touch(".2147483.1.3.tmp");
+    touch(".1.1.3.tmp"); /* process 1 runs, and is another one */
+    touch(mine);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        touch(kept[i]);
+
+    autostring_list struct string_list left = {0};
+    assert_int_equal(files_sweep(folder, NULL), 0);
+    assert_int_equal(folder_list(folder, &left, NULL), 0);
+    assert_int_equal(left.count, sizeof kept / sizeof *kept);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        assert_true(is_there(kept[i]));
+    autofree char *gone = in_folder("not-there");
+    assert_int_equal(files_sweep(gone, NULL), 0);
+}
+
+static void *write_on(void *data)
+{
+    autofree char *path = in_folder("busy");
+    atomic_bool *end = data;
+    while (!atomic_load(end))
+        assert_int_equal(file_write_atomic(path, "text", 0600, NULL), 0);
+    return NULL;
+}
+
+/* A sweep beside a writer never takes its file away before it is renamed. */
+static void a_sweep_spares_who_writes(void **state)
+{
+    (void)state;
+    atomic_bool end = false;
+    pthread_t writer;
+    assert_int_equal(pthread_create(&writer, NULL, write_on, &end), 0);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(files_sweep(folder, NULL), 0);
+    atomic_store(&end, true);
+    pthread_join(writer, NULL);
 }
 
 static void readers_see_old_or_new(void **state)
@@ -323,6 +383,8 @@ int main(void)
         TEST(a_failed_write_leaves_nothing),
         TEST(names_of_full_length),
         TEST(unchanged_files_are_left_alone),
+        TEST(unfinished_files_are_swept),
+        TEST(a_sweep_spares_who_writes),
         TEST(readers_see_old_or_new),
         TEST(folders),
         TEST(programs_are_run_to_their_end),

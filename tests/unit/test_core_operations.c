@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "blockd/core/core_priv.h"
+#include "blockd/engine/manifest.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/log.h"
 #include "tests/unit/fake_shares.h"
@@ -374,6 +375,29 @@ int engine_profile_check(const char *name, struct error **ret_error)
 {
     (void)name;
     return engine_nbd_up(NULL, ret_error);
+}
+
+int engine_manifest_read(struct engine *engine, const struct device *device, char **ret_text,
+                         struct error **ret_error)
+{
+    (void)engine, (void)device, (void)ret_text, (void)ret_error;
+    return -ENOENT;
+}
+
+int engine_manifest_replace(struct engine *engine, const struct device *device, const char *text, bool keep,
+                            size_t *ret_length, struct error **ret_error)
+{
+    (void)engine, (void)device, (void)keep, (void)ret_error;
+    *ret_length = strlen(text);
+    return 0;
+}
+
+int engine_manifest_append(struct engine *engine, const struct device *device, const char *text,
+                           size_t *length, struct error **ret_error)
+{
+    (void)engine, (void)device, (void)ret_error;
+    *length += strlen(text);
+    return 0;
 }
 
 int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)
