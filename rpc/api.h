@@ -7,6 +7,7 @@
 #ifndef BLOCKD_RPC_API_H
 #define BLOCKD_RPC_API_H
 
+#include "rpc/heal.h"
 #include "rpc/objects.h"
 
 enum api_op {
@@ -27,6 +28,10 @@ enum api_op {
     API_VOLUME_DELETE,
     API_VOLUME_EXPAND,
     API_VOLUME_REBALANCE,
+    API_HEAL_INFO,
+    API_HEAL_START,
+    API_HEAL_RESOLVE,
+    API_HEAL_HISTORY,
     API_BLOCK_LIST,
     API_BLOCK_LIST_VOLUME,
     API_BLOCK_GET,

@@ -14,6 +14,7 @@ struct queue;
 struct ledger;
 struct hosting;
 struct jobs;
+struct heal_watch;
 
 struct core {
     const struct config *config; /* all five are set once, before the workers start */
@@ -27,6 +28,7 @@ struct core {
     struct ledger *ledger;
     struct hosting *hosting;
     struct jobs *jobs;
+    struct heal_watch *heal_watch; /* with a lock of its own too */
 
     struct store_watch *watch;
     pthread_t pass_thread;
@@ -242,6 +244,24 @@ int job_record(struct core *core, const struct job *job, const char *phase, uint
 void job_init_empty(struct job *job);
 /* A job that allocates the block's file from `done` on. */
 void job_init(struct job *job, const struct block *block, uint64_t done);
+
+/* ---- heal.c ---- */
+
+/* One look at a job that heals; returns whether to look again. */
+bool heal_job_run(struct core *core, const struct job *job);
+
+/* ---- heal_watch.c: heals as they go on, on a thread of its own ---- */
+
+struct heal_watch *heal_watch_new(struct core *core);
+int heal_watch_start(struct heal_watch *watch, struct error **ret_error);
+void heal_watch_stop(struct heal_watch *watch);
+void heal_watch_free(struct heal_watch *watch);
+/* Looks at the volume's heals now, and not only when it is their turn. */
+void heal_look_now(struct heal_watch *watch, const struct volume *volume);
+/* Says in the block's status when its file is in split-brain. */
+void heal_overlay_block(struct heal_watch *watch, struct block *block);
+/* The volume is gone. */
+void heal_forget(struct core *core, const char *volume);
 
 /* ---- One reconciler a noun: makes the node look like the record, which may be gone ---- */
 

@@ -403,10 +403,12 @@ int volume_serve(struct core *core, const struct volume *volume, struct error **
     return r;
 }
 
+/* A brick that cannot come up is no reason to keep the others from being healed. */
 static int bring_up(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     int r = volume_serve(core, volume, ret_error);
-    return r < 0 ? r : apply_heal(core, ret_error);
+    int healed = apply_heal(core, r < 0 ? NULL : ret_error);
+    return r < 0 ? r : healed;
 }
 
 /* Its port is free again; on a device that is gone the brick is to be erased when that comes back. */
@@ -439,6 +441,7 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     if (r < 0)
         return r;
     fault_point("volume.delete.after-erase");
+    heal_forget(core, volume->meta.name);
 
     struct txn txn = {0};
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);

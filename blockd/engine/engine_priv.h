@@ -40,6 +40,9 @@ struct engine {
     char *address;               /* where the bricks of this node listen */
     struct port_check *ports;    /* brick.c */
 
+    pthread_mutex_t views_mutex; /* innermost; guards the list, a view is its claim's */
+    struct heal_view *views;     /* heal_view.c */
+
     pthread_mutex_t devices_mutex;  /* guards what follows */
     struct device_check *checks;    /* device_check.c, one a device for good */
     struct string_list bad_devices; /* "NAME REASON" */
@@ -109,6 +112,8 @@ void volfile_set_options(const struct volume *volume, struct strbuf *text, size_
 /* One self-heal daemon for several volumes, each with more than one replica. */
 int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
                  struct strbuf *ret_text, struct error **ret_error);
+/* One volume for the program that ends a split-brain: replicate right above the clients, healing. */
+int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 
 /*
  * Refuses a path that is not absolute or holds a byte that a volfile or a unit's environment file would take

@@ -749,3 +749,31 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
     end(ret_text, "%s", strbuf_string(&below));
     return 0;
 }
+
+/* ---- The program that ends a split-brain ---- */
+
+/* It names a copy by the client's name, so that nothing may stand between the clients and replicate. */
+int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    size_t sets = layout_sets(&volume->spec);
+    for (size_t set = 0; set < sets; set++) {
+        add_replicate_common(volume, set, ret_text);
+        option(ret_text, "data-self-heal", "on");
+        option(ret_text, "metadata-self-heal", "on");
+        option(ret_text, "entry-self-heal", "on");
+        end_set(volume, set, "client", ret_text);
+    }
+    if (sets > 1)
+        add_distribute(volume, ret_text);
+    begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
+    option(ret_text, "latency-measurement", "off");
+    option(ret_text, "count-fop-hits", "off");
+    end(ret_text, sets > 1 ? "\"%s-dht\"" : "\"%s-replicate-0\"", volume->meta.name);
+    return 0;
+}

@@ -304,7 +304,7 @@ class Node:
         for pid in traces.processes(self.mark, NODE_MARK):
             with contextlib.suppress(OSError):
                 lines[pid] = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        return lines
+        return {pid: line for pid, line in lines.items() if line}  # one that just ended has none
 
     def brick_pids(self, volume):
         """Pids of the volume's bricks in brick order; 0 for one that is down."""
