@@ -20,7 +20,6 @@ from load import Load
 from node import Node, require_programs, require_root, skip, wait_until
 from volclient import Volfiles, mounted, replace
 
-TOP = 'volume "v"\n    type debug/io-stats'
 RECORD = 4096
 
 
@@ -117,18 +116,18 @@ def check_options(node, point, writer, load):
     assert (node.brick_pids("v"), to_bricks(node, node.nbd_pid())) == (bricks, nbd)
 
 
-def add_translator(node, name, below):
-    top = f'{TOP}\n    option volume-id "{node.get("/v1/volumes/v")["uid"]}"\n    option latency-measurement "off"\n'
-    top += '    option count-fop-hits "off"\n    subvolumes "{}"\n'
-    extra = f'volume "v-extra"\n    type performance/io-threads\n    subvolumes "{below}"\nend-volume\n\n'
-    replace(node, name, top.format(below), extra + top.format("v-extra"))
+def add_translator(node, name):
+    """One more, right below the top of the stack."""
+    top = re.search(r'volume "v"\n(    .*\n)*?    subvolumes "(.+)"\n', (node.state / "volserver" / name).read_text())
+    extra = f'volume "v-extra"\n    type performance/io-threads\n    subvolumes "{top[2]}"\nend-volume\n\n'
+    replace(node, name, top[0], extra + top[0].replace(f'"{top[2]}"', '"v-extra"'))
 
 
 def check_translators(node, point, writer, load):
     """A translator more: clients change over to a new graph, with their open files."""
     before, nbd = graphs(point), to_bricks(node, node.nbd_pid())
-    add_translator(node, "v.mount.vol", "v-write-behind")
-    add_translator(node, "v.image.vol", "v-replicate-0")
+    add_translator(node, "v.mount.vol")
+    add_translator(node, "v.image.vol")
     wait_until("the mount has a new graph", lambda: graphs(point) - before, 20)
     wait_until("blockd-nbd has new connections", lambda: len(to_bricks(node, node.nbd_pid()) - nbd) == 3, 20)
     writer.wait_progress(50)
