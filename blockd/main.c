@@ -150,6 +150,7 @@ static int start(struct daemon *daemon, struct error **ret_error)
     const struct config *config = &daemon->config;
     autofree char *url = xasprintf("sqlite:%s/store.db", config->state_dir);
     autofree char *nbd = nbd_program();
+    autofree char *rebalance = program_relative("blockd-rebalance");
     autofree char *xlators = program_relative("../xlators"); /* of a build that is not installed */
     int r = make_folders(config, ret_error);
     if (r == 0)
@@ -161,6 +162,7 @@ static int start(struct daemon *daemon, struct error **ret_error)
         .config = config,
         .node = config->node_name,
         .nbd_program = nbd,
+        .rebalance_program = rebalance,
         .xlators = xlators,
         .config_path = daemon->config_path,
         .changed = on_engine_changed,

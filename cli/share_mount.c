@@ -9,7 +9,9 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/socket.h>
 #include <sys/statvfs.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -98,6 +100,7 @@ static const char *const coherent[] = {"--direct-io-mode=enable",
                                        "--entry-timeout=0",
                                        "--xlator-option=*-write-behind.pass-through=on",
                                        "--xlator-option=*-md-cache.pass-through=on",
+                                       "--xlator-option=*-replicate-*.post-op-delay-secs=0",
                                        NULL};
 
 struct mount_words {
@@ -248,6 +251,29 @@ static char *log_path(const struct config *config, const char *share)
     return xasprintf("%s/mount.%s.log", config->log_dir, flat);
 }
 
+static bool answers(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || strlen(path) >= sizeof address.sun_path)
+        return false;
+    strcpy(address.sun_path, path);
+    return connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+}
+
+/* From the node's volfile server, so that the mount follows changes; from the file when that is away. */
+static void add_volfile(const struct config *config, const char *volume, struct string_list *argv)
+{
+    autofree char *server = config_volserver_socket_path(config);
+    if (!answers(server)) {
+        string_list_addf(argv, "--volfile=%s/volserver/%s.mount.vol", config->state_dir, volume);
+        return;
+    }
+    string_list_addf(argv, "--volfile-server=%s", server);
+    string_list_add(argv, "--volfile-server-transport=unix");
+    string_list_addf(argv, "--volfile-id=%s.mount", volume);
+}
+
 static int run_client(const struct config *config, const struct mount_words *words, const char *path,
                       const char *folder, struct error **ret_error)
 {
@@ -256,7 +282,7 @@ static int run_client(const struct config *config, const struct mount_words *wor
     autofree char *log = log_path(config, words->share);
     string_list_add(&argv, GLUSTERFS);
     string_list_add(&argv, "--process-name=fuse");
-    string_list_addf(&argv, "--volfile=%s/volfiles/%s/client.vol", config->state_dir, volume);
+    add_volfile(config, volume, &argv);
     string_list_addf(&argv, "--subdir-mount=%s", path);
     string_list_addf(&argv, "--fs-display-name=" SOURCE_PREFIX "%s", volume);
     string_list_addf(&argv, "--fuse-mountopts=%s", strbuf_string(&words->fuse));

@@ -142,6 +142,23 @@ static const struct field volume_create_query_fields[] = {
 };
 SCHEMA(volume_create_query, "VolumeCreateQuery", "What the creation of a volume takes");
 
+static const struct field volume_expand_fields[] = {
+    {"size", FIELD_SIZE, OF(volume_expand, size), 0, VOLUME_SIZE_MIN, INT64_MAX,
+     .help = "Bytes that the whole volume shall hold then"},
+    {"sets", FIELD_UINT, OF(volume_expand, sets), 0, 1, 120,
+     .help = "Sets of bricks to add; one if neither is given"},
+    {"devices", FIELD_STRINGS, OF(volume_expand, devices), 0, .max = 120,
+     .help = "DEVICE or NODE/DEVICE to pick among; of a volume without a size those of the bricks in order"},
+    {"nodes", FIELD_STRINGS, OF(volume_expand, nodes), 0, .max = 120, .help = "Pick on these nodes only"},
+    {"zones", FIELD_STRINGS, OF(volume_expand, zones), 0, .max = 120, .help = "Pick in these zones only"},
+    {"allow_same_node", FIELD_BOOL, OF(volume_expand, allow_same_node), 0,
+     .help = "Allow several bricks of one set on one node, and so in one zone"},
+    {"allow_same_zone", FIELD_BOOL, OF(volume_expand, allow_same_zone), 0,
+     .help = "Allow several bricks of one set in one zone"},
+    END,
+};
+SCHEMA(volume_expand, "VolumeExpand", "Sets of bricks to add to a volume");
+
 static const struct field plan_brick_fields[] = {
     {"set", FIELD_UINT, OF(plan_brick, set), 0, .help = "Set of bricks, from 0"},
     {"node", FIELD_NAME, OF(plan_brick, node), 0, .help = "Node that serves it"},
@@ -340,6 +357,12 @@ const struct api_route api_routes[API_OP_COUNT] = {
            &volume_patch_schema, &volume_schema, "Change a hosting volume"),
     CHANGE(API_VOLUME_DELETE, "DELETE", "/v1/volumes/{volume}", "volume", "delete", 0, &change_query_schema,
            NULL, &volume_schema, "Delete a hosting volume that holds no block and no share"),
+    CHANGE(API_VOLUME_EXPAND, "POST", "/v1/volumes/{volume}/expand", "volume", "expand", 0,
+           &volume_create_query_schema, &volume_expand_schema, &job_schema,
+           "Add sets of bricks to a hosting volume and spread its files over all of them, as a job"),
+    CHANGE(API_VOLUME_REBALANCE, "POST", "/v1/volumes/{volume}/rebalance", "volume", "rebalance", 0,
+           &change_query_schema, NULL, &job_schema,
+           "Spread the files of a hosting volume over its sets of bricks, as a job"),
 
     LIST(API_BLOCK_LIST, "/v1/blocks", "block", "list", &block_schema, "List the blocks of all volumes"),
     LIST(API_BLOCK_LIST_VOLUME, "/v1/blocks/{volume}", "block", "list", &block_schema,

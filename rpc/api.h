@@ -25,6 +25,8 @@ enum api_op {
     API_VOLUME_CREATE,
     API_VOLUME_PATCH,
     API_VOLUME_DELETE,
+    API_VOLUME_EXPAND,
+    API_VOLUME_REBALANCE,
     API_BLOCK_LIST,
     API_BLOCK_LIST_VOLUME,
     API_BLOCK_GET,
@@ -182,6 +184,13 @@ struct volume_create_query {
     bool dry_run; /* answer a volume_plan and change nothing */
 };
 extern const struct schema volume_create_query_schema;
+
+struct volume_expand {
+    uint64_t size, sets; /* that the whole volume shall hold then; or sets more. Neither: one set more */
+    struct string_list devices, nodes, zones; /* as of volume_create */
+    bool allow_same_node, allow_same_zone;
+};
+extern const struct schema volume_expand_schema;
 
 /* What the planner would do, or did. */
 struct plan_brick {

@@ -234,7 +234,6 @@ static const struct field volume_status_fields[] = {
     {"largest", FIELD_SIZE, OF(volume_status, largest), 0,
      .help = "Bytes that one file can have: each lies in one set of bricks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
-    {"job", FIELD_NAME, OF(volume_status, job), FIELD_OPTIONAL, .help = "The job that works on it"},
     {"sets", FIELD_OBJECTS, OF(volume_status, sets), 0, .object = &set_status_schema,
      .help = "Its sets of bricks"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,

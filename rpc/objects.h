@@ -177,7 +177,6 @@ struct volume_status {
     uint64_t heal_pending;     /* the largest count of its bricks */
     struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
-    char *job;                 /* name of the job that works on it, while there is one */
     uint64_t observed_generation;
     char *error;
 };

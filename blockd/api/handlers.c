@@ -118,6 +118,23 @@ static int volume_create(struct call *call, struct error **ret_error)
     return r;
 }
 
+CHANGE_HANDLER(volume_expand_now,
+               core_volume_expand(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(volume_rebalance, core_volume_rebalance(call->core, name, &change, &result, ret_error))
+
+static int volume_expand(struct call *call, struct error **ret_error)
+{
+    const struct volume_create_query *query = call->query;
+    autofree char *name = name_of(call);
+    json_t *plan = NULL;
+    if (!query->dry_run)
+        return volume_expand_now(call, ret_error);
+    int r = core_volume_expand_plan(call->core, name, call->body, &plan, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, plan);
+    return r;
+}
+
 /* ---- Reading ---- */
 
 /* The kind that a route's response describes. */
@@ -221,6 +238,8 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_VOLUME_LIST] = list_objects,
     [API_VOLUME_GET] = get_object,
     [API_VOLUME_CREATE] = volume_create,
+    [API_VOLUME_EXPAND] = volume_expand,
+    [API_VOLUME_REBALANCE] = volume_rebalance,
     [API_VOLUME_PATCH] = volume_patch,
     [API_VOLUME_DELETE] = volume_delete,
     [API_BLOCK_LIST] = list_objects,

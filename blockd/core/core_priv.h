@@ -182,7 +182,7 @@ int hosting_get(struct hosting *hosting, const char *volume, struct image_volume
 void hosting_put(struct hosting *hosting, struct image_volume *volume);
 /* Forgets the connection; when its last user has handed it back it is closed, on a thread of its own. */
 void hosting_drop(struct hosting *hosting, const char *volume);
-/* As hosting_drop(), unless the connection follows changes of its volfile by itself. */
+/* The connection takes the volume's volfile into use as it is now; one that cannot is dropped. Blocks. */
 void hosting_refresh(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */
@@ -274,9 +274,23 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
 /* "NODE/D" from "D" or "NODE/D". The caller's. */
 char *device_full_name(const struct core *core, const char *word);
 
+/* rebalance.c */
+/* One look at a job that spreads the files of a volume; true: look again. */
+bool rebalance_run(struct core *core, const struct job *job);
+/* -EBUSY while a job does so already. */
+int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
+/* Makes the job a part of the transaction; *job is the caller's. */
+void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job);
+
 /* volume.c */
+/* Gives each brick that has none a port of its node's. */
+int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn,
+                          struct error **ret_error);
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
+/* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what.
+ */
+int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error);
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
 
 /* The bytes that may be promised on a volume; -ENOTCONN while its size is not known. */

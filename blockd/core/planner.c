@@ -77,6 +77,11 @@ static bool in_use(const struct planner_request *request, const struct planner_d
     for (size_t i = 0; i < request->spec->bricks.count; i++)
         if (string_equal(bricks[i].node, device->node) && string_equal(bricks[i].device, device->device))
             return true;
+    const struct brick_move *moves = request->spec->moves.items;
+    for (size_t i = 0; i < request->spec->moves.count; i++)
+        if (string_equal(moves[i].brick.node, device->node) &&
+            string_equal(moves[i].brick.device, device->device))
+            return true;
     return false;
 }
 

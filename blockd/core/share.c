@@ -10,11 +10,10 @@
 #include "rpc/base/fault.h"
 #include "rpc/base/sizes.h"
 
-#define SHARE_SIZE_MIN    (UINT64_C(1) << 20)
-#define SHARE_NAME_MAX    200 /* an archived share's name has the time after it */
-#define ACCESS_LENGTH_MAX 100 /* all entries together are part of an extended attribute */
-#define PROJECT_FIRST     UINT64_C(1000)
-#define PROJECT_LAST      (UINT32_MAX - UINT64_C(1))
+#define SHARE_SIZE_MIN (UINT64_C(1) << 20)
+#define SHARE_NAME_MAX 200 /* an archived share's name has the time after it */
+#define PROJECT_FIRST  UINT64_C(1000)
+#define PROJECT_LAST   (UINT32_MAX - UINT64_C(1))
 
 char *share_path(const struct share *share)
 {
@@ -54,21 +53,6 @@ static int check_size(uint64_t size, struct error **ret_error)
     if (size < SHARE_SIZE_MIN)
         return error_set(ret_error, EINVAL, "size is %llu bytes, and must be at least 1 MiB",
                          (unsigned long long)size);
-    return 0;
-}
-
-/* Entries of an address list as glusterfs compares them: an address, a network, or a pattern with "*". */
-static int check_access(const struct string_list *access, struct error **ret_error)
-{
-    for (size_t i = 0; i < access->count; i++) {
-        const char *entry = access->items[i];
-        size_t length = strlen(entry);
-        if (!length || length > ACCESS_LENGTH_MAX || entry[0] == '-' ||
-            strspn(entry, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.:*/-") != length)
-            return error_set(ret_error, EINVAL,
-                             "access entry \"%.64s\" is no address, network (10.0.0.0/8) or pattern (10.1.*)",
-                             entry);
-    }
     return 0;
 }
 
@@ -153,7 +137,7 @@ static int prepare(struct core *core, const struct share_create *request, const 
     if (r == 0)
         r = check_size(request->size, ret_error);
     if (r == 0)
-        r = check_access(&request->access, ret_error);
+        r = engine_access_check(&request->access, ret_error);
     if (r == 0)
         r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
     if (r < 0)
@@ -338,7 +322,7 @@ static int set_access(struct core *core, const char *name, const struct share_ac
         return r < 0 ? r : 0;
     struct share share cleanup(cleanup_share) = {0};
     bool none = access->access.count == 1 && strcmp(access->access.items[0], "none") == 0;
-    r = none ? 0 : check_access(&access->access, ret_error);
+    r = none ? 0 : engine_access_check(&access->access, ret_error);
     if (r == 0)
         r = get_live(core, name, change, &share, ret_error);
     if (r < 0)

@@ -121,7 +121,7 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
 {
     struct record_list shares = {.kind = KIND_SHARE};
     int r = record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, ret_error);
-    if (r < 0 || shares.list.count == 0)
+    if (r < 0)
         return r;
     struct engine_share *wanted cleanup(cleanup_free) = xcalloc(shares.list.count, sizeof *wanted);
     size_t count = 0;
@@ -130,7 +130,8 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
         if (string_equal(share->status.phase, "ready") || string_equal(share->status.phase, "archived"))
             wanted[count++] = share_for_engine(share);
     }
-    r = engine_shares_apply(core->engine, volume, wanted, count, ret_error);
+    if (shares.list.count)
+        r = engine_shares_apply(core->engine, volume, wanted, count, ret_error);
     record_list_clear(&shares);
     return r;
 }
@@ -257,6 +258,20 @@ static bool is_final(int r)
     return r == -ENOSPC || r == -EDQUOT || r == -EEXIST || r == -EOPNOTSUPP || r == -EINVAL || r == -ELOOP;
 }
 
+/*
+ * Who may mount it is known to the bricks before it is ready. A new one without a list changes nothing that
+ * anybody waits for: of many such, one pass over the volume serves them all.
+ */
+static int admit(struct core *core, const struct volume *volume, const struct share *share,
+                 struct error **ret_error)
+{
+    if (share->spec.access.count || share->status.observed_generation)
+        return volume_serve(core, volume, ret_error);
+    autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
+    queue_add(core->queue, key);
+    return 0;
+}
+
 int share_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     struct share share cleanup(cleanup_share) = {0};
@@ -282,6 +297,8 @@ int share_reconcile(struct core *core, const char *name, struct error **ret_erro
 
     autoerror struct error *problem = NULL;
     r = bring_up(core, &volume, &share, &problem);
+    if (r == 0)
+        r = admit(core, &volume, &share, &problem);
     fault_point("share.up.before-status");
     if (r == 0)
         return record_status(core, &share, (struct seen){.phase = "ready", .size = share.spec.size},

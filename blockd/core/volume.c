@@ -59,11 +59,13 @@ int volume_limit(const struct volume *volume, uint64_t *ret_limit, struct error 
 
 /* ---- Create ---- */
 
-static int allocate_ports(struct core *core, struct volume *volume, struct txn *txn, struct error **ret_error)
+int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn, struct error **ret_error)
 {
     autostring_list struct string_list taken = {0};
     struct brick_spec *bricks = volume->spec.bricks.items;
     for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        if (bricks[i].port)
+            continue;
         int r = placement_port(core, bricks[i].node, &taken, &bricks[i].port, ret_error);
         if (r < 0)
             return r;
@@ -144,7 +146,7 @@ static int commit_new(struct core *core, const struct volume_create *request,
 
     autofree char *key = object_key(KIND_VOLUME, request->name);
     struct txn txn = {0};
-    r = allocate_ports(core, &volume, &txn, ret_error);
+    r = volume_allocate_ports(core, &volume, &txn, ret_error);
     if (r == 0) {
         txn_put(&txn, KIND_VOLUME, &volume, 0);
         r = change_commit(core, change, &txn, key, volume.meta.uid, ret_error);
@@ -350,14 +352,45 @@ static int apply_heal(struct core *core, struct error **ret_error)
     return r;
 }
 
+/* Brings those shares to the front that are in service and whose lists can be understood; their number. */
+static size_t keep_mountable(struct record_list *shares)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < shares->list.count; i++) {
+        struct share *share = RECORD(shares, share, i), *place = RECORD(shares, share, count);
+        if (share->spec.archived || share->meta.deleting ||
+            engine_access_check(&share->spec.access, NULL) < 0)
+            continue;
+        if (!share->status.path)
+            share->status.path = share_path(share);
+        struct share other = *place;
+        *place = *share;
+        *share = other;
+        count++;
+    }
+    return count;
+}
+
+int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error)
+{
+    struct record_list nodes = {.kind = KIND_NODE}, shares = {.kind = KIND_SHARE};
+    int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
+    if (r == 0)
+        r = record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, ret_error);
+    if (r == 0) {
+        size_t count = keep_mountable(&shares);
+        r = engine_volume_up(core->engine, volume, nodes.list.items, nodes.list.count, shares.list.items,
+                             count, ret_error);
+    }
+    record_list_clear(&nodes);
+    record_list_clear(&shares);
+    return r;
+}
+
 /* A brick that cannot come up is no reason to keep the others from being healed. */
 static int bring_up(struct core *core, const struct volume *volume, struct error **ret_error)
 {
-    struct record_list nodes = {.kind = KIND_NODE};
-    int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
-    if (r == 0)
-        r = engine_volume_up(core->engine, volume, nodes.list.items, nodes.list.count, ret_error);
-    record_list_clear(&nodes);
+    int r = volume_serve(core, volume, ret_error);
     int healed = apply_heal(core, r < 0 ? NULL : ret_error);
     return r < 0 ? r : healed;
 }
@@ -384,7 +417,9 @@ static int release_brick(struct core *core, struct txn *txn, const struct volume
 static int erase(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = apply_heal(core, ret_error);
+    int r = engine_rebalance_down(core->engine, volume->meta.name, ret_error);
+    if (r == 0)
+        r = apply_heal(core, ret_error);
     if (r == 0)
         r = engine_volume_erase(core->engine, volume, volume->spec.forced, ret_error);
     if (r < 0)
@@ -409,7 +444,9 @@ static int erase(struct core *core, const struct volume *volume, struct error **
 static int bring_down(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     hosting_drop(core->hosting, volume->meta.name);
-    int r = apply_heal(core, ret_error);
+    int r = engine_rebalance_down(core->engine, volume->meta.name, ret_error);
+    if (r == 0)
+        r = apply_heal(core, ret_error);
     return r < 0 ? r : engine_volume_down(core->engine, volume, ret_error);
 }
 

@@ -16,8 +16,10 @@
 #include "rpc/base/clock.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 #define VOLUME_ID_XATTR "trusted.glusterfs.volume-id"
+#define LAYOUT_XATTR    "trusted.glusterfs.dht"
 #define INDEX_FOLDER    ".glusterfs/indices"
 #define NUMBER_FILE     ".glusterfs/blockd-brick" /* decimal: which of the volume's bricks it is */
 #define PENDING_FOLDER  INDEX_FOLDER "/xattrop"
@@ -129,6 +131,21 @@ static int write_number(const char *folder, uint64_t number, struct error **ret_
     return file_write_atomic(path, text, 0600, ret_error);
 }
 
+/*
+ * Distribute notes in each folder which names belong to a set, but not in the root while there is one set
+ * only: without the note, the root of a volume that grows is laid out anew before its folders are on the new
+ * set, and they cannot be listed.
+ */
+static int lay_out_root(const char *folder, const struct volume *volume, struct error **ret_error)
+{
+    static const unsigned char all_names[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff};
+    if (layout_sets(&volume->spec) != 1 ||
+        lsetxattr(folder, LAYOUT_XATTR, all_names, sizeof all_names, 0) == 0)
+        return 0;
+    return error_set(ret_error, errno, "volume %s: cannot lay out the brick folder %s: %s", volume->meta.name,
+                     folder, strerror(errno));
+}
+
 /* The id is what makes a folder a brick: until it is there and durable, an empty folder is nobody's. */
 static int stamp(const char *folder, const struct volume *volume, struct error **ret_error)
 {
@@ -137,11 +154,14 @@ static int stamp(const char *folder, const struct volume *volume, struct error *
                          "volume %s: the brick folder %s holds data of nobody known; move it away to go on",
                          volume->meta.name, folder);
     unsigned char id[16];
+    int r = lay_out_root(folder, volume, ret_error);
+    if (r < 0)
+        return r;
     parse_uuid(volume->meta.uid, id);
     if (lsetxattr(folder, VOLUME_ID_XATTR, id, sizeof id, XATTR_CREATE) < 0)
         return error_set(ret_error, errno, "volume %s: cannot mark the brick folder %s: %s",
                          volume->meta.name, folder, strerror(errno));
-    int r = sync_folder(folder);
+    r = sync_folder(folder);
     if (r < 0)
         return error_set(ret_error, -r, "volume %s: cannot make the brick folder %s durable: %s",
                          volume->meta.name, folder, strerror(-r));

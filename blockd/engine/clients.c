@@ -153,7 +153,9 @@ static bool knows_child(const struct volume *view, uint64_t number)
     return false;
 }
 
-/* The rolls of one set's bricks: of those that clients are to know, and of the others that run. */
+#define EVERY_SET SIZE_MAX
+
+/* The rolls of one set's bricks, or of all: of those that clients are to know, and of the others that run. */
 static int read_rolls(struct engine *engine, const struct volume *volume, size_t set, struct rolls *known,
                       struct rolls *unknown)
 {
@@ -163,7 +165,7 @@ static int read_rolls(struct engine *engine, const struct volume *volume, size_t
     unknown->items = xcalloc(volume_children(volume) + 1, sizeof *unknown->items);
     for (size_t i = 0; i < volume_children(volume); i++) {
         const struct brick_spec *brick = volume_child(volume, i);
-        if (volume_child_set(volume, i) != set || !brick_is_local(engine, brick))
+        if ((set != EVERY_SET && volume_child_set(volume, i) != set) || !brick_is_local(engine, brick))
             continue;
         bool counts = knows_child(&view, volume_child_number(volume, i));
         struct rolls *rolls = counts ? known : unknown;
@@ -193,15 +195,20 @@ static int64_t linger_since(struct engine *engine, const char *volume, bool ling
     return since;
 }
 
+static size_t set_of_move(const struct volume *volume, const struct brick_move *move)
+{
+    size_t index = volume->spec.bricks.count;
+    while (index < volume_children(volume) && volume_child(volume, index)->serial != move->brick.serial)
+        index++;
+    return volume_child_set(volume, index);
+}
+
 int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                         struct error **ret_error)
 {
     cleanup(rolls_clear) struct rolls known = {0};
     cleanup(rolls_clear) struct rolls unknown = {0};
-    size_t index = volume->spec.bricks.count;
-    while (index < volume_children(volume) && volume_child(volume, index)->serial != move->brick.serial)
-        index++;
-    int r = read_rolls(engine, volume, volume_child_set(volume, index), &known, &unknown);
+    int r = read_rolls(engine, volume, move ? set_of_move(volume, move) : EVERY_SET, &known, &unknown);
     struct verdict verdict = {0};
     if (r == 0) {
         cleanup(process_view_clear) struct process_view healer = {0};

@@ -163,6 +163,8 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
+    engine->rebalance_program =
+        xstrdup(options->rebalance_program ? options->rebalance_program : "blockd-rebalance");
     engine->event_threads = event_threads();
     engine->xlators = options->xlators ? xasprintf(XLATOR_ROOT "%s", options->xlators) : xstrdup("blockd");
     engine->config_path = steal_ptr(&config_path);
@@ -206,6 +208,7 @@ void engine_free(struct engine *engine)
     free(engine->config_path);
     free(engine->xlators);
     free(engine->nbd_program);
+    free(engine->rebalance_program);
     free(engine->node);
     free(engine);
 }

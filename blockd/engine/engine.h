@@ -28,11 +28,12 @@ struct engine;
 typedef void (*engine_changed)(void *data);
 
 struct engine_options {
-    const struct config *config; /* outlives the engine */
-    const char *node;            /* this node's name */
-    const char *nbd_program;     /* path of blockd-nbd; NULL: do not run it */
-    const char *xlators;         /* folder of blockd's translators; NULL: where GlusterFS looks */
-    const char *config_path;     /* handed on to blockd-nbd */
+    const struct config *config;   /* outlives the engine */
+    const char *node;              /* this node's name */
+    const char *nbd_program;       /* path of blockd-nbd; NULL: do not run it */
+    const char *rebalance_program; /* path of blockd-rebalance; NULL: where PATH finds it */
+    const char *xlators;           /* folder of blockd's translators; NULL: where GlusterFS looks */
+    const char *config_path;       /* handed on to blockd-nbd */
     engine_changed changed;
     void *changed_data;
 };
@@ -86,7 +87,8 @@ int engine_device_status(struct engine *engine, const struct device *device, str
  * vanished. A running brick keeps the volfile that it started with.
  */
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error);
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error);
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
@@ -103,7 +105,7 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
                          struct error **ret_error);
 /*
  * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
- * a.b.c.d/8, /16 or /24, and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ * a.b.c.d/8, /16 or /24 or as "a.*", and "*". GlusterFS's bricks compare no other networks: -EINVAL.
  */
 int engine_access_check(const struct string_list *access, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
@@ -120,9 +122,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
 /*
- * Have all clients of the set of bricks that a move is about taken over the client volfile as
- * engine_volume_up() wrote it last? 0: they have, and what they began before has had its time; -EAGAIN: not
- * yet, with a message when it names who lags behind. Cheap.
+ * Have all clients of the set of bricks that a move is about, or of all sets (NULL), taken over the client
+ * volfile as engine_volume_up() wrote it last? 0: they have, and what they began before has had its time;
+ * -EAGAIN: not yet, with a message when it names who lags behind. Cheap.
  */
 int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                         struct error **ret_error);
@@ -177,6 +179,22 @@ int engine_volserver_down(struct engine *engine, struct error **ret_error);
 /* Keeps blockd-nbd running, or stops it and waits for its end. */
 int engine_nbd_up(struct engine *engine, struct error **ret_error);
 int engine_nbd_down(struct engine *engine, struct error **ret_error);
+
+/*
+ * Keeps blockd-rebalance running on a volume until it is told to end, also when its work is done: its
+ * progress stays to be read. `run` names the work: with another one it begins anew.
+ */
+struct engine_rebalance {
+    uint64_t done, total;           /* bytes */
+    uint64_t moved, in_use, failed; /* files; those in use stay where they are */
+    bool finished;
+    char *error; /* the last one, NULL: none. The caller's */
+};
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error);
+int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error);
+/* -ENOENT until there is progress of that run. */
+int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,
+                          struct engine_rebalance *ret_progress, struct error **ret_error);
 
 /* What the supervisor knows about one of its processes: for status and metrics. */
 struct engine_process {

@@ -24,7 +24,8 @@ struct engine {
     const struct config *config;
     char *node;
     char *nbd_program; /* NULL: not run */
-    char *xlators;     /* how the type of one of blockd's translators begins in a volfile */
+    char *rebalance_program;
+    char *xlators; /* how the type of one of blockd's translators begins in a volfile */
     unsigned event_threads;
     char *config_path;
     struct engine_roots roots;
@@ -79,9 +80,12 @@ struct volfile_sources {
     const struct volume *volume;
     const struct node *nodes; /* every node that has a brick or may use the volume: bricks admit only these */
     size_t node_count;
+    const struct share *shares; /* of the volume, each with its path in the status */
+    size_t share_count;
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
+    size_t one_set;      /* not 0: a client of this set alone, counted from 1, to speak with its replicate */
 };
 
 /* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.

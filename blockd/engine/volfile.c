@@ -142,6 +142,20 @@ __attribute__((format(printf, 2, 3))) static void end(struct strbuf *text, const
 
 /* ---- Bricks ---- */
 
+/* "*", "10.*", "10.1.*", "10.1.2.*": whole parts of an IPv4 address. */
+static bool is_pattern(const char *text)
+{
+    for (int parts = 0; parts < 4; parts++) {
+        if (strcmp(text, "*") == 0)
+            return true;
+        size_t digits = strspn(text, "0123456789");
+        if (digits < 1 || digits > 3 || text[digits] != '.')
+            return false;
+        text += digits + 1;
+    }
+    return false;
+}
+
 /*
  * GlusterFS compares with the peer's address as text. It would take networks too, but its masks are right for
  * whole bytes only, those of /32 match everything, and those of IPv6 write past their buffer.
@@ -154,12 +168,12 @@ int volfile_access_pattern(const char *entry, char **ret_pattern, struct error *
     char text[INET6_ADDRSTRLEN];
     const char *slash = strchr(entry, '/');
     autofree char *address = slash ? xstrndup(entry, (size_t)(slash - entry)) : xstrdup(entry);
-    if (strcmp(entry, "*") == 0) {
-        *ret_pattern = xstrdup(entry);
-        return 0;
-    }
     if (!slash && inet_pton(AF_INET6, address, &v6) == 1) {
         *ret_pattern = xstrdup(inet_ntop(AF_INET6, &v6, text, sizeof text));
+        return 0;
+    }
+    if (is_pattern(entry)) {
+        *ret_pattern = xstrdup(entry);
         return 0;
     }
     if (inet_pton(AF_INET, address, &v4) == 1) {
@@ -179,9 +193,10 @@ int volfile_access_pattern(const char *entry, char **ret_pattern, struct error *
             return 0;
         }
     }
-    return error_set(
-        ret_error, EINVAL,
-        "access \"%.64s\" is none of: an IPv4 or IPv6 address, an IPv4 network /8, /16 or /24, \"*\"", entry);
+    return error_set(ret_error, EINVAL,
+                     "access \"%.64s\" is none of: an IPv4 or IPv6 address, an IPv4 network /8, /16 or /24 "
+                     "(or 10.*), \"*\"",
+                     entry);
 }
 
 int engine_access_check(const struct string_list *access, struct error **ret_error)
@@ -194,12 +209,30 @@ int engine_access_check(const struct string_list *access, struct error **ret_err
     return r;
 }
 
-int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+static void add_once(struct string_list *list, const char *text)
 {
-    const struct string_list *access = &sources->volume->spec.access;
-    autostring_list struct string_list list = {0};
-    string_list_add(&list, "127.0.0.1");
-    string_list_add(&list, "::1");
+    if (!string_list_contains(list, text))
+        string_list_add(list, text);
+}
+
+static int add_patterns(const struct string_list *access, struct string_list *list, struct error **ret_error)
+{
+    for (size_t i = 0; i < access->count; i++) {
+        autofree char *pattern = NULL;
+        int r = volfile_access_pattern(access->items[i], &pattern, ret_error);
+        if (r < 0)
+            return r;
+        add_once(list, pattern);
+    }
+    return 0;
+}
+
+/* This machine, every address of the nodes, and the volume's own list. */
+static int may_have_all(const struct volfile_sources *sources, struct string_list *list,
+                        struct error **ret_error)
+{
+    string_list_add(list, "127.0.0.1");
+    string_list_add(list, "::1");
     for (size_t i = 0; i < sources->node_count; i++) {
         const struct node *node = &sources->nodes[i];
         for (size_t k = 0; k < node->spec.addresses.count; k++) {
@@ -207,21 +240,62 @@ int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_lis
             int r = address_parse(node->meta.name, node->spec.addresses.items[k], &address, ret_error);
             if (r < 0)
                 return r;
-            if (!string_list_contains(&list, address.text))
-                string_list_add(&list, address.text);
+            add_once(list, address.text);
         }
     }
-    for (size_t i = 0; i < access->count; i++) {
-        autofree char *pattern = NULL;
-        int r = volfile_access_pattern(access->items[i], &pattern, ret_error);
-        if (r < 0)
-            return r;
-        if (!string_list_contains(&list, pattern))
-            string_list_add(&list, pattern);
+    return add_patterns(&sources->volume->spec.access, list, ret_error);
+}
+
+static void join(const struct string_list *list, const char *separator, struct strbuf *text)
+{
+    for (size_t i = 0; i < list->count; i++)
+        strbuf_addf(text, "%s%s", i ? separator : "", list->items[i]);
+}
+
+static bool shares_have_lists(const struct volfile_sources *sources)
+{
+    for (size_t i = 0; i < sources->share_count; i++)
+        if (sources->shares[i].spec.access.count)
+            return true;
+    return false;
+}
+
+int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error)
+{
+    autostring_list struct string_list list = {0};
+    int r = may_have_all(sources, &list, ret_error);
+    for (size_t i = 0; r == 0 && i < sources->share_count; i++)
+        r = add_patterns(&sources->shares[i].spec.access, &list, ret_error);
+    join(&list, ",", ret_list);
+    return r;
+}
+
+/*
+ * As auth.addr has it: a list that counts for every folder, or a list for each folder that may be mounted,
+ * and then no other one may be.
+ */
+static int brick_access(const struct volfile_sources *sources, struct strbuf *ret_text,
+                        struct error **ret_error)
+{
+    autostring_list struct string_list all = {0};
+    int r = may_have_all(sources, &all, ret_error);
+    if (r < 0 || !shares_have_lists(sources)) {
+        join(&all, ",", ret_text);
+        return r;
     }
-    for (size_t i = 0; i < list.count; i++)
-        strbuf_addf(ret_list, "%s%s", i ? "," : "", list.items[i]);
-    return 0;
+    strbuf_adds(ret_text, "/(");
+    join(&all, "|", ret_text);
+    strbuf_adds(ret_text, ")");
+    for (size_t i = 0; r == 0 && i < sources->share_count; i++) {
+        const struct share *share = &sources->shares[i];
+        autostring_list struct string_list list = {0};
+        string_list_copy(&list, &all);
+        r = add_patterns(&share->spec.access, &list, ret_error);
+        strbuf_addf(ret_text, ",%s(", share->status.path);
+        join(&list, "|", ret_text);
+        strbuf_adds(ret_text, ")");
+    }
+    return r;
 }
 
 static void add_posix(const struct volfile_sources *sources, const char *folder, struct strbuf *text)
@@ -297,7 +371,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
     autostrbuf struct strbuf peers = {0};
-    r = volfile_access(sources, &peers, ret_error);
+    r = brick_access(sources, &peers, ret_error);
     if (r < 0)
         return r;
 
@@ -402,11 +476,11 @@ static bool is_bundle(const struct volume *volume, size_t set)
     return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
 }
 
-static char *set_names(const struct volume *volume, bool bundles_only)
+static char *bundle_names(const struct volume *volume)
 {
     struct strbuf names = {0};
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
-        if (bundles_only && !is_bundle(volume, set))
+        if (!is_bundle(volume, set))
             continue;
         autofree char *role = set_role(volume, set);
         strbuf_addf(&names, "%s\"%s-%s\"", names.length ? " " : "", volume->meta.name, role);
@@ -474,33 +548,51 @@ static void add_client_disperse(const struct volume *volume, size_t set, const c
     end_set(volume, set, below, text);
 }
 
+/* The name of a set for distribute, which notes it in files: a brick's changes when that moves. */
+static char *stable_name(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    autofree char *role = set_role(volume, set);
+    if (volume->spec.template_name != TEMPLATE_SINGLE)
+        return xasprintf("\"%s-%s\"", volume->meta.name, role);
+    begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
+    option(text, "latency-measurement", "off");
+    option(text, "count-fop-hits", "off");
+    end(text, "\"%s-%s\"", volume->meta.name, role);
+    return xasprintf("\"%s-single-%zu\"", volume->meta.name, set);
+}
+
 /*
- * A file is looked for in every set when it is not where its name says: it is so after an expand, until the
- * volume is rebalanced, and after it for files that were in use. A file that somebody writes to is never
- * moved by force.
+ * A volume of one set has it too: folders get the note of their layout, without which they could not be
+ * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
+ * says: it is so after an expand, until the volume is rebalanced, and after it for files that were in use. A
+ * file that somebody writes to is never moved by force.
  */
 static void add_distribute(const struct volume *volume, struct strbuf *text)
 {
-    autofree char *sets = set_names(volume, false);
+    autostrbuf struct strbuf below = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        autofree char *name = stable_name(volume, set, text);
+        strbuf_addf(&below, "%s%s", set ? " " : "", name);
+    }
     begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
     option(text, "lookup-unhashed", "on");
     option(text, "lookup-optimize", "off");
     option(text, "force-migration", "off");
-    end(text, "%s", sets);
+    end(text, "%s", strbuf_string(&below));
 }
 
 /* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
-static char *add_sets(const struct volume *volume, const char *below, struct strbuf *text)
+static char *add_sets(const struct volfile_sources *sources, const char *below, struct strbuf *text)
 {
-    size_t sets = layout_sets(&volume->spec);
-    for (size_t set = 0; set < sets; set++) {
+    const struct volume *volume = sources->volume;
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (volume_set_is_replicated(volume, set))
             add_client_replicate(volume, set, below, text);
         else if (is_bundle(volume, set))
             add_client_disperse(volume, set, "client", text);
     }
-    if (sets == 1)
-        return set_role(volume, 0);
+    if (sources->one_set)
+        return set_role(volume, sources->one_set - 1);
     add_distribute(volume, text);
     return xstrdup("dht");
 }
@@ -524,7 +616,7 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     if (r < 0)
         return r;
     add_watches(sources, ret_text);
-    autofree char *below = add_sets(volume, "watch", ret_text);
+    autofree char *below = add_sets(sources, "watch", ret_text);
     add_client_top(volume, below, ret_text);
     return 0;
 }
@@ -543,7 +635,7 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
         r = add_clients(sources, ret_text, ret_error);
     if (r < 0)
         return r;
-    autofree char *below = add_sets(volume, "client", ret_text);
+    autofree char *below = add_sets(sources, "client", ret_text);
 
     begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
     end(ret_text, "\"%s-%s\"", volume->meta.name, below);
@@ -642,7 +734,7 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
         int r = add_heal_volume(&sources[i], node_uuid, ret_text, ret_error);
         if (r < 0)
             return r;
-        autofree char *sets = set_names(sources[i].volume, true);
+        autofree char *sets = bundle_names(sources[i].volume);
         strbuf_addf(&below, "%s%s", i ? " " : "", sets);
     }
     begin(ret_text, "debug/io-stats", "glustershd");

@@ -131,13 +131,16 @@ static int bricks_up(struct engine *engine, const struct volfile_sources *source
 }
 
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error)
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error)
 {
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
-    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    sources.shares = shares;
+    sources.share_count = share_count;
     remember_address(engine, nodes, node_count);
     struct volume view cleanup(cleanup_volume);
     const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
@@ -249,6 +252,9 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
     struct volume view cleanup(cleanup_volume);
     volume_view_marking(volume, move, &view);
     struct volfile_sources sources = sources_of(engine, &view, nodes, node_count);
+    for (size_t i = 0; i < volume_children(&view); i++)
+        if (volume_child_number(&view, i) == move->brick.serial - 1)
+            sources.one_set = volume_child_set(&view, i) + 1;
     autostrbuf struct strbuf text = {0};
     int r = volfile_client(&sources, &text, ret_error);
     if (r < 0)

@@ -3,11 +3,15 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
+#include "rpc/base/files.h"
 #include "rpc/base/strings.h"
+
+#define VOLFILE_LIMIT (1u << 20)
 
 struct waiter {
     struct waiter *next;
@@ -20,6 +24,7 @@ struct hosting {
     struct hosting *next;
     struct volumes *volumes;
     char *name, *volfile;
+    char *id;                     /* of the hosting volume, when its volfile tells */
     struct timespec volfile_time; /* with the inode, what tells a replaced volfile */
     ino_t volfile_inode;
     bool connecting;
@@ -53,6 +58,7 @@ static void hosting_free(void *data)
     image_volume_close(hosting->volume);
     free(hosting->name);
     free(hosting->volfile);
+    free(hosting->id);
     free(hosting);
 }
 
@@ -116,16 +122,35 @@ static void connect_volume(void *data)
         hosting_free(hosting);
 }
 
+/* The hosting volume's UUID from its volfile; a volume that was made anew has another one. The caller's. */
+static char *volume_id(const char *volfile)
+{
+    static const char before[] = "option volume-id \"";
+    autofree char *text = NULL;
+    if (file_read(volfile, VOLFILE_LIMIT, &text, NULL, NULL) < 0)
+        return NULL;
+    const char *found = strstr(text, before);
+    return found ? xstrndup(found + strlen(before), strcspn(found + strlen(before), "\"\n")) : NULL;
+}
+
+/* One that follows changes is the same one after them, unless it is of a volume that is no more. */
+static bool is_same_live(const struct hosting *hosting)
+{
+    if (!hosting->volume || !image_volume_live(hosting->volume))
+        return false;
+    autofree char *id = volume_id(hosting->volfile);
+    return id && string_equal(id, hosting->id);
+}
+
 static bool hosting_matches(const struct hosting *hosting, const char *name, const char *volfile,
                             const struct stat *status)
 {
     if (!string_equal(hosting->name, name) || !string_equal(hosting->volfile, volfile))
         return false;
-    if (hosting->volume && image_volume_live(hosting->volume))
-        return true;
-    return hosting->volfile_inode == status->st_ino &&
-           hosting->volfile_time.tv_sec == status->st_mtim.tv_sec &&
-           hosting->volfile_time.tv_nsec == status->st_mtim.tv_nsec;
+    return (hosting->volfile_inode == status->st_ino &&
+            hosting->volfile_time.tv_sec == status->st_mtim.tv_sec &&
+            hosting->volfile_time.tv_nsec == status->st_mtim.tv_nsec) ||
+           is_same_live(hosting);
 }
 
 void volumes_get(struct volumes *volumes, const char *name, const char *volfile, volume_ready ready,
@@ -149,6 +174,7 @@ void volumes_get(struct volumes *volumes, const char *name, const char *volfile,
             hosting->volumes = volumes;
             hosting->name = xstrdup(name);
             hosting->volfile = xstrdup(volfile);
+            hosting->id = volume_id(volfile);
             hosting->volfile_inode = status.st_ino;
             hosting->volfile_time = status.st_mtim;
             hosting->connecting = true;

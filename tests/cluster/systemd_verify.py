@@ -25,7 +25,7 @@ def copy_units(folder):
     names = []
     for unit in UNITS:
         text = unit.read_text()
-        for program in ("blockd-nbd", "blockd"):
+        for program in ("blockd-nbd", "blockd-rebalance", "blockd"):
             text = re.sub(rf"/usr/sbin/{program}(?=\s)", str(BUILD / "bin" / program), text)
         (folder / unit.name).write_text(text)
         names.append(unit.name.replace("@.", "@volume.disk-1."))

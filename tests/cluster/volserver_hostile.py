@@ -79,8 +79,11 @@ def check_access(node, pid):
         node.patch("/v1/volumes/v", {"access": []})
     with Volfiles(node, unix=True) as server:
         assert "v-watch-0" in server.fetch("v")
+        assert "performance/md-cache" in server.fetch("v.mount")
+        for key in (".mount", "../v.mount", "v.mount.mount", "v.image", "/"):
+            assert server.fetch(key) == -errno.ENOENT, key
     assert (node.run / "volserver.sock").stat().st_mode & 0o777 == 0o600
-    for entry in ("", "host", "10.0.0.0/12", "10.0.0.1/32", "fe80::/64", "!10.0.0.1", "10.0.0.1,10.0.0.2", "10.0.*", "**",
+    for entry in ("", "host", "10.0.0.0/12", "10.0.0.1/32", "fe80::/64", "!10.0.0.1", "10.0.0.1,10.0.0.2", "10.*.*", "**",
                   "`id`", "\""):
         status, reply = node.request("PATCH", "/v1/volumes/v", {"access": [entry]})
         assert status == 400, (entry, status, reply)

@@ -13,6 +13,8 @@ import sys
 import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+import nbd
+
 import faults
 from load import Load
 from node import Node, require_programs, require_root, skip, wait_until
@@ -131,7 +133,8 @@ def check_translators(node, point, writer, load):
     wait_until("blockd-nbd has new connections", lambda: len(to_bricks(node, node.nbd_pid()) - nbd) == 3, 20)
     writer.wait_progress(50)
     load.wait_progress()
-    # The next pass writes what the store says, which takes it back.
+    # The next look at the volume writes what the store says, which takes it back.
+    node.patch("/v1/volumes/v", {"overcommit": 1.5})
     wait_until("what blockd wants is served again", lambda: "v-extra" not in (node.state / "volserver/v.mount.vol").read_text())
     writer.wait_progress(50)
     load.wait_progress()
@@ -168,13 +171,13 @@ def check_hang(node, load):
 
 
 @contextlib.contextmanager
-def stranger(node):
+def stranger(node, *words):
     """A FUSE client that comes from 127.0.0.2, with a volfile that somebody gave it."""
     point, volfile = node.folder / "stranger", node.folder / "stranger.vol"
     point.mkdir(exist_ok=True)
     text = (node.state / "volserver" / "v.mount.vol").read_text()
     volfile.write_text(text.replace("option remote-host", "option transport.socket.source-addr 127.0.0.2\n    option remote-host"))
-    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, "-l", node.logs / "stranger.log", point],
+    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, "-l", node.logs / "stranger.log", *words, point],
                               env=node.environment())
     try:
         wait_until("a FUSE mount", lambda: os.path.ismount(point) or client.poll() is not None)
@@ -212,8 +215,39 @@ def check_access(node, point, writer):
             return False
 
         wait_until("the bricks cut him off", is_refused, 20)
+    # A share's own list: he may mount that folder and no other.
+    node.post("/v1/shares", {"volume": "v", "name": "team", "size": "4MiB", "no_quota": True})
+    node.post("/v1/shares", {"volume": "v", "name": "public", "size": "4MiB", "no_quota": True, "access": ["127.0.0.2"]})
+    (point / "shares" / "public" / "leaflet").write_bytes(b"for all")
+    with stranger(node, "--subdir-mount=/shares/public") as strange:
+        wait_until("he has the share", lambda: reads(strange / "leaflet") == b"for all", 20)
+    for words in ((), ("--subdir-mount=/shares/team",), ("--subdir-mount=/",)):
+        with stranger(node, *words) as strange:
+            assert reads(strange / "known") is None and not reads(strange / "shares/public/leaflet"), words
+    with mounted(node, "/v/shares/team", "team") as team:
+        (team / "minutes").touch()
+    with Volfiles(node, source="127.0.0.2") as server:
+        assert "end-volume" in server.fetch("v")
     writer.wait_progress()
     assert node.brick_pids("v") == bricks
+
+
+def check_again(node):
+    """A volume that is deleted and made again under its name is another one, also for who had connected to it."""
+    node.single("w", "512MiB")
+    device = node.get("/v1/volumes/w")["spec"]["bricks"][0]["device"]
+    for turn in range(3):
+        node.create_block("w/b", "16MiB")
+        handle = nbd.NBD()
+        handle.connect_uri(node.uri("w/b"))
+        assert not any(handle.pread(1 << 20, 0)), turn
+        handle.pwrite(b"x" * 65536, 0)
+        handle.flush()
+        handle.shutdown()
+        node.delete_block("w/b")
+        node.delete("/v1/volumes/w")
+        node.create_volume("w", "single", [device])
+        node.wait_volume("w")
 
 
 def main():
@@ -240,6 +274,7 @@ def main():
             check_hang(node, load)
         load.verify(node.uri("v/c"))
         print("check_hang", flush=True)
+        check_again(node)
 
 
 main()

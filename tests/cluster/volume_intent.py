@@ -29,7 +29,7 @@ def dry_run(node):
     require_equal(text.splitlines(), plan["text"], "the plan as text")
     require_equal(node.cli("volume", "create", "v", "--size", "300MiB", "--allow-same-node", "--dry-run", "--json"), plan, "the plan as JSON")
     require_equal(node.get("/v1/volumes"), before, "volumes after dry runs")
-    require(not [p for p in node.processes().values() if "glusterfsd" in p], "a dry run started a brick")
+    require(not [p for p in node.processes().values() if "/bricks/" in p], "a dry run started a brick")
     # What is refused is refused dry, too.
     refused(node, "POST", "/v1/volumes?dry_run=1", {**body, "size": "900MiB"}, 507, "resource_exhausted", "node1/d1: it can promise")
     return plan

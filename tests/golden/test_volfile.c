@@ -179,6 +179,27 @@ static void access_list(void **state)
     check_brick("access-brick", &scene, 0);
 }
 
+static void share_access(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    struct share shares[2] = {0};
+    shares[0].status.path = xstrdup("/shares/team");
+    shares[1].status.path = xstrdup("/shares/public");
+    scene.sources.shares = shares;
+    scene.sources.share_count = 2;
+    check_brick("replica3-brick", &scene, 1); /* without lists nothing is said of folders */
+    string_list_add(&shares[1].spec.access, "198.51.100.7");
+    string_list_add(&shares[1].spec.access, "10.1.*");
+    check_brick("share-access-brick", &scene, 0);
+    autostrbuf struct strbuf list = {0};
+    assert_int_equal(volfile_access(&scene.sources, &list, NULL), 0);
+    assert_string_equal(strbuf_string(&list),
+                        "127.0.0.1,::1,192.0.2.1,192.0.2.2,192.0.2.3,198.51.100.7,10.1.*");
+    for (size_t i = 0; i < 2; i++)
+        schema_clear(&share_schema, &shares[i]);
+}
+
 static void volserver(void **state)
 {
     (void)state;
@@ -242,10 +263,22 @@ static void heals_all_sets(void **state)
 static void refuses_access(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "",         "host",       "10.0.0.0/12",          "10.0.0.1/32", "10.0.0.1/",
-        "fe80::/8", "!10.0.0.1",  "10.0.0.1,10.0.0.2",    "10.0.*",      "**",
-        "`id`",     "10.0.0.1\n", "10.0.0.0/24 10.0.0.1", "/24"};
+    static const char *const bad[] = {"",
+                                      "host",
+                                      "10.0.0.0/12",
+                                      "10.0.0.1/32",
+                                      "10.0.0.1/",
+                                      "fe80::/8",
+                                      "!10.0.0.1",
+                                      "10.0.0.1,10.0.0.2",
+                                      "10.*.*",
+                                      "10.0.0.0.*",
+                                      "1000.*",
+                                      "**",
+                                      "`id`",
+                                      "10.0.0.1\n",
+                                      "10.0.0.0/24 10.0.0.1",
+                                      "/24"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         autoerror struct error *error = NULL;
         autostring_list struct string_list list = {0};
@@ -344,14 +377,23 @@ static void refuses_shapes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(single),        cmocka_unit_test(replica3),
-        cmocka_unit_test(arbiter),       cmocka_unit_test(ipv6),
-        cmocka_unit_test(heal),          cmocka_unit_test(access_list),
-        cmocka_unit_test(volserver),     cmocka_unit_test(refuses_access),
-        cmocka_unit_test(heal),          cmocka_unit_test(disperse),
-        cmocka_unit_test(distribute),    cmocka_unit_test(heals_all_sets),
-        cmocka_unit_test(refuses_names), cmocka_unit_test(refuses_addresses),
-        cmocka_unit_test(refuses_paths), cmocka_unit_test(refuses_shapes),
+        cmocka_unit_test(single),
+        cmocka_unit_test(replica3),
+        cmocka_unit_test(arbiter),
+        cmocka_unit_test(ipv6),
+        cmocka_unit_test(heal),
+        cmocka_unit_test(access_list),
+        cmocka_unit_test(share_access),
+        cmocka_unit_test(volserver),
+        cmocka_unit_test(refuses_access),
+        cmocka_unit_test(heal),
+        cmocka_unit_test(disperse),
+        cmocka_unit_test(distribute),
+        cmocka_unit_test(heals_all_sets),
+        cmocka_unit_test(refuses_names),
+        cmocka_unit_test(refuses_addresses),
+        cmocka_unit_test(refuses_paths),
+        cmocka_unit_test(refuses_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

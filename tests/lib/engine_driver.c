@@ -98,7 +98,8 @@ static int device_erase(struct engine *engine, struct request *request, struct e
 
 static int volume_up(struct engine *engine, struct request *request, struct error **ret_error)
 {
-    return engine_volume_up(engine, &request->volume, request->nodes.items, request->nodes.count, ret_error);
+    return engine_volume_up(engine, &request->volume, request->nodes.items, request->nodes.count, NULL, 0,
+                            ret_error);
 }
 
 static int volume_down(struct engine *engine, struct request *request, struct error **ret_error)

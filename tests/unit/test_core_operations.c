@@ -72,6 +72,13 @@ int image_volume_open(const char *name, const char *volfile, const char *log_pat
     return 0;
 }
 
+int image_space(struct image_volume *volume, struct image_space *ret_space, struct error **ret_error)
+{
+    (void)volume, (void)ret_error;
+    *ret_space = (struct image_space){.size = ROOM, .free = ROOM};
+    return 0;
+}
+
 bool image_volume_live(struct image_volume *volume)
 {
     return volume != NULL;
@@ -244,9 +251,11 @@ int engine_device_status(struct engine *engine, const struct device *device, str
 }
 
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
-                     size_t node_count, struct error **ret_error)
+                     size_t node_count, const struct share *shares, size_t share_count,
+                     struct error **ret_error)
 {
-    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)ret_error;
+    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)shares, (void)share_count,
+        (void)ret_error;
     return 0;
 }
 
@@ -304,6 +313,25 @@ int engine_nbd_up(struct engine *engine, struct error **ret_error)
 int engine_nbd_down(struct engine *engine, struct error **ret_error)
 {
     return engine_nbd_up(engine, ret_error);
+}
+
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)
+{
+    (void)volume, (void)run;
+    return engine_nbd_up(engine, ret_error);
+}
+
+int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
+{
+    return engine_rebalance_up(engine, volume, NULL, ret_error);
+}
+
+int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,
+                          struct engine_rebalance *ret_progress, struct error **ret_error)
+{
+    (void)ret_progress;
+    int r = engine_rebalance_up(engine, volume, run, ret_error);
+    return r < 0 ? r : error_set(ret_error, ENOENT, "nothing is rebalanced");
 }
 
 void engine_processes(struct engine *engine, struct engine_process **ret_processes, size_t *ret_count)

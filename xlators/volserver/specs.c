@@ -10,15 +10,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MOUNT_ROLE ".mount"
+
 static const char key_bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
 bool spec_name(const char *key, bool own, char ret_name[static SPEC_NAME_MAX + 1])
 {
-    const char *role = own ? ".image" : ".mount";
+    const char *role = own ? ".image" : MOUNT_ROLE;
     while (*key == '/')
         key++;
-    size_t length = strnlen(key, SPEC_NAME_MAX + 1);
-    if (length == 0 || length + strlen(role) > SPEC_NAME_MAX || strspn(key, key_bytes) != length)
+    size_t length = strnlen(key, SPEC_NAME_MAX + 1), mount = strlen(MOUNT_ROLE);
+    if (own && length > mount && strcmp(key + length - mount, MOUNT_ROLE) == 0) {
+        length -= mount;
+        role = MOUNT_ROLE;
+    }
+    if (length == 0 || length + strlen(role) > SPEC_NAME_MAX || strspn(key, key_bytes) < length)
         return false;
     memcpy(ret_name, key, length);
     strcpy(ret_name + length, role);

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * The job that spreads the files of a volume over its sets of bricks. A program of its own does it
+ * (handler/rebalance); the job starts it, reads its progress, and ends it. After a crash of either the
+ * program goes over all files again, and passes over those that are in their place.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core_priv.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
+#include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
+
+/* ---- Asking for it ---- */
+
+int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error)
+{
+    struct record_list jobs = {.kind = KIND_JOB};
+    autofree char *key = object_key(KIND_VOLUME, volume);
+    int r = record_list(core, KIND_JOB, NULL, &jobs, ret_error);
+    for (size_t i = 0; r == 0 && i < jobs.list.count; i++) {
+        const struct job *job = RECORD(&jobs, job, i);
+        if (job->spec.kind == JOB_REBALANCE && !job_has_ended(job) && strcmp(job->spec.object, key) == 0)
+            r = error_set(ret_error, EBUSY, "job %s rebalances volume %s already", job->meta.name, volume);
+    }
+    record_list_clear(&jobs);
+    return r;
+}
+
+void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job)
+{
+    meta_init(&job->meta, "");
+    free(job->meta.name);
+    job->meta.name = xstrdup(job->meta.uid);
+    job->spec.kind = JOB_REBALANCE;
+    job->spec.object = object_key(KIND_VOLUME, volume->meta.name);
+    job->spec.object_uid = xstrdup(volume->meta.uid);
+    job->status.phase = xstrdup("pending");
+    txn_put(txn, KIND_JOB, job, 0);
+}
+
+static int begin(struct core *core, const char *name, const struct core_change *change,
+                 struct core_result *ret_result, struct error **ret_error)
+{
+    int r = result_replay(core, change, ret_result, ret_error);
+    if (r)
+        return r < 0 ? r : 0;
+    struct volume volume cleanup(cleanup_volume) = {0};
+    struct job job cleanup(cleanup_job) = {0};
+    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    if (r == 0 && volume.meta.deleting)
+        r = error_set(ret_error, EBUSY, "volume %s is being deleted", name);
+    if (r == 0 && layout_sets(&volume.spec) < 2)
+        r = error_set(ret_error, EINVAL, "volume %s has one set of bricks only: there is nothing to spread",
+                      name);
+    if (r == 0)
+        r = rebalance_check_none(core, name, ret_error);
+    if (r < 0)
+        return r;
+    struct txn txn = {0};
+    rebalance_begin(&volume, &txn, &job);
+    autofree char *key = object_key(KIND_JOB, job.meta.name), *volume_key = object_key(KIND_VOLUME, name);
+    txn_check(&txn, volume_key, volume.meta.revision);
+    r = change_commit(core, change, &txn, key, job.meta.uid, ret_error);
+    if (r < 0)
+        return r;
+    jobs_wake(core->jobs);
+    return result_make(core, key, job.meta.uid, change, ret_result, ret_error);
+}
+
+int core_volume_rebalance(struct core *core, const char *name, const struct core_change *change,
+                          struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do
+        r = begin(core, name, change, ret_result, ret_error);
+    while (change_again(core, change, r, &tries, ret_error));
+    return r;
+}
+
+/* ---- Working on it ---- */
+
+struct news {
+    const char *phase, *error;
+    char *message; /* NULL: as it was */
+    uint64_t done, total;
+};
+
+static bool set_news(void *object, void *data)
+{
+    struct job_status *status = &((struct job *)object)->status;
+    const struct news *news = data;
+    bool changed = string_replace(&status->phase, news->phase);
+    changed |= string_replace(&status->error, news->error);
+    changed |= news->message && string_replace(&status->message, news->message);
+    changed |= status->done != news->done || status->total != news->total;
+    status->done = news->done;
+    status->total = news->total;
+    if (!status->started)
+        status->started = clock_real_ms();
+    if (changed && strcmp(news->phase, "running") != 0)
+        status->finished = clock_real_ms();
+    return changed;
+}
+
+static int record(struct core *core, const struct job *job, const struct news *news)
+{
+    int r = record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_news, (void *)news, NULL);
+    fault_point("rebalance.after-status");
+    return r;
+}
+
+/* The program is ended first: a job that has ended is not looked at again. */
+static bool end(struct core *core, const struct job *job, const char *volume, const struct news *news)
+{
+    if (engine_rebalance_down(core->engine, volume, NULL) < 0)
+        return true;
+    return record(core, job, news) < 0;
+}
+
+/* 0: it serves with all sets that the record has. -EAGAIN: not yet. -ECANCELED: it is gone. */
+static int check_volume(struct core *core, const struct job *job, struct volume *volume)
+{
+    int r = record_get(core, KIND_VOLUME, strchr(job->spec.object, '/') + 1, volume, NULL);
+    if (r == -ENOENT ||
+        (r == 0 && (volume->meta.deleting || !string_equal(volume->meta.uid, job->spec.object_uid))))
+        return -ECANCELED;
+    if (r < 0 || volume->status.observed_generation != volume->meta.generation)
+        return -EAGAIN;
+    return volume_require_online(core, volume, NULL) < 0 ? -EAGAIN : 0;
+}
+
+static bool follow(struct core *core, const struct job *job, const char *volume)
+{
+    struct engine_rebalance progress = {0};
+    if (engine_rebalance_look(core->engine, volume, job->meta.name, &progress, NULL) < 0)
+        return true;
+    autofree char *error = progress.error;
+    autofree char *message =
+        xasprintf("%llu file%s moved, %llu in use left in place, %llu failed",
+                  (unsigned long long)progress.moved, progress.moved == 1 ? "" : "s",
+                  (unsigned long long)progress.in_use, (unsigned long long)progress.failed);
+    struct news news = {
+        .phase = "running", .message = message, .done = progress.done, .total = progress.total};
+    if (!progress.finished) {
+        record(core, job, &news);
+        return true;
+    }
+    news.phase = progress.failed ? "failed" : "succeeded";
+    news.error = error;
+    news.done = progress.total;
+    return end(core, job, volume, &news);
+}
+
+bool rebalance_run(struct core *core, const struct job *job)
+{
+    struct volume volume cleanup(cleanup_volume) = {0};
+    const char *name = strchr(job->spec.object, '/') + 1;
+    int r = check_volume(core, job, &volume);
+    struct news news = {.phase = "canceled", .done = job->status.done, .total = job->status.total};
+    if (job->meta.deleting || r == -ECANCELED)
+        return end(core, job, name, &news);
+    const struct brick_spec *bricks = volume.spec.bricks.items;
+    if (r < 0 || strcmp(bricks[0].node, core->node) != 0) /* one node does it for all */
+        return true;
+    /* A client that does not know the new sets must be gone before the first file moves. */
+    if (string_equal(job->status.phase, "pending")) {
+        hosting_drop(core->hosting, name);
+        news.phase = "running";
+        record(core, job, &news);
+        return true;
+    }
+    if (engine_clients_told(core->engine, &volume, NULL, NULL) < 0)
+        return true;
+    if (engine_rebalance_up(core->engine, name, job->meta.name, NULL) < 0)
+        return true;
+    fault_point("rebalance.after-start");
+    return follow(core, job, name);
+}

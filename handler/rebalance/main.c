@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * blockd-rebalance VOLUME VOLFILE LOG PROGRESS RUN: started by blockd for one job, named RUN. It writes what
+ * it has done to the file PROGRESS, and when all is done it waits to be ended.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handler/rebalance/rebalance.h"
+#include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
+#include "rpc/base/files.h"
+
+#define RUN_LIMIT        1024
+#define WRITE_EACH_MS    500
+#define ENGINE_LOG_LEVEL 5    /* GF_LOG_WARNING */
+#define REBALANCE_PID    (-3) /* GF_CLIENT_PID_DEFRAG: bricks take its requests for those of a rebalance */
+
+/* Of libgfapi's private interface; it counts for the calling thread. */
+int glfs_setfspid(glfs_t *fs, pid_t pid);
+
+struct report {
+    const char *path, *run;
+    int64_t written;
+};
+
+static int write_report(const struct rebalance *work, bool finished, struct error **ret_error)
+{
+    const struct report *report = work->data;
+    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:s?}", "run", report->run, "done",
+                             (json_int_t)work->done, "total", (json_int_t)work->total, "moved",
+                             (json_int_t)work->moved, "in_use", (json_int_t)work->in_use, "failed",
+                             (json_int_t)work->failed, "finished", finished, "error", work->error);
+    autofree char *text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    return file_write_atomic(report->path, text, 0640, ret_error);
+}
+
+static void on_progress(struct rebalance *work)
+{
+    struct report *report = work->data;
+    int64_t now = clock_monotonic_ms();
+    if (now - report->written < WRITE_EACH_MS)
+        return;
+    report->written = now;
+    write_report(work, false, NULL); /* the next one, or the last one, tells */
+}
+
+static int connect_volume(const char *name, const char *volfile, const char *log, glfs_t **ret_fs,
+                          struct error **ret_error)
+{
+    struct stat root;
+    errno = 0;
+    glfs_t *fs = glfs_new(name);
+    if (!fs || glfs_set_volfile(fs, volfile) < 0 || glfs_set_logging(fs, log, ENGINE_LOG_LEVEL) < 0 ||
+        glfs_init(fs) < 0 || glfs_stat(fs, "/", &root) < 0 || glfs_setfspid(fs, REBALANCE_PID) < 0)
+        return error_set(ret_error, ENOTCONN, "volume %s: cannot connect to its bricks: look at %s", name,
+                         log);
+    *ret_fs = fs;
+    return 0;
+}
+
+static int run(const char *volume, const char *state, const char *log, struct error **ret_error)
+{
+    autofree char *volfile = xasprintf("%s/volfiles/%s/client.vol", state, volume);
+    autofree char *run_path = xasprintf("%s/rebalance.%s.run", state, volume);
+    autofree char *path = xasprintf("%s/rebalance.%s.json", state, volume), *name = NULL;
+    int r = file_read(run_path, RUN_LIMIT, &name, NULL, ret_error);
+    if (r < 0)
+        return r;
+    struct report report = {.path = path, .run = name};
+    struct rebalance work = {.progress = on_progress, .data = &report};
+    r = connect_volume(volume, volfile, log, &work.fs, ret_error);
+    if (r == 0)
+        r = rebalance_lay_out(&work, ret_error);
+    if (r == 0)
+        r = write_report(&work, false, ret_error);
+    if (r == 0)
+        r = rebalance_move(&work, ret_error);
+    if (r == 0)
+        r = write_report(&work, true, ret_error);
+    free(work.error);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    autoerror struct error *error = NULL;
+    if (argc != 4) {
+        fprintf(stderr, "Usage: blockd-rebalance VOLUME STATE-DIR LOG\n");
+        return EXIT_FAILURE;
+    }
+    if (run(argv[1], argv[2], argv[3], &error) < 0) {
+        fprintf(stderr, "blockd-rebalance: %s\n", error_message(error));
+        _exit(EXIT_FAILURE); /* libgfapi's own end takes ten seconds */
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    for (;;)
+        sigsuspend(&none);
+}
