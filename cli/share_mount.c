@@ -93,7 +93,8 @@ static ssize_t find_folder(const struct mounted *mounted, const char *folder)
 /*
  * Nothing between the mount and the bricks: what one mount wrote before it gave a lock back, another reads
  * once it has the lock. The kernel tells changes by the time of a file, which two writes can have in common,
- * and write-behind lets an unlock overtake a write.
+ * and write-behind lets an unlock overtake a write. Nor may replicate put off the note that a brick missed a
+ * write: another mount would read that brick when it is back.
  */
 static const char *const coherent[] = {"--direct-io-mode=enable",
                                        "--attribute-timeout=0",

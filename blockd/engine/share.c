@@ -246,8 +246,8 @@ int engine_shares_apply(struct engine *engine, const struct volume *volume, cons
     if (first < 0)
         return first;
     scoped_claim(engine, "shares", volume->meta.name);
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        const struct brick_spec *spec = volume_brick(volume, i);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *spec = volume_child(volume, i);
         autoclose int brick = -1;
         bool quota = false;
         if (!brick_is_local(engine, spec))
@@ -267,8 +267,8 @@ int engine_shares_apply(struct engine *engine, const struct volume *volume, cons
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
                         struct error **ret_error)
 {
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
-        const struct brick_spec *spec = volume_brick(volume, i);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *spec = volume_child(volume, i);
         autoclose int brick = -1;
         bool quota = false;
         if (!brick_is_local(engine, spec))
