@@ -186,7 +186,7 @@ int hosting_get(struct hosting *hosting, const char *volume, struct image_volume
 void hosting_put(struct hosting *hosting, struct image_volume *volume);
 /* Forgets the connection; when its last user has handed it back it is closed, on a thread of its own. */
 void hosting_drop(struct hosting *hosting, const char *volume);
-/* As hosting_drop(), unless the connection follows changes of its volfile by itself. */
+/* The connection takes the volume's volfile into use as it is now; one that cannot is dropped. Blocks. */
 void hosting_refresh(struct hosting *hosting, const char *volume);
 
 /* ---- placement.c ---- */

@@ -151,9 +151,27 @@ void hosting_drop(struct hosting *hosting, const char *name)
     drop(hosting, name, false);
 }
 
+/* libgfapi takes the new set of bricks into use with its next request. */
+static void poke(struct hosting *hosting, const char *name)
+{
+    struct image_volume *volume = NULL;
+    {
+        scoped_lock(&hosting->mutex);
+        struct connection *connection = find(hosting, name);
+        if (!connection || connection->connecting)
+            return;
+        connection->users++;
+        volume = connection->volume;
+    }
+    struct image_space space;
+    image_space(volume, &space, NULL);
+    hosting_put(hosting, volume);
+}
+
 void hosting_refresh(struct hosting *hosting, const char *name)
 {
     drop(hosting, name, true);
+    poke(hosting, name);
 }
 
 void hosting_free(struct hosting *hosting)

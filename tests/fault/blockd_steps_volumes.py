@@ -59,7 +59,8 @@ def stopped_half_way(node, point):
 def main():
     cluster.require_root()
     rng = faults.chance()
-    points = sorted(p for p in steps.points_in_sources() if p.split(".")[0] not in ELSEWHERE)
+    points = sorted(p for p in steps.points_in_sources() if p.split(".")[0] not in ELSEWHERE
+                    and not p.startswith("device.take-out."))  # device_failure.py
     points = [p + ":2" if p.startswith("store-") else p for p in points]  # the first commit is the node's own
     with cluster.Node() as node:
         node.devices(3, "512MiB")
