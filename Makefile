@@ -37,7 +37,7 @@ archive = $(BUILD)/lib/lib$(1).a
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 ARCHIVES := $(foreach room,daemon nbd cli image rpc,$(call archive,$(room)))
-PROGRAMS := $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(BUILD)/bin/blockd-rebalance $(BUILD)/bin/gluster-block
+PROGRAMS := $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(BUILD)/bin/blockd-rebalance $(BUILD)/bin/blockd-options $(BUILD)/bin/gluster-block
 
 # Each goal that a user names makes what it needs in a make of its own: two of these at once would write the same archives.
 ifeq ($(MAKELEVEL),0)
@@ -71,6 +71,7 @@ $(ARCHIVES):
 $(BUILD)/bin/blockd:        $(call objects,blockd/main.c)      $(foreach a,daemon image rpc,$(call archive,$(a)))
 $(BUILD)/bin/blockd-nbd:    $(call objects,handler/nbd/main.c) $(foreach a,nbd image rpc,$(call archive,$(a)))
 $(BUILD)/bin/blockd-rebalance: $(call objects,$(wildcard handler/rebalance/*.c)) $(call archive,rpc)
+$(BUILD)/bin/blockd-options: $(call objects,$(wildcard handler/options/*.c))
 $(BUILD)/bin/gluster-block: $(call objects,cli/main.c)         $(foreach a,cli rpc,$(call archive,$(a)))
 
 GENERATE_MAN := $(BUILD)/bin/generate-man
@@ -227,14 +228,14 @@ MAN_PAGES := $(wildcard man/*.[1-8])
 installed_man = $(foreach page,$(MAN_PAGES),$(MANDIR)/man$(patsubst .%,%,$(suffix $(page)))/$(notdir $(page)).gz)
 
 # One list for install and uninstall: what stands here is made, and is removed.
-INSTALLED = $(SBINDIR)/blockd $(SBINDIR)/blockd-nbd $(SBINDIR)/blockd-rebalance $(BINDIR)/gluster-block \
+INSTALLED = $(SBINDIR)/blockd $(SBINDIR)/blockd-nbd $(SBINDIR)/blockd-rebalance $(SBINDIR)/blockd-options $(BINDIR)/gluster-block \
 	$(addprefix $(UNITDIR)/,$(notdir $(UNITS))) $(SYSUSERS)/blockd.conf $(TMPFILES)/blockd.conf \
 	$(BASHDIR)/gluster-block $(installed_man) $(addprefix $(XLATORDIR)/blockd/,$(notdir $(XLATORS)))
 
 .PHONY: install uninstall
 install: all
 	install -d $(sort $(dir $(addprefix $(DESTDIR),$(INSTALLED)))) $(DESTDIR)$(CONFIGDIR)
-	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(BUILD)/bin/blockd-rebalance $(DESTDIR)$(SBINDIR)
+	install -m 755 $(BUILD)/bin/blockd $(BUILD)/bin/blockd-nbd $(BUILD)/bin/blockd-rebalance $(BUILD)/bin/blockd-options $(DESTDIR)$(SBINDIR)
 	install -m 755 $(BUILD)/bin/gluster-block $(DESTDIR)$(BINDIR)
 	install -m 644 $(XLATORS) $(DESTDIR)$(XLATORDIR)/blockd
 	install -m 644 $(UNITS) $(DESTDIR)$(UNITDIR)

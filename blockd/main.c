@@ -151,6 +151,7 @@ static int start(struct daemon *daemon, struct error **ret_error)
     autofree char *url = xasprintf("sqlite:%s/store.db", config->state_dir);
     autofree char *nbd = nbd_program();
     autofree char *rebalance = program_relative("blockd-rebalance");
+    autofree char *options = program_relative("blockd-options");
     autofree char *xlators = program_relative("../xlators"); /* of a build that is not installed */
     int r = make_folders(config, ret_error);
     if (r == 0)
@@ -163,6 +164,7 @@ static int start(struct daemon *daemon, struct error **ret_error)
         .node = config->node_name,
         .nbd_program = nbd,
         .rebalance_program = rebalance,
+        .options_program = options,
         .xlators = xlators,
         .config_path = daemon->config_path,
         .changed = on_engine_changed,

@@ -171,6 +171,9 @@ struct command_shape {
 const struct command *command_all(size_t *ret_count);
 /* NULL when there is none. */
 const struct command *command_find(const char *noun, const char *verb);
+/* The command of argv[0], a noun, and its verb of one word or two in what follows; NULL when there is none.
+ * *ret_used is the number of words that they are. */
+const struct command *command_take(int argc, char *const argv[], int *ret_used);
 bool command_is_noun(const char *word);
 void command_shape(const struct command *command, struct command_shape *ret_shape);
 void command_shape_clear(struct command_shape *shape);

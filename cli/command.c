@@ -73,6 +73,19 @@ const struct command *command_find(const char *noun, const char *verb)
     return NULL;
 }
 
+const struct command *command_take(int argc, char *const argv[], int *ret_used)
+{
+    for (int words = argc < 3 ? argc : 3; words > 0; words--) {
+        autofree char *two = words == 3 ? xasprintf("%s %s", argv[1], argv[2]) : NULL;
+        const struct command *command = command_find(argv[0], two ? two : words == 2 ? argv[1] : NULL);
+        if (!command)
+            continue;
+        *ret_used = words;
+        return command;
+    }
+    return NULL;
+}
+
 bool command_is_noun(const char *word)
 {
     size_t count;

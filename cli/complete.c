@@ -86,9 +86,9 @@ static void complete_positional(struct cli *cli, const struct command *command,
                                 const struct positional *positional, const char *prefix)
 {
     if (!positional->fields[0]) {
-        enum object_kind kind = command_kind(command);
-        /* A list's path names what the objects lie in. */
-        offer_names(cli, prefix, command->all_route ? KIND_VOLUME : kind);
+        /* A list's path names what the objects lie in; what a volume's verbs answer with is no volume. */
+        bool volume = command->all_route || strcmp(command->noun, "volume") == 0;
+        offer_names(cli, prefix, volume ? KIND_VOLUME : command_kind(command));
     } else if (positional->fields[1]) {
         if (strcmp(positional->fields[1]->name, "block") == 0)
             offer_names(cli, prefix, KIND_BLOCK);
@@ -144,20 +144,32 @@ static void complete_noun(struct cli *cli, int argc, char **argv, const char *pr
 {
     size_t count;
     const struct command *commands = command_all(&count);
-    const struct command *command = command_find(argv[0], NULL);
+    int used;
+    const struct command *command = command_take(argc, argv, &used);
     if (command) {
-        complete_command(cli, command, argc - 1, argv + 1, prefix);
-    } else if (argc == 1) {
-        for (size_t i = 0; i < count; i++)
-            if (strcmp(commands[i].noun, argv[0]) == 0)
-                offer(cli, prefix, commands[i].verb);
-        for (const struct noun_word *word = noun_words; word->noun; word++)
-            if (strcmp(word->noun, argv[0]) == 0)
-                offer(cli, prefix, word->verb);
-    } else if (argc == 2 && noun_word_find(argv[0], argv[1])) {
+        complete_command(cli, command, argc - used, argv + used, prefix);
+        return;
+    }
+    if (argc == 2 && noun_word_find(argv[0], argv[1])) {
         offer_names(cli, prefix, KIND_SHARE);
-    } else if ((command = command_find(argv[0], argv[1]))) {
-        complete_command(cli, command, argc - 2, argv + 2, prefix);
+        return;
+    }
+    for (const struct noun_word *word = noun_words; argc == 1 && word->noun; word++)
+        if (strcmp(word->noun, argv[0]) == 0)
+            offer(cli, prefix, word->verb);
+    /* The first word of a verb, or the second one of those that begin with the first. */
+    for (size_t i = 0; i < count; i++) {
+        const char *verb = commands[i].verb;
+        if (!verb || strcmp(commands[i].noun, argv[0]) != 0)
+            continue;
+        size_t first = strcspn(verb, " ");
+        autofree char *word = xstrndup(verb, first);
+        const char *last = i > 0 && strcmp(commands[i - 1].noun, argv[0]) == 0 ? commands[i - 1].verb : NULL;
+        bool again = last && verb[first] && string_starts_with(last, word);
+        if (argc == 1 && !again)
+            offer(cli, prefix, word);
+        else if (argc == 2 && verb[first] && strcmp(word, argv[1]) == 0)
+            offer(cli, prefix, verb + first + 1);
     }
 }
 

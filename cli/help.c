@@ -181,7 +181,8 @@ static const struct help_word *find_word(const char *word)
 
 int help_run(struct cli *cli, int argc, char **argv)
 {
-    const struct command *command = argc > 0 ? command_find(argv[0], argc > 1 ? argv[1] : NULL) : NULL;
+    int used;
+    const struct command *command = argc > 0 ? command_take(argc, argv, &used) : NULL;
     const struct noun_word *verb = argc > 1 ? noun_word_find(argv[0], argv[1]) : NULL;
     const struct help_word *word = argc > 0 ? find_word(argv[0]) : NULL;
     if (argc == 0)

@@ -171,7 +171,8 @@ static int await(struct cli *cli, const struct command *command, const struct ar
         return 0;
     }
     int r = settle_wait(cli, kind, name, deadline, object, ret_error);
-    if (r == 0 && *object && kind != KIND_JOB && object_settled(*object) == SETTLED_FAILED)
+    if (r == 0 && *object && (kind != KIND_JOB || !is_delete(command)) &&
+        object_settled(*object) == SETTLED_FAILED)
         r = failed_object(kind, *object, ret_error);
     return r;
 }
@@ -182,6 +183,10 @@ static void report(struct cli *cli, const struct command *command, const struct 
     enum object_kind kind = command_kind(command);
     if (cli->json) {
         print_json(cli->out, cli->json, object ? object : reply);
+        return;
+    }
+    if (kind == KIND_COUNT && command->route->response) {
+        print_object(cli->out, command->route->response, reply);
         return;
     }
     const char *name = json_text(object, "name");
@@ -196,6 +201,16 @@ static void report(struct cli *cli, const struct command *command, const struct 
     if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))
         fprintf(cli->out, "%s is known as %s from now on\n", json_text(object, "spec.given_path"),
                 json_text(object, "spec.path"));
+}
+
+/* Of what a command did to several things, did it fail with one? */
+static bool failed_partly(const json_t *reply)
+{
+    size_t index;
+    json_t *item;
+    json_array_foreach(json_object_get(reply, "files"), index,
+                       item) if (strcmp(json_text(item, "state"), "failed") == 0) return true;
+    return false;
 }
 
 static bool is_dry_run(const struct arguments *arguments)
@@ -243,7 +258,9 @@ static int change(struct cli *cli, const struct command *command, const struct a
     if (r < 0 && r != -ETIMEDOUT)
         return fail(cli, r, error);
     report(cli, command, arguments, reply, object);
-    return r < 0 ? fail(cli, r, error) : 0;
+    if (r < 0)
+        return fail(cli, r, error);
+    return failed_partly(reply) ? client_exit_status(cli, -EIO) : 0;
 }
 
 /* ---- Dispatch ---- */
@@ -270,9 +287,10 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
 int nouns_run(struct cli *cli, int argc, char **argv)
 {
     const char *noun = argv[0];
-    const struct command *command = command_find(noun, NULL);
+    int used;
+    const struct command *command = command_take(argc, argv, &used);
     if (command)
-        return run_command(cli, command, argc - 1, argv + 1);
+        return run_command(cli, command, argc - used, argv + used);
     if (argc < 2) {
         help_noun(cli->err, noun);
         return STATUS_USAGE;
@@ -281,9 +299,6 @@ int nouns_run(struct cli *cli, int argc, char **argv)
         help_noun(cli->out, noun);
         return 0;
     }
-    command = command_find(noun, argv[1]);
-    if (command)
-        return run_command(cli, command, argc - 2, argv + 2);
     const struct noun_word *word = noun_word_find(noun, argv[1]);
     if (word && argc > 2 && strcmp(argv[2], "--help") == 0) {
         help_noun_word(cli->out, word);

@@ -130,6 +130,12 @@ static const struct field volume_create_fields[] = {
      .help = "Allow several bricks of one set in one zone"},
     {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
      .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+    {"profile", FIELD_NAME, OF(volume_create, profile), 0,
+     .help = "Named set of options: database, vm, share or archive"},
+    {"options", FIELD_STRINGS, OF(volume_create, options), 0, .max = 64,
+     .help = "TRANSLATOR.OPTION=VALUE of GlusterFS's translators"},
+    {"advanced", FIELD_BOOL, OF(volume_create, advanced), 0,
+     .help = "Allow options that their authors do not offer to everybody"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
@@ -200,6 +206,12 @@ static const struct field volume_patch_fields[] = {
      .help = "Sum of block sizes, as a multiple of the volume's size"},
     {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
      .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+    {"profile", FIELD_NAME, OF(volume_patch, profile), 0,
+     .help = "Named set of options: database, vm, share, archive or none"},
+    {"options", FIELD_STRINGS, OF(volume_patch, options), 0, .max = 64,
+     .help = "TRANSLATOR.OPTION=VALUE sets one, TRANSLATOR.OPTION= unsets it, others stay"},
+    {"advanced", FIELD_BOOL, OF(volume_patch, advanced), 0,
+     .help = "Allow options that their authors do not offer to everybody"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");
@@ -363,6 +375,16 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_VOLUME_REBALANCE, "POST", "/v1/volumes/{volume}/rebalance", "volume", "rebalance", 0,
            &change_query_schema, NULL, &job_schema,
            "Spread the files of a hosting volume over its sets of bricks, as a job"),
+    [API_HEAL_INFO] = {API_HEAL_INFO, "GET", "/v1/volumes/{volume}/heal", "volume", "heal info", ANY_NODE,
+                       &heal_list_query_schema, NULL, &heal_report_schema, RESPONSE_OBJECT,
+                       "List the files of a hosting volume that wait for a heal or are in split-brain"},
+    CHANGE(API_HEAL_START, "POST", "/v1/volumes/{volume}/heal", "volume", "heal start", 0,
+           &change_query_schema, &heal_start_schema, &job_schema, "Heal a hosting volume now, as a job"),
+    CHANGE(API_HEAL_RESOLVE, "POST", "/v1/volumes/{volume}/heal/resolve", "volume", "heal resolve", 0,
+           &change_query_schema, &heal_resolve_schema, &heal_resolved_schema,
+           "Choose the copy of a file in split-brain that is right; the others are overwritten"),
+    GET(API_HEAL_HISTORY, "/v1/volumes/{volume}/heal/history", "volume", "heal history", &heal_history_schema,
+        "List the last heals of a hosting volume"),
 
     LIST(API_BLOCK_LIST, "/v1/blocks", "block", "list", &block_schema, "List the blocks of all volumes"),
     LIST(API_BLOCK_LIST_VOLUME, "/v1/blocks/{volume}", "block", "list", &block_schema,

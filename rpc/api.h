@@ -7,6 +7,7 @@
 #ifndef BLOCKD_RPC_API_H
 #define BLOCKD_RPC_API_H
 
+#include "rpc/heal.h"
 #include "rpc/objects.h"
 
 enum api_op {
@@ -27,6 +28,10 @@ enum api_op {
     API_VOLUME_DELETE,
     API_VOLUME_EXPAND,
     API_VOLUME_REBALANCE,
+    API_HEAL_INFO,
+    API_HEAL_START,
+    API_HEAL_RESOLVE,
+    API_HEAL_HISTORY,
     API_BLOCK_LIST,
     API_BLOCK_LIST_VOLUME,
     API_BLOCK_GET,
@@ -174,7 +179,10 @@ struct volume_create {
     double overcommit;
     bool allow_same_node; /* two bricks of one set on one node (and so in one zone) */
     bool allow_same_zone;
-    struct string_list access; /* who may mount it beside the nodes */
+    struct string_list access;  /* who may mount it beside the nodes */
+    char *profile;              /* named set of options; NULL: none */
+    struct string_list options; /* "TRANSLATOR.OPTION=VALUE" */
+    bool advanced;              /* options that are not for everybody, too */
 };
 extern const struct schema volume_create_schema;
 
@@ -222,6 +230,9 @@ struct volume_patch {
     int state;
     double overcommit;
     struct string_list access;
+    char *profile;              /* "none": none */
+    struct string_list options; /* changes: what is not named stays, "TRANSLATOR.OPTION=" goes */
+    bool advanced;
 };
 extern const struct schema volume_patch_schema;
 

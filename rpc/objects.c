@@ -12,7 +12,8 @@ const char *const volume_template_words[] = {"single", "replica3", "arbiter", "d
 const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", "evacuate", "replace", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove",    "evacuate",
+                                      "replace",     "heal",      "heal-full", NULL};
 const char *const device_state_words[] = {"enabled", "disabled", NULL};
 const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
                                        "swap-heal", "leave", "left", NULL};
@@ -234,6 +235,10 @@ static const struct field volume_status_fields[] = {
     {"largest", FIELD_SIZE, OF(volume_status, largest), 0,
      .help = "Bytes that one file can have: each lies in one set of bricks"},
     {"heal_pending", FIELD_UINT, OF(volume_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"heal_dirty", FIELD_UINT, OF(volume_status, heal_dirty), FIELD_OPTIONAL,
+     .help = "Files that are being written, or whose writer died just now"},
+    {"split_brain", FIELD_UINT, OF(volume_status, split_brain), FIELD_OPTIONAL,
+     .help = "Files of which no copy is known to be right; they wait for a choice"},
     {"sets", FIELD_OBJECTS, OF(volume_status, sets), 0, .object = &set_status_schema,
      .help = "Its sets of bricks"},
     {"bricks", FIELD_OBJECTS, OF(volume_status, bricks), 0, .object = &brick_status_schema,
@@ -269,6 +274,8 @@ static const struct field block_status_fields[] = {
     {"job", FIELD_NAME, OF(block_status, job), FIELD_OPTIONAL, .help = "The job that preallocates it"},
     {"size", FIELD_SIZE, OF(block_status, size), 0, .help = "Bytes of its file"},
     {"used", FIELD_SIZE, OF(block_status, used), FIELD_OPTIONAL, .help = "Bytes allocated on one replica"},
+    {"heal", FIELD_STRING, OF(block_status, heal), FIELD_OPTIONAL,
+     .help = "split-brain: no copy is known to be right; absent when all is well"},
     OBSERVED(block_status),
     STATUS_COMMON(block_status),
     END,

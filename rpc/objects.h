@@ -174,7 +174,9 @@ struct volume_status {
     uint64_t blocks;
     uint64_t shares;
     uint64_t largest;          /* bytes that one file can have: each lies in one set */
-    uint64_t heal_pending;     /* the largest count of its bricks */
+    uint64_t heal_pending;     /* files that a brick is behind with */
+    uint64_t heal_dirty;       /* files that are being written, or whose writer died just now */
+    uint64_t split_brain;      /* files of which no copy is known to be right */
     struct object_list sets;   /* of struct set_status */
     struct object_list bricks; /* of struct brick_status */
     uint64_t observed_generation;
@@ -204,6 +206,7 @@ struct block_status {
     char *job;     /* name of the job that preallocates it, while there is one */
     uint64_t size; /* of the file, once it is there */
     uint64_t used; /* bytes allocated on one replica; filled in when one block is read, 0 in lists */
+    char *heal;    /* "split-brain": no copy is known to be right; else NULL. Seen live, never stored */
     uint64_t observed_generation;
     char *error;
 };
@@ -262,7 +265,15 @@ struct export
     struct export_status status;
 };
 
-enum job_kind { JOB_PREALLOCATE, JOB_REBALANCE, JOB_REMOVE, JOB_EVACUATE, JOB_REPLACE };
+enum job_kind {
+    JOB_PREALLOCATE,
+    JOB_REBALANCE,
+    JOB_REMOVE,
+    JOB_EVACUATE,
+    JOB_REPLACE,
+    JOB_HEAL,
+    JOB_HEAL_FULL
+};
 extern const char *const job_kind_words[];
 
 struct job_spec {

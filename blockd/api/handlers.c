@@ -104,6 +104,7 @@ CHANGE_HANDLER(share_delete,
                                  &change, &result, ret_error))
 CHANGE_HANDLER(export_create, core_export_create(call->core, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(export_delete, core_export_delete(call->core, name, &change, &result, ret_error))
+CHANGE_HANDLER(heal_start, core_heal_start(call->core, name, call->body, &change, &result, ret_error))
 CHANGE_HANDLER(job_delete, core_job_delete(call->core, name, &change, &result, ret_error))
 
 static int volume_create(struct call *call, struct error **ret_error)
@@ -176,6 +177,38 @@ static int list_objects(struct call *call, struct error **ret_error)
     return r;
 }
 
+static int heal_info(struct call *call, struct error **ret_error)
+{
+    const struct heal_list_query *query = call->query;
+    autofree char *name = name_of(call);
+    json_t *report = NULL;
+    int r = core_heal_report(call->core, name, query->limit, query->split_brain, &report, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, report);
+    return r;
+}
+
+static int heal_history(struct call *call, struct error **ret_error)
+{
+    autofree char *name = name_of(call);
+    json_t *history = NULL;
+    int r = core_heal_history(call->core, name, &history, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, history);
+    return r;
+}
+
+static int heal_resolve(struct call *call, struct error **ret_error)
+{
+    const struct change_query *query = call->query;
+    autofree char *name = name_of(call);
+    json_t *resolved = NULL;
+    int r = core_heal_resolve(call->core, name, call->body, query->wait, &resolved, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, resolved);
+    return r;
+}
+
 static int get_status(struct call *call, struct error **ret_error)
 {
     struct status_report report;
@@ -242,6 +275,10 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_VOLUME_REBALANCE] = volume_rebalance,
     [API_VOLUME_PATCH] = volume_patch,
     [API_VOLUME_DELETE] = volume_delete,
+    [API_HEAL_INFO] = heal_info,
+    [API_HEAL_START] = heal_start,
+    [API_HEAL_RESOLVE] = heal_resolve,
+    [API_HEAL_HISTORY] = heal_history,
     [API_BLOCK_LIST] = list_objects,
     [API_BLOCK_LIST_VOLUME] = list_objects,
     [API_BLOCK_GET] = get_object,

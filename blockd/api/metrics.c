@@ -80,6 +80,10 @@ static void add_volumes(struct strbuf *text, struct core *core)
     volume_number(text, volumes, "blockd_volume_blocks", "Number of a volume's blocks.", "blocks");
     volume_number(text, volumes, "blockd_volume_heal_pending_files", "Files that wait for a heal.",
                   "heal_pending");
+    volume_number(text, volumes, "blockd_volume_heal_dirty_files",
+                  "Files that are being written, or whose writer died just now.", "heal_dirty");
+    volume_number(text, volumes, "blockd_volume_split_brain_files",
+                  "Files of which no copy is known to be right.", "split_brain");
     bricks(text, volumes);
     json_decref(volumes);
 }

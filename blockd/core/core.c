@@ -24,6 +24,7 @@ int core_new(const struct core_options *options, struct core **ret_core, struct 
     pthread_mutex_init(&core->heal_mutex, NULL);
     core->hosting = hosting_new(core);
     core->jobs = jobs_new(core);
+    core->heal_watch = heal_watch_new(core);
     int r = ledger_new(core, &core->ledger, ret_error);
     if (r < 0)
         return r;
@@ -40,6 +41,8 @@ int core_start(struct core *core, struct error **ret_error)
         r = pass_start(core, ret_error);
     if (r == 0)
         r = jobs_start(core->jobs, ret_error);
+    if (r == 0)
+        r = heal_watch_start(core->heal_watch, ret_error);
     return r;
 }
 
@@ -52,6 +55,7 @@ void core_stop(struct core *core)
     queue_stop(core->queue); /* first: it wakes who waits, the pass among them */
     pass_stop(core);
     jobs_stop(core->jobs);
+    heal_watch_stop(core->heal_watch);
 }
 
 void core_free(struct core *core)
@@ -60,6 +64,7 @@ void core_free(struct core *core)
         return;
     core_stop(core);
     jobs_free(core->jobs);
+    heal_watch_free(core->heal_watch);
     queue_free(core->queue);
     hosting_free(core->hosting);
     ledger_free(core->ledger);

@@ -12,6 +12,7 @@
 #define BLOCKD_CORE_H
 
 #include "blockd/engine/engine.h"
+#include "blockd/engine/heal.h"
 #include "blockd/export/export.h"
 #include "blockd/store/store.h"
 #include "rpc/api.h"
@@ -91,6 +92,11 @@ CORE_CHANGE(core_share_delete, const char *name, bool archive);
 CORE_CHANGE(core_export_create, const struct export_create *request);
 CORE_CHANGE(core_export_delete, const char *name);
 CORE_CHANGE(core_job_delete, const char *name);
+/* Answers with the job. */
+CORE_CHANGE(core_heal_start, const char *name, const struct heal_start *request);
+/* Waits at most `wait` seconds, and at most a minute; what takes longer goes on. A struct heal_resolved. */
+int core_heal_resolve(struct core *core, const char *name, const struct heal_resolve *request, uint64_t wait,
+                      json_t **ret_resolved, struct error **ret_error);
 
 /* ---- Reading ---- */
 
@@ -113,6 +119,12 @@ int core_watch(struct core *core, enum object_kind kind, const char *prefix, uin
                core_watch_callback callback, void *data, struct core_watch **ret_watch,
                struct error **ret_error);
 void core_watch_end(struct core_watch *watch);
+
+/* A struct heal_report of at most `limit` files (0: 1000). */
+int core_heal_report(struct core *core, const char *name, uint64_t limit, bool split_brain_only,
+                     json_t **ret_report, struct error **ret_error);
+/* A struct heal_history. */
+int core_heal_history(struct core *core, const char *name, json_t **ret_history, struct error **ret_error);
 
 /* One screen of state; *ret_report is the caller's, released with schema_clear(). */
 int core_status(struct core *core, struct status_report *ret_report, struct error **ret_error);

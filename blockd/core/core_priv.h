@@ -14,6 +14,7 @@ struct queue;
 struct ledger;
 struct hosting;
 struct jobs;
+struct heal_watch;
 
 struct core {
     const struct config *config; /* all five are set once, before the workers start */
@@ -27,6 +28,7 @@ struct core {
     struct ledger *ledger;
     struct hosting *hosting;
     struct jobs *jobs;
+    struct heal_watch *heal_watch; /* with a lock of its own too */
 
     struct store_watch *watch;
     pthread_t pass_thread;
@@ -243,6 +245,24 @@ void job_init_empty(struct job *job);
 /* A job that allocates the block's file from `done` on. */
 void job_init(struct job *job, const struct block *block, uint64_t done);
 
+/* ---- heal.c ---- */
+
+/* One look at a job that heals; returns whether to look again. */
+bool heal_job_run(struct core *core, const struct job *job);
+
+/* ---- heal_watch.c: heals as they go on, on a thread of its own ---- */
+
+struct heal_watch *heal_watch_new(struct core *core);
+int heal_watch_start(struct heal_watch *watch, struct error **ret_error);
+void heal_watch_stop(struct heal_watch *watch);
+void heal_watch_free(struct heal_watch *watch);
+/* Looks at the volume's heals now, and not only when it is their turn. */
+void heal_look_now(struct heal_watch *watch, const struct volume *volume);
+/* Says in the block's status when its file is in split-brain. */
+void heal_overlay_block(struct heal_watch *watch, struct block *block);
+/* The volume is gone. */
+void heal_forget(struct core *core, const char *volume);
+
 /* ---- One reconciler a noun: makes the node look like the record, which may be gone ---- */
 
 int node_reconcile(struct core *core, const char *name, struct error **ret_error);
@@ -273,6 +293,12 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
 
 /* "NODE/D" from "D" or "NODE/D". The caller's. */
 char *device_full_name(const struct core *core, const char *word);
+
+/* volume_options.c */
+/* Sets and unsets options after checking each. */
+int volume_change_options(struct core *core, struct volume_spec *spec, const struct string_list *changes,
+                          bool advanced, struct error **ret_error);
+int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
 
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */

@@ -243,6 +243,8 @@ static bool run(struct jobs *jobs, const struct job *job)
     if (job->spec.kind == JOB_REMOVE)
         return run_removal(jobs, job);
     struct core *core = jobs->core;
+    if (job->spec.kind == JOB_HEAL || job->spec.kind == JOB_HEAL_FULL)
+        return heal_job_run(core, job);
     if (job->spec.kind == JOB_REBALANCE)
         return rebalance_run(core, job);
     if (job->spec.kind == JOB_EVACUATE || job->spec.kind == JOB_REPLACE)

@@ -155,6 +155,14 @@ static bool follow(struct core *core, const struct job *job, const char *volume)
     return end(core, job, volume, &news);
 }
 
+static bool is_started(struct core *core, const struct job *job, const char *volume)
+{
+    struct engine_rebalance progress = {0};
+    int r = engine_rebalance_look(core->engine, volume, job->meta.name, &progress, NULL);
+    free(progress.error);
+    return r == 0;
+}
+
 bool rebalance_run(struct core *core, const struct job *job)
 {
     struct volume volume cleanup(cleanup_volume) = {0};
@@ -173,8 +181,13 @@ bool rebalance_run(struct core *core, const struct job *job)
         record(core, job, &news);
         return true;
     }
-    if (engine_clients_told(core->engine, &volume, NULL, NULL) < 0)
+    autoerror struct error *problem = NULL;
+    if (!is_started(core, job, name) && engine_clients_told(core->engine, &volume, NULL, &problem) < 0) {
+        news.phase = "running";
+        news.error = problem ? error_message(problem) : NULL; /* why it waits is worth knowing, and no end */
+        record(core, job, &news);
         return true;
+    }
     if (engine_rebalance_up(core->engine, name, job->meta.name, NULL) < 0)
         return true;
     fault_point("rebalance.after-start");

@@ -20,6 +20,7 @@ static void overlay_block(struct core *core, struct block *block)
     if (record_get(core, KIND_VOLUME, name, &volume, NULL) < 0 ||
         volume_require_online(core, &volume, NULL) < 0)
         return;
+    heal_look_now(core->heal_watch, &volume);
     struct image_volume *connection = NULL;
     if (hosting_get(core->hosting, name, &connection, NULL) < 0)
         return;
@@ -98,6 +99,7 @@ void overlay_status(struct core *core, enum object_kind kind, void *object, bool
     case KIND_BLOCK:
         if (whole)
             overlay_block(core, object);
+        heal_overlay_block(core->heal_watch, object);
         break;
     case KIND_SHARE:
         overlay_share(core, object);

@@ -64,10 +64,20 @@ static void survey_volume(struct survey *survey, const struct volume *volume)
                         xasprintf("brick of volume %s on %s/%s is %s%s%s", volume->meta.name, bricks[i].node,
                                   bricks[i].device, bricks[i].state, bricks[i].error ? ": " : "",
                                   bricks[i].error ? bricks[i].error : ""));
-    if (status->heal_pending)
-        add_problem(survey, xasprintf("volume %s heals %llu file%s; nothing to do but wait",
-                                      volume->meta.name, (unsigned long long)status->heal_pending,
-                                      status->heal_pending == 1 ? "" : "s"));
+    uint64_t healing =
+        status->heal_pending > status->split_brain ? status->heal_pending - status->split_brain : 0;
+    if (healing)
+        add_problem(survey,
+                    xasprintf("volume %s heals %llu file%s; nothing to do but wait", volume->meta.name,
+                              (unsigned long long)healing, healing == 1 ? "" : "s"));
+    if (status->split_brain)
+        heal_look_now(survey->core->heal_watch, volume); /* so that its blocks know */
+    if (status->split_brain)
+        add_problem(survey,
+                    xasprintf("volume %s has %llu file%s in split-brain, and nobody but you can say which "
+                              "copy is right; see: gluster-block volume heal info %s --split-brain",
+                              volume->meta.name, (unsigned long long)status->split_brain,
+                              status->split_brain == 1 ? "" : "s", volume->meta.name));
     if (string_equal(status->phase, "failed") || string_equal(status->phase, "offline")) {
         survey->failed = true;
         add_problem(survey, xasprintf("volume %s is %s%s%s; see: gluster-block volume info %s",
@@ -83,6 +93,12 @@ static void survey_block(struct survey *survey, const struct block *block)
     if (string_equal(block->status.phase, "failed"))
         add_problem(survey, xasprintf("block %s failed: %s", block->meta.name,
                                       block->status.error ? block->status.error : "no reason was recorded"));
+    if (block->status.heal)
+        add_problem(survey,
+                    xasprintf("block %s is in %s and cannot be used; choose the copy to keep: "
+                              "gluster-block volume heal resolve %.*s %s --keep NODE/DEVICE",
+                              block->meta.name, block->status.heal, (int)strcspn(block->meta.name, "/"),
+                              block->meta.name, block->meta.name));
 }
 
 static void survey_share(struct survey *survey, const struct share *share)

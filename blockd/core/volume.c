@@ -109,6 +109,10 @@ static int plan_new(struct core *core, const struct volume_create *request, stru
         request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
     volume->status.phase = xstrdup("pending");
     r = layout_check(&volume->spec, ret_error);
+    if (r == 0)
+        r = volume_change_profile(&volume->spec, request->profile, ret_error);
+    if (r == 0)
+        r = volume_change_options(core, &volume->spec, &request->options, request->advanced, ret_error);
     if (r < 0)
         return r;
     const struct planner_request wish = {
@@ -190,7 +194,13 @@ int core_volume_create(struct core *core, const struct volume_create *request,
 
 /* ---- Change and delete ---- */
 
-enum { PATCH_STATE, PATCH_OVERCOMMIT, PATCH_ACCESS }; /* the fields' places in volume_patch_schema */
+enum {
+    PATCH_STATE,
+    PATCH_OVERCOMMIT,
+    PATCH_ACCESS,
+    PATCH_PROFILE,
+    PATCH_OPTIONS
+}; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
                          struct error **ret_error)
@@ -216,6 +226,12 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         return r;
     if (volume.meta.deleting)
         return error_set(ret_error, EBUSY, "volume %s is being deleted", name);
+    if (present >> PATCH_PROFILE & 1)
+        r = volume_change_profile(&volume.spec, patch->profile, ret_error);
+    if (r == 0 && (present >> PATCH_OPTIONS & 1))
+        r = volume_change_options(core, &volume.spec, &patch->options, patch->advanced, ret_error);
+    if (r < 0)
+        return r;
     if (present >> PATCH_STATE & 1)
         volume.spec.state = patch->state;
     if (present >> PATCH_OVERCOMMIT & 1)
@@ -387,10 +403,12 @@ int volume_serve(struct core *core, const struct volume *volume, struct error **
     return r;
 }
 
+/* A brick that cannot come up is no reason to keep the others from being healed. */
 static int bring_up(struct core *core, const struct volume *volume, struct error **ret_error)
 {
     int r = volume_serve(core, volume, ret_error);
-    return r < 0 ? r : apply_heal(core, ret_error);
+    int healed = apply_heal(core, r < 0 ? NULL : ret_error);
+    return r < 0 ? r : healed;
 }
 
 /* Its port is free again; on a device that is gone the brick is to be erased when that comes back. */
@@ -423,6 +441,7 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     if (r < 0)
         return r;
     fault_point("volume.delete.after-erase");
+    heal_forget(core, volume->meta.name);
 
     struct txn txn = {0};
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-#include "blockd/engine/engine_priv.h"
+#include "blockd/engine/heal_priv.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,8 +22,6 @@
 #define LAYOUT_XATTR    "trusted.glusterfs.dht"
 #define INDEX_FOLDER    ".glusterfs/indices"
 #define NUMBER_FILE     ".glusterfs/blockd-brick" /* decimal: which of the volume's bricks it is */
-#define PENDING_FOLDER  INDEX_FOLDER "/xattrop"
-#define PENDING_BASE    "xattrop-" /* the file to which each entry of the index is a link */
 #define CONNECT_MS      200
 #define CHECK_AGAIN_MS  100
 /* In a row, before a brick is called failed and no longer on its way. */
@@ -366,18 +364,6 @@ static const char *state_word(struct engine *engine, const char *id, const struc
     return "stopped";
 }
 
-/* One entry for each file that another brick knows to be behind; the index's own file is none. */
-static uint64_t pending_heals(const char *folder)
-{
-    autofree char *path = xasprintf("%s/" PENDING_FOLDER, folder);
-    autoclosedir DIR *index = opendir(path);
-    uint64_t count = 0;
-    if (index)
-        for (struct dirent *entry; (entry = readdir(index));)
-            count += entry->d_name[0] != '.' && !string_starts_with(entry->d_name, PENDING_BASE);
-    return count;
-}
-
 void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct brick_status *ret_status)
 {
@@ -405,7 +391,6 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
             status.size = (uint64_t)space.f_blocks * space.f_frsize;
             status.free = (uint64_t)space.f_bavail * space.f_frsize;
         }
-        status.heal_pending = pending_heals(status.path);
         if (strcmp(state, "online") != 0 && strcmp(state, "stopped") != 0)
             status.error = xstrdup(view.error);
     }
@@ -415,9 +400,10 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
 void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                          struct brick_status *ret_status)
 {
-    if (brick_is_local(engine, brick))
+    if (brick_is_local(engine, brick)) {
         brick_look(engine, volume, brick, ret_status);
-    else
+        ret_status->heal_pending = heal_pending_now(ret_status->path);
+    } else
         *ret_status = (struct brick_status){
             .node = xstrdup(brick->node), .device = xstrdup(brick->device), .state = xstrdup("online")};
 }

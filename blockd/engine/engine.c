@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* The engine's life, what serialises its calls, and the processes beside the bricks. */
-#include "blockd/engine/engine_priv.h"
+#include "blockd/engine/heal_priv.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -159,10 +159,12 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     pthread_mutex_init(&engine->busy_mutex, NULL);
     pthread_cond_init(&engine->busy_changed, NULL);
     pthread_mutex_init(&engine->ports_mutex, NULL);
+    pthread_mutex_init(&engine->views_mutex, NULL);
     pthread_mutex_init(&engine->devices_mutex, NULL);
     engine->config = options->config;
     engine->node = xstrdup(options->node);
     engine->nbd_program = xstrdup(options->nbd_program);
+    engine->options_program = xstrdup(options->options_program ? options->options_program : "blockd-options");
     engine->rebalance_program =
         xstrdup(options->rebalance_program ? options->rebalance_program : "blockd-rebalance");
     engine->event_threads = event_threads();
@@ -196,11 +198,13 @@ void engine_free(struct engine *engine)
         return;
     supervisor_free(engine->supervisor);
     brick_ports_clear(engine);
+    heal_views_clear(engine);
     device_checks_clear(engine);
     smart_clear(engine);
     string_list_clear(&engine->lingering);
     pthread_mutex_destroy(&engine->devices_mutex);
     string_list_clear(&engine->busy);
+    pthread_mutex_destroy(&engine->views_mutex);
     pthread_mutex_destroy(&engine->ports_mutex);
     pthread_cond_destroy(&engine->busy_changed);
     pthread_mutex_destroy(&engine->busy_mutex);
@@ -209,6 +213,7 @@ void engine_free(struct engine *engine)
     free(engine->xlators);
     free(engine->nbd_program);
     free(engine->rebalance_program);
+    free(engine->options_program);
     free(engine->node);
     free(engine);
 }

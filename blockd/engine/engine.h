@@ -31,6 +31,7 @@ struct engine_options {
     const struct config *config;   /* outlives the engine */
     const char *node;              /* this node's name */
     const char *nbd_program;       /* path of blockd-nbd; NULL: do not run it */
+    const char *options_program;   /* path of blockd-options; NULL: as next */
     const char *rebalance_program; /* path of blockd-rebalance; NULL: where PATH finds it */
     const char *xlators;           /* folder of blockd's translators; NULL: where GlusterFS looks */
     const char *config_path;       /* handed on to blockd-nbd */
@@ -159,6 +160,14 @@ int engine_share_forget(struct engine *engine, const struct volume *volume, uint
 /* Bytes that a share's files take, seen from the local bricks; -EOPNOTSUPP when nobody here counts. Cheap. */
 int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
                       uint64_t *ret_used, struct error **ret_error);
+
+/*
+ * May a volume have the option, "TRANSLATOR.OPTION=VALUE"? Asks the translator itself, by a program: blocks.
+ * -EINVAL, -ERANGE; one that its authors do not offer to everybody needs `advanced`.
+ */
+int engine_option_check(struct engine *engine, const char *text, bool advanced, struct error **ret_error);
+/* -EINVAL names the profiles that there are. */
+int engine_profile_check(const char *name, struct error **ret_error);
 
 /* ---- What runs beside the bricks ---- */
 

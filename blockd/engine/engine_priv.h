@@ -24,7 +24,7 @@ struct engine {
     const struct config *config;
     char *node;
     char *nbd_program; /* NULL: not run */
-    char *rebalance_program;
+    char *rebalance_program, *options_program;
     char *xlators; /* how the type of one of blockd's translators begins in a volfile */
     unsigned event_threads;
     char *config_path;
@@ -39,6 +39,9 @@ struct engine {
     pthread_mutex_t ports_mutex; /* innermost; guards what follows */
     char *address;               /* where the bricks of this node listen */
     struct port_check *ports;    /* brick.c */
+
+    pthread_mutex_t views_mutex; /* innermost; guards the list, a view is its claim's */
+    struct heal_view *views;     /* heal_view.c */
 
     pthread_mutex_t devices_mutex;  /* guards what follows */
     struct device_check *checks;    /* device_check.c, one a device for good */
@@ -104,9 +107,13 @@ int volfile_volserver(const char *xlators, const char *folder, const char *socke
 int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error);
 /* An entry of an access list as a pattern for bricks and for the volfile server. The caller's. */
 int volfile_access_pattern(const char *entry, char **ret_pattern, struct error **ret_error);
+/* volfile_options.c: puts the volume's options into the volfile that begins at `from`. */
+void volfile_set_options(const struct volume *volume, struct strbuf *text, size_t from);
 /* One self-heal daemon for several volumes, each with more than one replica. */
 int volfile_heal(const struct volfile_sources *sources, size_t count, const char *node_uuid,
                  struct strbuf *ret_text, struct error **ret_error);
+/* One volume for the program that ends a split-brain: replicate right above the clients, healing. */
+int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 
 /*
  * Refuses a path that is not absolute or holds a byte that a volfile or a unit's environment file would take

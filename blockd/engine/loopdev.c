@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
@@ -63,6 +64,9 @@ static int attach(const char *file, int file_fd, char **ret_device, int *ret_fd,
         if (fd < 0)
             return error_set(ret_error, errno, "cannot open %s: %s", device, strerror(errno));
         if (ioctl(fd, LOOP_CONFIGURE, &config) == 0) {
+            /* The kernel lets the mark of an earlier user stand. */
+            const int writable = 0;
+            ioctl(fd, BLKROSET, &writable);
             *ret_device = steal_ptr(&device);
             *ret_fd = steal_fd(&fd);
             return 0;

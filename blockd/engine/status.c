@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* What a volume can do, from what its local bricks look like. */
-#include "blockd/engine/engine_priv.h"
+#include "blockd/engine/heal_priv.h"
 
 #include "rpc/base/alloc.h"
 #include "rpc/volume_layout.h"
@@ -82,7 +82,7 @@ static void add_space(struct set_status *set, const struct brick_spec *spec, con
 }
 
 static void look_at_set(struct engine *engine, const struct volume *volume, size_t number,
-                        struct volume_status *status, struct strbuf *errors)
+                        const struct heal_view *heal, struct volume_status *status, struct strbuf *errors)
 {
     size_t each = layout_set_bricks(&volume->spec);
     struct set_status set = {.number = number, .bricks = each, .quorum = layout_set_quorum(&volume->spec)};
@@ -94,6 +94,9 @@ static void look_at_set(struct engine *engine, const struct volume *volume, size
             continue;
         struct brick_status *brick = object_list_add(&status->bricks, sizeof *brick);
         brick_look(engine, volume, spec, brick);
+        /* Fragments stand in the index while they are written, too. */
+        if (volume->spec.template_name != TEMPLATE_DISPERSE || heal->counts.pending)
+            brick->heal_pending = heal->pending[i].files.count;
         count_brick(&tally, brick);
         if (!layout_is_witness(&volume->spec, i))
             add_space(&set, spec, brick, &known);
@@ -117,16 +120,21 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
         return r;
     struct volume_status status = {.observed_generation = volume->meta.generation};
     autostrbuf struct strbuf errors = {0};
+    struct volume seen cleanup(cleanup_volume) = {0};
+    heal_volume(volume, &seen);
+    scoped_claim(engine, "heal", volume->meta.name);
+    const struct heal_view *heal = heal_view_refresh(engine, &seen, false);
+    status.heal_pending = heal->counts.pending;
+    status.heal_dirty = heal->counts.dirty;
+    status.split_brain = heal->counts.split_brain;
     for (size_t i = 0; i < layout_sets(&volume->spec); i++)
-        look_at_set(engine, volume, i, &status, &errors);
+        look_at_set(engine, volume, i, heal, &status, &errors);
     for (size_t i = 0; i < status.sets.count; i++) {
         const struct set_status *set = (const struct set_status *)status.sets.items + i;
         status.size += set->size;
         status.free += set->free;
         if (set->size > status.largest)
             status.largest = set->size;
-        if (set->heal_pending > status.heal_pending)
-            status.heal_pending = set->heal_pending;
     }
     status.phase = xstrdup(volume_phase(volume, status.bricks.items, status.bricks.count));
     if (errors.length)

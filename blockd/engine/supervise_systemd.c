@@ -382,9 +382,10 @@ static const struct supervisor_ops units_ops = {
 
 static int write_folders(const struct supervisor_options *options, struct error **ret_error)
 {
-    autofree char *text =
-        xasprintf("BLOCKD_STATE_DIR=\"%s\"\nBLOCKD_LOG_DIR=\"%s\"\nBLOCKD_CONFIG=\"%s\"\n",
-                  options->config->state_dir, options->config->log_dir, options->config_path);
+    autofree char *text = xasprintf("BLOCKD_STATE_DIR=\"%s\"\nBLOCKD_LOG_DIR=\"%s\"\nBLOCKD_RUN_DIR=\"%s\"\n"
+                                    "BLOCKD_CONFIG=\"%s\"\n",
+                                    options->config->state_dir, options->config->log_dir,
+                                    options->config->run_dir, options->config_path);
     return file_write_if_changed(options->units_env, text, 0644, NULL, ret_error);
 }
 

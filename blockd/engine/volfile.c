@@ -375,6 +375,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     if (r < 0)
         return r;
 
+    size_t from = ret_text->length;
     add_posix(sources, folder, ret_text);
     add_brick_middle(sources, index, folder, roll, ret_text);
 
@@ -401,6 +402,7 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
                 number_of(volume, index), strbuf_string(&peers));
     end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, number_of(volume, index));
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -610,6 +612,7 @@ static void add_client_top(const struct volume *volume, const char *below, struc
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
@@ -618,18 +621,20 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     add_watches(sources, ret_text);
     autofree char *below = add_sets(sources, "watch", ret_text);
     add_client_top(volume, below, ret_text);
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
 /*
- * What a mount caches, another one's change makes stale for a second at most, which is what the kernel's own
- * cache of attributes allows too. open-behind and quick-read are left out: with them a file that another
- * client removed could not be read any more by who has it open, and an open would not see what was written
- * before it.
+ * Names and attributes are cached by the kernel, for a second. A cache below it would answer in its place
+ * when the kernel asks again because something is wrong: with md-cache a name that another client gave to
+ * another file is ESTALE for a second, with quick-read an open does not see what was written before it, and
+ * with open-behind a file that another client removed cannot be read by who has it open.
  */
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
         r = add_clients(sources, ret_text, ret_error);
@@ -639,9 +644,8 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
 
     begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
     end(ret_text, "\"%s-%s\"", volume->meta.name, below);
-    begin(ret_text, "performance/md-cache", "%s-md-cache", volume->meta.name);
-    end(ret_text, "\"%s-write-behind\"", volume->meta.name);
-    add_client_top(volume, "md-cache", ret_text);
+    add_client_top(volume, "write-behind", ret_text);
+    volfile_set_options(volume, ret_text, from);
     return 0;
 }
 
@@ -706,6 +710,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
                            struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    size_t from = text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
         return r;
@@ -721,6 +726,7 @@ static int add_heal_volume(const struct volfile_sources *sources, const char *no
         else if (is_bundle(volume, set))
             add_heal_replicate(volume, set, node_uuid, text);
     }
+    volfile_set_options(volume, text, from);
     return 0;
 }
 
@@ -741,5 +747,33 @@ int volfile_heal(const struct volfile_sources *sources, size_t count, const char
     option(ret_text, "latency-measurement", "off");
     option(ret_text, "count-fop-hits", "off");
     end(ret_text, "%s", strbuf_string(&below));
+    return 0;
+}
+
+/* ---- The program that ends a split-brain ---- */
+
+/* It names a copy by the client's name, so that nothing may stand between the clients and replicate. */
+int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    size_t sets = layout_sets(&volume->spec);
+    for (size_t set = 0; set < sets; set++) {
+        add_replicate_common(volume, set, ret_text);
+        option(ret_text, "data-self-heal", "on");
+        option(ret_text, "metadata-self-heal", "on");
+        option(ret_text, "entry-self-heal", "on");
+        end_set(volume, set, "client", ret_text);
+    }
+    if (sets > 1)
+        add_distribute(volume, ret_text);
+    begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
+    option(ret_text, "latency-measurement", "off");
+    option(ret_text, "count-fop-hits", "off");
+    end(ret_text, sets > 1 ? "\"%s-dht\"" : "\"%s-replicate-0\"", volume->meta.name);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Hosting volumes: bringing the local bricks up and down, and the self-heal daemon that serves them. */
-#include "blockd/engine/engine_priv.h"
+#include "blockd/engine/heal_priv.h"
 
 #include <errno.h>
 #include <string.h>
@@ -123,8 +123,9 @@ static int bricks_up(struct engine *engine, const struct volfile_sources *source
         if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT))
             continue;
         bool fresh = move && move->step == MOVE_PREPARE;
-        int r = brick_up(engine, sources, i, fresh, first ? NULL : ret_error);
-        first = first ? first : r;
+        bool given_up = move && move->step > MOVE_HEAL; /* it may be lost, and nobody waits for it */
+        int r = brick_up(engine, sources, i, fresh, first || given_up ? NULL : ret_error);
+        first = first || given_up ? first : r;
     }
     return first;
 }
@@ -234,9 +235,12 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, bool
     autofree char *path = engine_client_volfile(engine, name);
     autofree char *folder = volume_folder(engine, name);
     autofree char *marking = xasprintf("%s/mark.vol", folder);
+    autofree char *resolve = heal_volfile(engine, name);
     r = file_remove(path, ret_error);
     if (r == 0)
         r = file_remove(marking, ret_error);
+    if (r == 0)
+        r = file_remove(resolve, ret_error);
     if (r == 0 && rmdir(folder) < 0 && errno != ENOENT)
         r = error_set(ret_error, errno, "cannot remove the folder %s: %s", folder, strerror(errno));
     return r;
@@ -299,9 +303,21 @@ static void heal_plan(const struct engine *engine, const char *volfile, const ch
         .version = text ? text_version(text) : NULL,
     };
     autofree char *node_uuid = xasprintf("*replicate*.node-uuid=%s", uuid);
-    const char *const words[] = {engine->roots.glusterfs, "-N",     "-f",      volfile,          "-l",
-                                 plan.log_path,           "-L",     "WARNING", "--process-name", "glustershd",
-                                 "--xlator-option",       node_uuid};
+    autofree char *orders = heal_socket(engine);
+    const char *const words[] = {engine->roots.glusterfs,
+                                 "-N",
+                                 "-f",
+                                 volfile,
+                                 "-l",
+                                 plan.log_path,
+                                 "-L",
+                                 "WARNING",
+                                 "--process-name",
+                                 "glustershd",
+                                 "--xlator-option",
+                                 node_uuid,
+                                 "-S",
+                                 orders};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         string_list_add(&plan.argv, words[i]);
     *ret_plan = plan;
@@ -312,6 +328,9 @@ static int heal_stop(struct engine *engine, const char *volfile, const char *uui
     cleanup(process_plan_clear) struct process_plan plan;
     heal_plan(engine, volfile, NULL, uuid, &plan);
     int r = engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
+    autofree char *orders = heal_socket(engine);
+    if (r == 0)
+        r = file_remove(orders, ret_error);
     return r < 0 ? r : file_remove(volfile, ret_error);
 }
 

@@ -53,7 +53,7 @@ def methods(node):
         paths.setdefault(path, set()).add("GET")
     for method, path in re.findall(r'CHANGE\([A-Z_]+, "([A-Z]+)", "([^"]+)"', TABLE):
         paths.setdefault(path, set()).add(method)
-    for path in re.findall(r'\[API_[A-Z]+\] = \{API_[A-Z]+, "GET", "([^"]+)"', TABLE):
+    for path in re.findall(r'\[API_[A-Z_]+\] = \{API_[A-Z_]+, "GET", "([^"]+)"', TABLE):
         paths.setdefault(path, set()).add("GET")
     require(len(paths) >= 20, f"the table of routes was not understood: {paths}")
     for path, known in paths.items():

@@ -79,7 +79,7 @@ def check_access(node, pid):
         node.patch("/v1/volumes/v", {"access": []})
     with Volfiles(node, unix=True) as server:
         assert "v-watch-0" in server.fetch("v")
-        assert "performance/md-cache" in server.fetch("v.mount")
+        assert "performance/write-behind" in server.fetch("v.mount")
         for key in (".mount", "../v.mount", "v.mount.mount", "v.image", "/"):
             assert server.fetch(key) == -errno.ENOENT, key
     assert (node.run / "volserver.sock").stat().st_mode & 0o777 == 0o600

@@ -127,7 +127,7 @@ def add_translator(node, name, below):
 def check_translators(node, point, writer, load):
     """A translator more: clients change over to a new graph, with their open files."""
     before, nbd = graphs(point), to_bricks(node, node.nbd_pid())
-    add_translator(node, "v.mount.vol", "v-md-cache")
+    add_translator(node, "v.mount.vol", "v-write-behind")
     add_translator(node, "v.image.vol", "v-replicate-0")
     wait_until("the mount has a new graph", lambda: graphs(point) - before, 20)
     wait_until("blockd-nbd has new connections", lambda: len(to_bricks(node, node.nbd_pid()) - nbd) == 3, 20)

@@ -245,6 +245,21 @@ static void distribute(void **state)
     check_client("distribute-single-client", &plain);
 }
 
+/* They take the place of what stands there, a profile's first. */
+static void options_of_the_volume(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    scene.volume.spec.profile = xstrdup("vm");
+    string_list_add(&scene.volume.spec.options, "io-threads.thread-count=64");
+    string_list_add(&scene.volume.spec.options, "replicate.choose-local=off");
+    check_client("options-client", &scene);
+    check_brick("options-brick", &scene, 0);
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_heal(&scene.sources, 1, NODE_ID, &text, NULL), 0);
+    check_golden("options-heal", &text);
+}
+
 static void heals_all_sets(void **state)
 {
     (void)state;
@@ -386,10 +401,10 @@ int main(void)
         cmocka_unit_test(share_access),
         cmocka_unit_test(volserver),
         cmocka_unit_test(refuses_access),
-        cmocka_unit_test(heal),
         cmocka_unit_test(disperse),
         cmocka_unit_test(distribute),
         cmocka_unit_test(heals_all_sets),
+        cmocka_unit_test(options_of_the_volume),
         cmocka_unit_test(refuses_names),
         cmocka_unit_test(refuses_addresses),
         cmocka_unit_test(refuses_paths),

@@ -304,14 +304,14 @@ class Node:
         for pid in traces.processes(self.mark, NODE_MARK):
             with contextlib.suppress(OSError):
                 lines[pid] = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        return lines
+        return {pid: line for pid, line in lines.items() if line}  # one that just ended has none
 
     def brick_pids(self, volume):
         """Pids of the volume's bricks in brick order; 0 for one that is down."""
         return [int(brick.get("pid", 0)) for brick in self.volume_status(volume)["bricks"]]
 
     def nbd_pid(self):
-        pids = [pid for pid, line in self.processes().items() if line.split()[0].endswith("blockd-nbd")]
+        pids = [pid for pid, line in self.processes().items() if line and line.split()[0].endswith("blockd-nbd")]
         return pids[0] if pids else 0
 
     # ---- The end ----

@@ -266,6 +266,62 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
     return 0;
 }
 
+/* Nothing is ever behind. */
+int engine_heal_counts(struct engine *engine, const struct volume *volume, struct heal_counts *ret_counts,
+                       struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
+    *ret_counts = (struct heal_counts){0};
+    return 0;
+}
+
+void heal_counts_clear(struct heal_counts *counts)
+{
+    (void)counts;
+}
+
+bool engine_heal_ended(struct engine *engine, const struct volume *volume, struct heal_record *ret_record)
+{
+    (void)engine, (void)volume, (void)ret_record;
+    return false;
+}
+
+int engine_heal_report(struct engine *engine, const struct volume *volume, uint64_t limit,
+                       bool split_brain_only, struct heal_report *ret_report, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)limit, (void)split_brain_only, (void)ret_error;
+    *ret_report = (struct heal_report){0};
+    return 0;
+}
+
+void engine_heal_forget(struct engine *engine, const char *volume)
+{
+    (void)engine, (void)volume;
+}
+
+int engine_heal_start(struct engine *engine, const struct volume *volume, bool full, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)full, (void)ret_error;
+    return 0;
+}
+
+int engine_heal_crawl(struct engine *engine, const struct volume *volume, bool full, int64_t since,
+                      struct heal_crawl *ret_crawl, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)full, (void)since, (void)ret_error;
+    *ret_crawl = (struct heal_crawl){.finished = true};
+    return 0;
+}
+
+int engine_heal_resolve(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                        size_t node_count, const char *file, const char *keep, int wait_ms,
+                        struct heal_resolution *ret_resolution, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)nodes, (void)node_count, (void)keep, (void)wait_ms,
+        (void)ret_resolution;
+    return error_set(ret_error, EEXIST, "%s is in no split-brain", file);
+}
+
 char *engine_client_volfile(struct engine *engine, const char *volume)
 {
     (void)engine;
@@ -306,6 +362,18 @@ int engine_nbd_up(struct engine *engine, struct error **ret_error)
 int engine_nbd_down(struct engine *engine, struct error **ret_error)
 {
     return engine_nbd_up(engine, ret_error);
+}
+
+int engine_option_check(struct engine *engine, const char *text, bool advanced, struct error **ret_error)
+{
+    (void)text, (void)advanced;
+    return engine_nbd_up(engine, ret_error);
+}
+
+int engine_profile_check(const char *name, struct error **ret_error)
+{
+    (void)name;
+    return engine_nbd_up(NULL, ret_error);
 }
 
 int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)

@@ -433,8 +433,8 @@ static void units_by_systemctl(void **state)
                               "start --no-block blockd-heal.service\n"
                               "stop --quiet blockd-heal.service\n");
     autofree char *wanted = xasprintf("BLOCKD_STATE_DIR=\"%s\"\nBLOCKD_LOG_DIR=\"%s\"\n"
-                                      "BLOCKD_CONFIG=\"/etc/blockd/blockd.conf\"\n",
-                                      folder, log_dir);
+                                      "BLOCKD_RUN_DIR=\"%s\"\nBLOCKD_CONFIG=\"/etc/blockd/blockd.conf\"\n",
+                                      folder, log_dir, run_dir);
     autofree char *folders = NULL;
     assert_int_equal(file_read(env, 1000, &folders, NULL, NULL), 0);
     assert_string_equal(folders, wanted);
