@@ -75,6 +75,15 @@ def outlives_blockd(node):
 
 # ---- Two mounts ----
 
+def content(path):
+    """None while the mount still knows the file that another one replaced: its open is refused (ESTALE) for a second."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        require_equal(error.errno, errno.ESTALE, "the error of an open")
+        return None
+
+
 def names_and_data(one, two):
     (one / "x").write_text("from one")
     require_equal((two / "x").read_text(), "from one", "what the other mount reads")
