@@ -200,12 +200,11 @@ static int take_option(const struct command_shape *shape, int argc, char **argv,
 static int take_word(struct cli *cli, const struct command_shape *shape, size_t place, const char *text,
                      struct arguments *arguments, struct error **ret_error)
 {
-    /* A list takes every word that follows. */
-    const struct positional *last = &shape->positionals[shape->positional_count - 1];
-    if (shape->positional_count && last->fields[0] && last->fields[0]->type == FIELD_STRINGS &&
-        place >= shape->positional_count)
-        place = shape->positional_count - 1;
-    if (place >= shape->positional_count)
+    size_t count = shape->positional_count;
+    const struct field *last = count ? shape->positionals[count - 1].fields[0] : NULL;
+    if (place >= count && last && last->type == FIELD_STRINGS) /* a list takes every word that follows */
+        place = count - 1;
+    if (place >= count)
         return error_set(ret_error, EINVAL, "\"%s\" is one word too many", text);
     const struct positional *positional = &shape->positionals[place];
     return positional->fields[0] ? set_words(positional, text, arguments->body, ret_error)

@@ -34,17 +34,21 @@ struct device_check {
 /* Around the page cache, which would answer for a disk that is gone. */
 static int ask(const char *path)
 {
-    _Alignas(CHECK_BYTES) char text[CHECK_BYTES] =
-        "blockd writes and reads this to see that the disk answers\n";
+    static const char line[] = "blockd writes and reads this to see that the disk answers\n";
+    autofree char *text = aligned_alloc(CHECK_BYTES, CHECK_BYTES);
+    if (!text)
+        return -ENOMEM;
+    memset(text, 0, CHECK_BYTES);
+    memcpy(text, line, sizeof line);
     autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_DIRECT | O_DSYNC, 0600);
     if (fd < 0 && errno == EINVAL)
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_DSYNC, 0600);
     if (fd < 0)
         return errno == ENOSPC ? 0 : -errno;
-    ssize_t count = pwrite(fd, text, sizeof text, 0);
+    ssize_t count = pwrite(fd, text, CHECK_BYTES, 0);
     if (count < 0 && errno == ENOSPC) /* full, but sound */
         return 0;
-    if (count < 0 || pread(fd, text, sizeof text, 0) < 0)
+    if (count < 0 || pread(fd, text, CHECK_BYTES, 0) < 0)
         return -errno;
     return 0;
 }
