@@ -111,6 +111,17 @@ def kept_over_stop(node):
         require(24 * MIB <= taken <= 27 * MIB, f"27 MiB took {taken} bytes")
 
 
+def fragments(node):
+    """What a brick may hold is a part of the size; clients see the whole."""
+    node.create_volume("e", "disperse", node.devices(3, "512MiB", first=4), data=2, redundancy=1)
+    node.wait_volume("e")
+    create(node, "e/a", "32MiB")
+    with shares.mounted(node, "e/a") as point:
+        require_equal(total(point), 32 * MIB, "what df shows of a share in fragments")
+        taken = write_until_full(point / "file")
+        require(29 * MIB <= taken <= 32 * MIB, f"a share of 32 MiB in fragments took {taken} bytes")
+
+
 def main():
     require_root()
     with Node() as node:
@@ -121,6 +132,8 @@ def main():
         print("ok replicated", flush=True)
         kept_over_stop(node)
         print("ok kept over a stop", flush=True)
+        fragments(node)
+        print("ok fragments", flush=True)
 
 
 if __name__ == "__main__":
