@@ -185,6 +185,7 @@ static int put_archived(struct core *core, const struct share *share, const char
                         struct txn *txn, struct error **ret_error)
 {
     struct share archived cleanup(cleanup_share) = {0};
+    autoerror struct error *problem = NULL;
     struct image_volume *connection = NULL;
     schema_copy(&share_schema, &archived, share);
     free(archived.meta.name);
@@ -198,9 +199,14 @@ static int put_archived(struct core *core, const struct share *share, const char
     archived.status.observed_generation = archived.meta.generation;
     int r = hosting_get(core->hosting, volume, &connection, ret_error);
     if (r == 0)
-        r = write_mark(connection, &archived, path, ret_error);
+        r = write_mark(connection, &archived, path, &problem);
     hosting_put(core->hosting, connection);
-    if (r == 0)
+    if (r == -ENOSPC ||
+        r == -EDQUOT) /* the old mark has its identity, which is what a full volume can keep */
+        r = 0;
+    if (r < 0)
+        error_set(ret_error, -r, "%s", error_message(problem));
+    else
         txn_put(txn, KIND_SHARE, &archived, 0);
     return r;
 }
