@@ -67,7 +67,7 @@ static void see_bricks(const struct look *look, const struct volume *volume, str
         if (!brick_is_local(look->engine, brick))
             continue;
         struct brick_status status = {0};
-        brick_look(look->engine, volume, brick, &status);
+        engine_brick_status(look->engine, volume, brick, &status);
         if (string_equal(status.state, "online") && !status.error) {
             struct brick_view *view = object_list_add(views, sizeof *view);
             view->folder = xstrdup(status.path);

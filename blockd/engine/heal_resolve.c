@@ -212,6 +212,9 @@ static int choose(const struct conflict *conflict, const char *keep, size_t *ret
 
 /* ---- The deed ---- */
 
+/* The program begins before it is connected to every brick, and fails when the one that it needs is late. */
+#define RESOLVE_TRIES 5
+
 char *heal_volfile(const struct engine *engine, const char *volume)
 {
     return xasprintf("%s/volfiles/%s/resolve.vol", engine->config->state_dir, volume);
@@ -377,9 +380,15 @@ int engine_heal_resolve(struct engine *engine, const struct volume *volume, cons
     };
     bool ended = false;
     autofree char *words = NULL;
-    r = run(engine, &sources, &conflict, brick, keep, wait_ms, &ended, &words, ret_error);
-    if (r < 0)
-        return r;
+    bool again = true;
+    for (unsigned tries = 0; again && tries < RESOLVE_TRIES; tries++) {
+        free(steal_ptr(&words));
+        r = run(engine, &sources, &conflict, brick, keep, wait_ms, &ended, &words, ret_error);
+        if (r < 0)
+            return r;
+        again =
+            ended && still_there(engine, &seen, conflict.file) && words && strstr(words, strerror(ENOTCONN));
+    }
     if (ended && still_there(engine, &seen, conflict.file))
         return error_set(ret_error, EIO, "%s is still in split-brain: %s", conflict.file, words);
     *ret_resolution = (struct heal_resolution){

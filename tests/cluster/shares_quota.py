@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 # guest: modules=xfs,fuse,loop memory=1536 (XFS project quota)
-# timeout: 900
+# timeout: 300
 """Where the kernel has XFS project quota: a share's size is what df shows, what ends its growth and nobody else's, what can be
 raised and lowered, and what counts again on a brick that lost the marks."""
 
@@ -23,13 +23,17 @@ def create(node, path, size):
 
 
 def write_until_full(path):
-    """How many bytes the file could take; the error must say that there is no room."""
+    """How many bytes the file could take; the error must say that there is no room.
+
+    A client answers a write before the bricks have it: what counts is what was synced.
+    """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     done = 0
     try:
         while True:
-            done += os.write(fd, bytes(MIB))
+            written = os.write(fd, bytes(MIB))
             os.fsync(fd)
+            done += written
     except OSError as error:
         require(error.errno in (errno.EDQUOT, errno.ENOSPC), f"the write past the size failed with {error}")
     try:

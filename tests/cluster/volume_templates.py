@@ -90,10 +90,12 @@ def distribute(node, rng):
     status = node.volume_status("wide")
     require_equal((status["size"], status["largest"], sets(node, "wide")), (200 * MIB, 100 * MIB, [("online", 3, 2)] * 2), "size and sets")
     refused(node, "POST", "/v1/blocks", {"volume": "wide", "name": "b", "size": "120MiB"}, 507, "resource_exhausted", "fits no set")
-    blocks = [f"wide/b{i}" for i in range(6)]
-    for block in blocks:
-        node.create_block(block, "8MiB")
-    where = [used_sets(node, block) for block in blocks]
+    blocks, where = [], []
+    while len(blocks) < 6 or len({s for w in where for s in w}) < 2:  # the name of its file says in which set a block is
+        blocks.append(f"wide/b{len(blocks)}")
+        node.create_block(blocks[-1], "4MiB")
+        where.append(used_sets(node, blocks[-1]))
+        require(len(blocks) < 24, "all blocks are in one set")
     require_equal({len(w) for w in where}, {1}, "in how many sets a block lies")
     require_equal({s for w in where for s in w}, {0, 1}, "the sets that have blocks")
     chosen = [blocks[[w for w in where].index({s})] for s in (0, 1)]

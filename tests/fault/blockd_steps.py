@@ -41,7 +41,7 @@ COMMITS = [CASES["block.create"], CASES["block.delete"], CASES["block.rename"], 
 def main():
     cluster.require_root()
     rng = faults.chance()
-    points = sorted(p for p in steps.points_in_sources() if p.split(".")[0] in ("block", "job", "export"))
+    points = sorted(p for p in steps.points_in_sources() if p.startswith(("block.", "job.preallocate.", "export.")))
     with cluster.Node() as node:
         node.single("v", "512MiB")
         for point in points:

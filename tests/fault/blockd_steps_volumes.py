@@ -13,7 +13,10 @@ import steps
 import traces
 from steps import Case, Request
 
-ELSEWHERE = ("block", "job", "export", "move", "evacuate", "adopt", "manifest")  # other tests have these
+# Beginnings of the points that other tests come by: blockd_steps, shares_steps, evacuate, device_failure, adopt_steps, heal_kill,
+# and volume_expand, which kills at any moment instead.
+ELSEWHERE = ("block.", "job.", "export.", "share.", "move.", "evacuate.", "device.take-out.", "adopt.", "manifest.",
+             "heal.resolve.", "volume.expand.", "rebalance.")
 
 CREATE = Request("POST", "/v1/volumes", {"name": "v", "template": "replica3", "devices": ["d1", "d2", "d3"],
                                          "allow_same_node": True})
@@ -59,8 +62,7 @@ def stopped_half_way(node, point):
 def main():
     cluster.require_root()
     rng = faults.chance()
-    points = sorted(p for p in steps.points_in_sources() if p.split(".")[0] not in ELSEWHERE
-                    and not p.startswith("device.take-out."))  # device_failure.py
+    points = sorted(p for p in steps.points_in_sources() if not p.startswith(ELSEWHERE))
     points = [p + ":2" if p.startswith("store-") else p for p in points]  # the first commit is the node's own
     with cluster.Node() as node:
         node.devices(3, "512MiB")

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
-# timeout: 600
+# timeout: 900
 """The guests themselves: commands and their ends, disks, a network of two segments, a cut cable, a pulled plug."""
 
 import pathlib

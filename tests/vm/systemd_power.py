@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
-# timeout: 900
-"""blockd as `make install` installs it, on a machine with systemd: its disks by stable names, a volume, a block, its export.
-The machine loses power under load, and comes back with everything served and nothing complained about."""
+# timeout: 1500
+"""blockd as `make install` installs it, on a machine with systemd: its disks by stable names, a volume, a block, its export,
+a share. The machine loses power under load, and comes back with everything served and nothing complained about."""
 
 import json
 import os
@@ -16,8 +16,9 @@ import vm
 from node import TOP, wait_until
 
 URI = "nbd+unix:///data/disk1?socket=/run/blockd/nbd.sock"
-SERVED_SECONDS = 300  # from power to a served block, on a machine a tenth as fast
-UNITS = ["blockd", "blockd-nbd", "blockd-heal", "blockd-brick@data.a", "blockd-brick@data.b", "blockd-brick@data.c"]
+SERVED_SECONDS = 600  # from power to a served block, on a machine a tenth as fast
+UNITS = ["blockd", "blockd-nbd", "blockd-heal", "blockd-volserver", "blockd-brick@data.a", "blockd-brick@data.b",
+         "blockd-brick@data.c"]
 LOAD_OFFSET = 16 << 20
 
 # Writes numbered records of 64 KiB with FUA, and says the number of each that was answered.
@@ -96,6 +97,12 @@ def require_calm(guest):
     assert not problems, "\n".join(problems)
 
 
+def mount_share(guest):
+    """As any client does it, with a volfile from the volume's server."""
+    guest.run("mount", "-t", "glusterfs", "127.0.0.1:/data/shares/home", "/mnt")
+    assert guest.run("findmnt", "-n", "-o", "FSTYPE", "/mnt") == "fuse.glusterfs\n"
+
+
 def set_up(guest):
     guest.sh("systemd-sysusers && systemd-tmpfiles --create blockd.conf && systemctl enable --now blockd")
     for name in ("a", "b", "c"):
@@ -103,7 +110,9 @@ def set_up(guest):
     guest.run("gluster-block", "volume", "create", "data", "--template", "replica3", "--allow-same-node")
     guest.run("gluster-block", "block", "create", "data/disk1", "64MiB")
     guest.run("gluster-block", "export", "create", "data/disk1")
+    guest.run("gluster-block", "share", "create", "data/home", "64MiB")
     wait_served(guest)
+    mount_share(guest)
     require_calm(guest)
 
 
@@ -113,6 +122,7 @@ def check_power_cut(guest):
     guest.sh("head -c 4M /dev/urandom >/root/data")
     digest = guest.run("sha256sum", "/root/data").split()[0]
     guest.run("nbdcopy", "--flush", "/root/data", URI)
+    guest.run("dd", "if=/root/data", "of=/mnt/file", "bs=1M", "conv=fsync", "status=none")
     writer = guest.spawn("/usr/bin/python3", "-c", WRITER)
     wait_until("the load runs", lambda: writer.output.count("\n") > 300 or writer.status is not None)
     assert writer.status is None, writer.output
@@ -123,6 +133,10 @@ def check_power_cut(guest):
     wait_served(guest)
     require_calm(guest)
 
+    mount_share(guest)
+    found = guest.run("sha256sum", "/mnt/file").split()[0]
+    assert found == digest, f"the share's file reads as {found}, not {digest}"
+    guest.run("umount", "/mnt")
     found = guest.sh(f"nbdcopy '{URI}' - | head -c 4M | sha256sum").split()[0]
     assert found == digest, f"the block reads as {found}, not {digest}"
     records = [[int(word) for word in line.split()] for line in

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 # guest: device-mapper disks=a:1GiB,b:1GiB,c:1GiB modules=dm-mod,dm-flakey,xfs memory=1280
-# timeout: 240
+# timeout: 300
 """The disk below a brick begins to fail, first its writes and then everything, under a verified load: clients see no error, the
 device and the brick are reported down, and what was written is on the other two. When the disk works again the brick is back,
 and healed, without a hand."""

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 # guest: quota disks=a:1GiB modules=xfs
-# timeout: 120
+# timeout: 240
 """XFS project quotas are enforced on a device as blockd makes and mounts it: what shares with a size rely on."""
 
 import errno
