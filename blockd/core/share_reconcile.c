@@ -83,13 +83,27 @@ static int check_owner(struct image_volume *connection, const struct share *shar
 
 /* ---- Making it ---- */
 
-static int make_folder(struct core *core, struct image_volume *connection, const struct share *share,
-                       struct error **ret_error)
+/* Where shares go in the end. A full volume has no room for these folders any more, and must still delete. */
+static int make_last_places(struct image_volume *connection, struct error **ret_error)
 {
-    (void)core;
+    static const char *const places[] = {SHARE_ARCHIVE, SHARE_REMOVED};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        autoerror struct error *problem = NULL;
+        int r = files_make_folder(connection, places[i], FOLDER_MODE, &problem);
+        if (r < 0 && r != -EEXIST)
+            return error_set(ret_error, -r, "%s", error_message(problem));
+    }
+    return 0;
+}
+
+static int make_folder(struct image_volume *connection, const struct share *share, struct error **ret_error)
+{
     const char *path = share->status.path;
     autoerror struct error *problem = NULL;
-    int r = files_make_folder(connection, path, FOLDER_MODE, &problem);
+    int r = make_last_places(connection, ret_error);
+    if (r < 0)
+        return r;
+    r = files_make_folder(connection, path, FOLDER_MODE, &problem);
     if (r == -EEXIST)
         r = check_owner(connection, share, path, ret_error);
     else if (r < 0)
@@ -109,7 +123,7 @@ static int bring_up(struct core *core, const struct volume *volume, const struct
     int r = hosting_get(core->hosting, volume->meta.name, &connection, ret_error);
     if (r < 0)
         return r;
-    r = make_folder(core, connection, share, ret_error);
+    r = make_folder(connection, share, ret_error);
     hosting_put(core->hosting, connection);
     if (r < 0)
         return r;
@@ -171,6 +185,7 @@ static int put_archived(struct core *core, const struct share *share, const char
                         struct txn *txn, struct error **ret_error)
 {
     struct share archived cleanup(cleanup_share) = {0};
+    autoerror struct error *problem = NULL;
     struct image_volume *connection = NULL;
     schema_copy(&share_schema, &archived, share);
     free(archived.meta.name);
@@ -184,9 +199,14 @@ static int put_archived(struct core *core, const struct share *share, const char
     archived.status.observed_generation = archived.meta.generation;
     int r = hosting_get(core->hosting, volume, &connection, ret_error);
     if (r == 0)
-        r = write_mark(connection, &archived, path, ret_error);
+        r = write_mark(connection, &archived, path, &problem);
     hosting_put(core->hosting, connection);
-    if (r == 0)
+    if (r == -ENOSPC ||
+        r == -EDQUOT) /* the old mark has its identity, which is what a full volume can keep */
+        r = 0;
+    if (r < 0)
+        error_set(ret_error, -r, "%s", error_message(problem));
+    else
         txn_put(txn, KIND_SHARE, &archived, 0);
     return r;
 }
