@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 """A mounted share beside a plain mount of the same bricks: a volfile in a file, with the translators that glusterd puts
-into a client by default, and glusterfs started by hand."""
+into a client by default, and glusterfs started by hand. The volume has the profile for shares, whose part in the mount
+the plain one does without."""
 
 import contextlib
 import os
@@ -21,13 +22,18 @@ PEER = "plain static GlusterFS mount"
 DEFAULTS = ("performance/write-behind", "performance/open-behind", "performance/quick-read", "performance/md-cache")
 
 
+# Without these it reaches no brick.
+NEEDED = ("transport-type", "transport.address-family", "remote-", "client-bind-insecure", "afr-pending-xattr")
+
+
 def static_volfile(node, volume):
-    """The volume's bricks and their replication as they are served, and glusterd's defaults upon it."""
+    """The volume's bricks and their replication, and glusterd's defaults upon it; no option of ours."""
     served = (node.state / "volserver" / f"{volume}.mount.vol").read_text()
     parts = re.findall(r"^volume .*?^end-volume\n", served, re.MULTILINE | re.DOTALL)
     count = next(i for i, part in enumerate(parts, 1) if "type cluster/distribute" in part)
     below = re.match(r'volume "?([^"\n]+)', parts[count - 1]).group(1)
-    text = "\n".join(parts[:count])
+    text = "\n".join(line for line in "\n".join(parts[:count]).splitlines()
+                     if (words := line.split())[:1] != ["option"] or words[1].startswith(NEEDED)) + "\n"
     for kind in DEFAULTS:
         name = f"{volume}-{kind.split('/')[1]}"
         text += f'\nvolume "{name}"\n    type {kind}\n    subvolumes "{below}"\nend-volume\n'
@@ -103,9 +109,10 @@ def one_round(folder):
 
 
 def share(node, table, rounds):
-    path = shares.create(node, "replica3/bench", "1GiB")["status"]["path"]
+    node.replica3("files", "2GiB", profile="share")
+    path = shares.create(node, "files/bench", "1GiB")["status"]["path"]
     results = {}
-    with shares.mounted(node, "replica3/bench") as ours, plain_mount(node, "replica3") as plain:
+    with shares.mounted(node, "files/bench") as ours, plain_mount(node, "files") as plain:
         contenders = {"ours": ours, "peer": pathlib.Path(f"{plain}{path}")}
         for turn in range(rounds):
             # Who comes second meets what the first one left to be written: they take turns.
