@@ -359,6 +359,11 @@ struct engine_share share_for_engine(const struct share *share);
 
 /* Gives all shares of a volume that serves their quota again, where it is missing. */
 int shares_apply(struct core *core, const struct volume *volume, struct error **ret_error);
+/*
+ * Looks at each share's folder, upon which distribute makes it on sets of bricks that are new: a mount of a
+ * share cannot take them over before.
+ */
+void shares_spread(struct core *core, const struct volume *volume);
 
 /* ---- share_remove.c ---- */
 

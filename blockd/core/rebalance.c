@@ -182,7 +182,10 @@ bool rebalance_run(struct core *core, const struct job *job)
         return true;
     }
     autoerror struct error *problem = NULL;
-    if (!is_started(core, job, name) && engine_clients_told(core->engine, &volume, NULL, &problem) < 0) {
+    bool started = is_started(core, job, name);
+    if (!started)
+        shares_spread(core, &volume);
+    if (!started && engine_clients_told(core->engine, &volume, NULL, &problem) < 0) {
         news.phase = "running";
         news.error = problem ? error_message(problem) : NULL; /* why it waits is worth knowing, and no end */
         record(core, job, &news);

@@ -150,6 +150,23 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
     return r;
 }
 
+void shares_spread(struct core *core, const struct volume *volume)
+{
+    struct record_list shares = {.kind = KIND_SHARE};
+    struct image_volume *connection = NULL;
+    if (record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, NULL) == 0 && shares.list.count &&
+        hosting_get(core->hosting, volume->meta.name, &connection, NULL) == 0) {
+        for (size_t i = 0; i < shares.list.count; i++) {
+            const char *path = RECORD(&shares, share, i)->status.path;
+            bool empty;
+            if (path)
+                (void)files_is_empty(connection, path, &empty, NULL); /* the next look tries again */
+        }
+        hosting_put(core->hosting, connection);
+    }
+    record_list_clear(&shares);
+}
+
 /* ---- Its end ---- */
 
 /* Out of sight in one step. *ret_there: there is something at `to` now. */
