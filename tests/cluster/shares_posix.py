@@ -29,7 +29,8 @@ KNOWN = {
     "linking: its mode": ("ESTALE", "the kernel sends fchmod without the open file, and by its identity a file without a "
                                     "name is not found"),
     "removing: list where nothing is": ("ESTALE", "a removed folder cannot be opened again by its identity"),
-    "names: 25 folders within folders": ("'ENAMETOOLONG'", "GlusterFS knows files by their whole path, of 4096 bytes at most"),
+    "names: 25 folders within folders": (("'ENAMETOOLONG'", "'ESTALE'"), "GlusterFS knows files by their whole path, of 4096 bytes at most: "
+                                         "which of its layers refuses depends on the path of the bricks"),
     "holes: collapse": ("ENOTSUP", NO_SHIFT),
     "holes: insert": ("ENOTSUP", NO_SHIFT),
     "attributes: a user sees of root's": ("['trusted.mine']", "the list is not filtered by who asks; values are"),
@@ -56,8 +57,11 @@ ACL = {
 def compare(local, share, known):
     """What differs otherwise than listed, and what is listed and does not differ."""
     outcomes = {name: (local.get(name, "not done"), share.get(name, "not done")) for name in {**local, **share, **known}}
-    return [f"{name}: {there} on the share, {here} on XFS; listed: {known.get(name, ('nothing',))[0]}"
-            for name, (here, there) in outcomes.items() if there != known.get(name, (here,))[0] or
+    def listed(name, otherwise):
+        outcome = known.get(name, (otherwise,))[0]
+        return outcome if isinstance(outcome, tuple) else (outcome,)
+    return [f"{name}: {there} on the share, {here} on XFS; listed: {' or '.join(listed(name, 'nothing'))}"
+            for name, (here, there) in outcomes.items() if there not in listed(name, here) or
             (name in known and there == here)]
 
 
