@@ -129,7 +129,13 @@ def copy_project(folder):
             shutil.copytree(BUILD / name, folder / (BUILD / name).relative_to("/"), ignore=ignore, symlinks=True)
     units = folder / "etc/systemd/system"
     (units / "sysinit.target.wants").mkdir(parents=True)
-    unit = (TOP / "tests/vm/guest/agent.service").read_text().replace("@AGENT@", str(TOP / "tests/vm/guest/agent"))
+    # The tree may lie below /tmp, which a boot of systemd empties.
+    agent = pathlib.Path("/usr/local/lib/blockd-tests/agent")
+    (folder / agent.relative_to("/")).parent.mkdir(parents=True)
+    shutil.copy(TOP / "tests/vm/guest/agent", folder / agent.relative_to("/"))
+    (folder / "etc/tmpfiles.d").mkdir(parents=True)
+    (folder / "etc/tmpfiles.d/tmp.conf").symlink_to("/dev/null")
+    unit = (TOP / "tests/vm/guest/agent.service").read_text().replace("@AGENT@", str(agent))
     (units / "guest-agent.service").write_text(unit)
     (units / "sysinit.target.wants/guest-agent.service").symlink_to("../guest-agent.service")
 
