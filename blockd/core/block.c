@@ -199,7 +199,7 @@ static int commit_new(struct core *core, const struct block_create *request, con
     int r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
     if (r == 0 && request->prealloc == PREALLOC_FULL) {
         struct job job cleanup(cleanup_job) = {0};
-        job_init(&job, block, 0);
+        job_init_allocation(&job, block, 0);
         string_replace(&block->status.job, job.meta.name);
         txn_put(&txn, KIND_JOB, &job, 0);
     }
@@ -339,7 +339,7 @@ static int check_resize(struct core *core, const struct block *block, uint64_t s
 static void add_growth_job(struct block *block, uint64_t old, struct txn *txn)
 {
     struct job job cleanup(cleanup_job) = {0};
-    job_init(&job, block, block->status.job ? 0 : old); /* a job that is left here has failed */
+    job_init_allocation(&job, block, block->status.job ? 0 : old); /* a job that is left here has failed */
     string_replace(&block->status.job, job.meta.name);
     txn_put(txn, KIND_JOB, &job, 0);
 }

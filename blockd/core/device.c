@@ -290,45 +290,35 @@ static int remove_old_bricks(struct core *core, const struct device *device, str
 
 /* ---- Reconcile ---- */
 
-struct seen {
-    const struct device_status *status;
-    uint64_t generation;
-};
-
 static bool set_status(void *object, void *data)
 {
-    struct device *device = object;
-    const struct seen *seen = data;
-    struct device_status *status = &device->status;
-    bool failed = string_equal(seen->status->phase, "failed");
-    status->failures += failed && string_equal(status->phase, "ready");
-    bool changed = string_replace(&status->phase, seen->status->phase);
-    if (seen->status->health) {
-        changed |= string_replace(&status->health, seen->status->health);
-        changed |= string_replace(&status->health_reason, seen->status->health_reason);
+    const struct device_status *seen = data;
+    struct device_status *status = &((struct device *)object)->status;
+    bool changed = string_equal(seen->phase, "failed") && string_equal(status->phase, "ready");
+    status->failures += changed;
+    if (seen->health) {
+        changed |= string_replace(&status->health, seen->health);
+        changed |= string_replace(&status->health_reason, seen->health_reason);
     }
-    changed |= string_replace(&status->error, seen->status->error);
-    if (seen->status->uuid) /* once known it stays known, whatever state the device is in */
-        changed |= string_replace(&status->uuid, seen->status->uuid);
-    if (seen->status->mount)
-        changed |= string_replace(&status->mount, seen->status->mount);
-    if (seen->status->size) {
-        changed |= status->size != seen->status->size || status->quota != seen->status->quota;
-        status->size = seen->status->size;
-        status->quota = seen->status->quota;
-        status->free = seen->status->free;
+    if (seen->uuid) /* once known it stays known, whatever state the device is in */
+        changed |= string_replace(&status->uuid, seen->uuid);
+    if (seen->mount)
+        changed |= string_replace(&status->mount, seen->mount);
+    if (seen->size) {
+        changed |= status->size != seen->size || status->quota != seen->quota;
+        status->size = seen->size;
+        status->quota = seen->quota;
+        status->free = seen->free;
     }
-    changed |= status->observed_generation != seen->generation;
-    status->observed_generation = seen->generation;
     return changed;
 }
 
-static int record_status(struct core *core, const struct device *device, const struct device_status *status,
+static int record_device(struct core *core, const struct device *device, struct device_status *status,
                          struct error **ret_error)
 {
-    struct seen seen = {.status = status, .generation = device->meta.generation};
-    return record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, set_status, &seen,
-                         ret_error);
+    struct status_seen seen = {
+        .phase = status->phase, .error = status->error, .more = set_status, .data = status};
+    return status_record(core, KIND_DEVICE, &device->meta, &seen, ret_error);
 }
 
 static void clear_status(struct device_status *status)
@@ -374,7 +364,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
             -EBUSY) { /* its bricks are still going down, or somebody's shell is in it: the status says so */
             seen = (struct device_status){.phase = xstrdup(device.status.phase),
                                           .error = xstrdup(error_message(problem))};
-            r = record_status(core, &device, &seen, ret_error);
+            r = record_device(core, &device, &seen, ret_error);
             clear_status(&seen);
             return r < 0 ? r : -EAGAIN;
         }
@@ -387,7 +377,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         seen = (struct device_status){.phase = xstrdup("failed"), .error = xstrdup(error_message(problem))};
     }
     bool changed = !string_equal(device.status.phase, seen.phase);
-    r = record_status(core, &device, &seen, ret_error);
+    r = record_device(core, &device, &seen, ret_error);
     clear_status(&seen);
     if (r == 0 && changed) { /* volumes may wait for it to be ready, the node's stop for its end */
         core_engine_changed(core);

@@ -63,20 +63,6 @@ static int check_target(struct core *core, const char *name, const char *target,
     return 0;
 }
 
-static void init_job(struct job *job, int kind, const struct device *device, const char *target,
-                     uint64_t total)
-{
-    meta_init(&job->meta, "");
-    free(job->meta.name);
-    job->meta.name = xstrdup(job->meta.uid);
-    job->spec.kind = kind;
-    job->spec.object = object_key(KIND_DEVICE, device->meta.name);
-    job->spec.object_uid = xstrdup(device->meta.uid);
-    job->spec.target = xstrdup(target);
-    job->status.phase = xstrdup("pending");
-    job->status.total = total;
-}
-
 static int begin(struct core *core, int kind, const char *name, const char *target,
                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
 {
@@ -104,7 +90,9 @@ static int begin(struct core *core, int kind, const char *name, const char *targ
     r = bytes_left(core, name, &total, &left, ret_error);
     if (r < 0)
         return r;
-    init_job(&job, kind, &device, target, total);
+    job_init(&job, kind, KIND_DEVICE, &device.meta);
+    job.spec.target = xstrdup(target);
+    job.status.total = total;
     autofree char *key = object_key(KIND_JOB, job.meta.name);
     struct txn txn = {0};
     device.spec.state = DEVICE_DISABLED;

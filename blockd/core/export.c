@@ -133,30 +133,9 @@ int core_export_delete(struct core *core, const char *name, const struct core_ch
 
 /* ---- Reconcile ---- */
 
-struct seen {
-    const char *phase, *uri, *error;
-    uint64_t generation;
-};
-
-static bool set_status(void *object, void *data)
+static bool set_uri(void *object, void *data)
 {
-    struct export_status *status = &((struct export *)object)->status;
-    const struct seen *seen = data;
-    bool changed = string_replace(&status->phase, seen->phase);
-    changed |= string_replace(&status->error, seen->error);
-    if (seen->uri)
-        changed |= string_replace(&status->uri, seen->uri);
-    changed |= status->observed_generation != seen->generation;
-    status->observed_generation = seen->generation;
-    return changed;
-}
-
-static int record_status(struct core *core, const struct export *export, struct seen seen,
-                         struct error **ret_error)
-{
-    seen.generation = export->meta.generation;
-    return record_update(core, KIND_EXPORT, export->meta.name, export->meta.uid, set_status, &seen,
-                         ret_error);
+    return string_replace(&((struct export *)object)->status.uri, data);
 }
 
 void export_grant(struct core *core, const struct export *export, const struct block *block,
@@ -188,9 +167,10 @@ static int offer(struct core *core, const struct export *export, const struct bl
         return 0;
     struct export_status live = {0};
     r = export_status(core->exports, export, &live, ret_error);
-    if (r ==
-        0) /* stored as live once it is granted; whether the server answers is looked at when somebody asks */
-        r = record_status(core, export, (struct seen){.phase = "live", .uri = live.uri}, ret_error);
+    /* Stored as live once it is granted; whether the server answers is looked at when somebody asks. */
+    struct status_seen seen = {.phase = "live", .more = set_uri, .data = live.uri};
+    if (r == 0)
+        r = status_record(core, KIND_EXPORT, &export->meta, &seen, ret_error);
     free(live.phase);
     free(live.uri);
     free(live.error);
@@ -239,8 +219,9 @@ int export_reconcile(struct core *core, const char *name, struct error **ret_err
     if (r < 0)
         return error_set(ret_error, -r, "cannot read the block of export %s: %s", name, strerror(-r));
     if (!node_is_enabled(core)) {
+        struct status_seen offline = {.phase = "offline"};
         r = withdraw(core, &export, ret_error);
-        return r < 0 ? r : record_status(core, &export, (struct seen){.phase = "offline"}, ret_error);
+        return r < 0 ? r : status_record(core, KIND_EXPORT, &export.meta, &offline, ret_error);
     }
     if (string_equal(block.status.phase, "ready") && !block.meta.deleting)
         return offer(core, &export, &block, ret_error);

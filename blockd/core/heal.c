@@ -112,16 +112,6 @@ static char *running_job(struct core *core, int kind, const struct volume *volum
     return name;
 }
 
-static void init_job(struct job *job, int kind, const struct volume *volume)
-{
-    meta_init(&job->meta, "");
-    string_replace(&job->meta.name, job->meta.uid);
-    job->spec.kind = kind;
-    job->spec.object = object_key(KIND_VOLUME, volume->meta.name);
-    job->spec.object_uid = xstrdup(volume->meta.uid);
-    job->status.phase = xstrdup("pending");
-}
-
 static int start(struct core *core, const char *name, const struct heal_start *request,
                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
 {
@@ -140,7 +130,7 @@ static int start(struct core *core, const char *name, const struct heal_start *r
     autofree char *running = running_job(core, kind, &volume, &uid);
     if (!running) {
         struct job job cleanup(cleanup_job) = {0};
-        init_job(&job, kind, &volume);
+        job_init(&job, kind, KIND_VOLUME, &volume.meta);
         autofree char *key = object_key(KIND_JOB, job.meta.name);
         struct txn txn = {0};
         txn_put(&txn, KIND_JOB, &job, 0);
@@ -169,29 +159,11 @@ int core_heal_start(struct core *core, const char *name, const struct heal_start
 
 /* ---- The job ---- */
 
-struct step {
-    const char *phase, *message;
-    int64_t began;
-};
-
-static bool set_step(void *object, void *data)
-{
-    struct job_status *status = &((struct job *)object)->status;
-    const struct step *step = data;
-    bool changed = string_replace(&status->phase, step->phase);
-    changed |= string_replace(&status->message, step->message);
-    if (!status->started)
-        status->started = step->began;
-    if (strcmp(step->phase, "running") != 0)
-        status->finished = clock_real_ms();
-    return changed;
-}
-
 static int record_step(struct core *core, const struct job *job, const char *phase, const char *message,
                        int64_t began)
 {
-    struct step step = {.phase = phase, .message = message, .began = began};
-    return record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_step, &step, NULL);
+    struct job_news news = {.phase = phase, .message = message, .began = began};
+    return job_record_news(core, job, &news);
 }
 
 static char *describe(const struct heal_crawl *crawl)

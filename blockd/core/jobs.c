@@ -28,27 +28,21 @@ struct jobs {
 
 /* ---- Operations ---- */
 
-bool job_has_ended(const struct job *job)
-{
-    static const char *const ends[] = {"succeeded", "failed", "canceled", NULL};
-    return job->status.phase && enum_parse(ends, job->status.phase) >= 0;
-}
-
-void job_init_empty(struct job *job)
+void job_init(struct job *job, int kind, enum object_kind object_kind, const struct meta *object)
 {
     autofree char *unnamed = NULL;
     meta_init(&job->meta, "");
     unnamed = job->meta.name;
     job->meta.name = xstrdup(job->meta.uid);
+    job->spec.kind = kind;
+    job->spec.object = object_key(object_kind, object->name);
+    job->spec.object_uid = xstrdup(object->uid);
     job->status.phase = xstrdup("pending");
 }
 
-void job_init(struct job *job, const struct block *block, uint64_t done)
+void job_init_allocation(struct job *job, const struct block *block, uint64_t done)
 {
-    job_init_empty(job);
-    job->spec.kind = JOB_PREALLOCATE;
-    job->spec.object = object_key(KIND_BLOCK, block->meta.name);
-    job->spec.object_uid = xstrdup(block->meta.uid);
+    job_init(job, JOB_PREALLOCATE, KIND_BLOCK, &block->meta);
     job->status.done = done;
     job->status.total = block->spec.size;
 }
@@ -102,33 +96,6 @@ void jobs_overlay(struct jobs *jobs, struct job *job)
 }
 
 /* ---- The thread ---- */
-
-struct progress {
-    const char *phase, *error;
-    uint64_t done;
-};
-
-static bool set_progress(void *object, void *data)
-{
-    struct job_status *status = &((struct job *)object)->status;
-    const struct progress *progress = data;
-    bool changed = string_replace(&status->phase, progress->phase);
-    changed |= string_replace(&status->error, progress->error);
-    if (!changed && status->started && status->done == progress->done)
-        return false;
-    if (!status->started)
-        status->started = clock_real_ms();
-    status->done = progress->done;
-    if (strcmp(progress->phase, "running") != 0)
-        status->finished = clock_real_ms();
-    return true;
-}
-
-int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error)
-{
-    struct progress progress = {.phase = phase, .error = error, .done = done};
-    return record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_progress, &progress, NULL);
-}
 
 static bool must_stop(struct jobs *jobs)
 {

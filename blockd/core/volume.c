@@ -321,28 +321,11 @@ int core_volume_delete(struct core *core, const char *name, const struct core_ch
 
 /* ---- Reconcile ---- */
 
-struct seen {
-    const char *phase, *error;
-    uint64_t generation;
-};
-
-static bool set_status(void *object, void *data)
+static int record_phase(struct core *core, const struct volume *volume, const char *phase, const char *error,
+                        struct error **ret_error)
 {
-    struct volume_status *status = &((struct volume *)object)->status;
-    const struct seen *seen = data;
-    bool changed = string_replace(&status->phase, seen->phase);
-    changed |= string_replace(&status->error, seen->error);
-    changed |= status->observed_generation != seen->generation;
-    status->observed_generation = seen->generation;
-    return changed;
-}
-
-static int record_status(struct core *core, const struct volume *volume, const char *phase, const char *error,
-                         struct error **ret_error)
-{
-    struct seen seen = {.phase = phase, .error = error, .generation = volume->meta.generation};
-    return record_update(core, KIND_VOLUME, volume->meta.name, volume->meta.uid, set_status, &seen,
-                         ret_error);
+    struct status_seen seen = {.phase = phase, .error = error};
+    return status_record(core, KIND_VOLUME, &volume->meta, &seen, ret_error);
 }
 
 /* The daemon for all volumes of this node is told the whole set, whichever of them changed. */
@@ -518,11 +501,11 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
     /* A brick that cannot come up is no failure of a volume that serves without it. */
     if (failure < 0 && !(up && serves)) {
-        record_status(core, &volume, "failed", error_message(problem), NULL);
+        record_phase(core, &volume, "failed", error_message(problem), NULL);
         return error_set(ret_error, -failure, "%s", error_message(problem));
     }
     bool changed = !string_equal(phase, volume.status.phase);
-    r = record_status(core, &volume, phase, NULL, ret_error);
+    r = record_phase(core, &volume, phase, NULL, ret_error);
     if (r == 0 && changed && serves) {
         wake_blocks(core, name);
         wake_shares(core, name);
