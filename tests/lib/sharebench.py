@@ -21,19 +21,24 @@ FORGOTTEN = 1.5  # seconds: both mounts let the kernel remember names and attrib
 PEER = "plain static GlusterFS mount"
 DEFAULTS = ("performance/write-behind", "performance/open-behind", "performance/quick-read", "performance/md-cache")
 
+# Without these it reaches no brick; the last one glusterd gives to every new volume.
+NEEDED = ("transport-type", "transport.address-family", "remote-", "client-bind-insecure", "afr-pending-xattr",
+          "granular-entry-heal")
 
-# Without these it reaches no brick.
-NEEDED = ("transport-type", "transport.address-family", "remote-", "client-bind-insecure", "afr-pending-xattr")
 
-
-def static_volfile(node, volume):
-    """The volume's bricks and their replication, and glusterd's defaults upon it; no option of ours."""
+def plain_sets(node, volume):
+    """The volume's bricks and their replication, up to where its sets are one; no option of ours."""
     served = (node.state / "volserver" / f"{volume}.mount.vol").read_text()
     parts = re.findall(r"^volume .*?^end-volume\n", served, re.MULTILINE | re.DOTALL)
     count = next(i for i, part in enumerate(parts, 1) if "type cluster/distribute" in part)
-    below = re.match(r'volume "?([^"\n]+)', parts[count - 1]).group(1)
-    text = "\n".join(line for line in "\n".join(parts[:count]).splitlines()
+    return "\n".join(line for line in "\n".join(parts[:count]).splitlines()
                      if (words := line.split())[:1] != ["option"] or words[1].startswith(NEEDED)) + "\n"
+
+
+def static_volfile(node, volume):
+    """That, and glusterd's defaults upon it."""
+    text = plain_sets(node, volume)
+    below = re.findall(r'^volume "?([^"\n]+)', text, re.MULTILINE)[-1]
     for kind in DEFAULTS:
         name = f"{volume}-{kind.split('/')[1]}"
         text += f'\nvolume "{name}"\n    type {kind}\n    subvolumes "{below}"\nend-volume\n'
@@ -46,7 +51,7 @@ def static_volfile(node, volume):
 @contextlib.contextmanager
 def plain_mount(node, volume):
     point = node.folder / "plain"
-    point.mkdir()
+    point.mkdir(exist_ok=True)
     process = subprocess.Popen(["glusterfs", "-f", static_volfile(node, volume), "-l", node.folder / "plain.log",
                                 "--no-daemon", point], stdin=subprocess.DEVNULL)
     try:
@@ -54,7 +59,11 @@ def plain_mount(node, volume):
         yield point
     finally:
         subprocess.run(["umount", point], check=False)
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def rate(call, items):
