@@ -7,15 +7,9 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 #include "rpc/examine.h"
+#include "rpc/schema_table.h"
 
-#define VOLUME_SIZE_MIN       (UINT64_C(16) << 20)
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+#define VOLUME_SIZE_MIN (UINT64_C(16) << 20)
 
 /* ---- Queries ---- */
 
