@@ -410,13 +410,19 @@ int change_get(struct core *core, enum object_kind kind, const char *name, const
  * object's. */
 int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
                   const char *uid, struct error **ret_error);
-/*
- * Shall an operation that ended with `r` be done again? Yes when somebody else (the reconciler, most often)
- * wrote between its reading and its writing and the caller did not insist on a revision, and once when the
- * same request was done meanwhile. Forgets the error.
- */
-bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
-                  struct error **ret_error);
+/* What an operation is asked for. */
+struct change_call {
+    const char *name;    /* of the object; NULL where one is made */
+    const void *request; /* of the operation's own type */
+    uint64_t present;    /* the fields of a patch that were given */
+};
+typedef int (*change_operation)(struct core *core, const struct change_call *call,
+                                const struct core_change *change, struct core_result *ret_result,
+                                struct error **ret_error);
+/* Does the operation, once more while others write between its reading and its writing; or answers a request
+ * that was done before. */
+int change_run(struct core *core, change_operation operation, const struct change_call *call,
+               const struct core_change *change, struct core_result *ret_result, struct error **ret_error);
 /* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
 void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
 

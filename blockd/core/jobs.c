@@ -47,14 +47,12 @@ void job_init_allocation(struct job *job, const struct block *block, uint64_t do
     job->status.total = block->spec.size;
 }
 
-static int cancel(struct core *core, const char *name, const struct core_change *change,
+static int cancel(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct job job cleanup(cleanup_job) = {0};
-    r = change_get(core, KIND_JOB, name, change, &job, ret_error);
+    int r = change_get(core, KIND_JOB, name, change, &job, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_JOB, name);
@@ -80,12 +78,8 @@ static int cancel(struct core *core, const char *name, const struct core_change 
 int core_job_delete(struct core *core, const char *name, const struct core_change *change,
                     struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = cancel(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, cancel, &call, change, ret_result, ret_error);
 }
 
 void jobs_overlay(struct jobs *jobs, struct job *job)

@@ -123,15 +123,14 @@ static int check_addresses(struct core *core, const struct string_list *addresse
     return 0;
 }
 
-static int change_spec(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
-                       const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct node_patch *patch = call->request;
+    uint64_t present = call->present;
     struct node node cleanup(cleanup_node) = {0};
-    r = change_get(core, KIND_NODE, name, change, &node, ret_error);
+    int r = change_get(core, KIND_NODE, name, change, &node, ret_error);
     if (r < 0)
         return r;
     if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(core, &patch->addresses, ret_error)) < 0)
@@ -157,12 +156,8 @@ int core_node_patch(struct core *core, const char *name, const struct node_patch
                     const struct core_change *change, struct core_result *ret_result,
                     struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */
