@@ -186,6 +186,7 @@ struct volume_create {
     char *profile;              /* named set of options; NULL: none */
     struct string_list options; /* "TRANSLATOR.OPTION=VALUE" */
     bool advanced;              /* options that are not for everybody, too */
+    int tls;                    /* enum volume_tls */
 };
 extern const struct schema volume_create_schema;
 
@@ -236,6 +237,7 @@ struct volume_patch {
     char *profile;              /* "none": none */
     struct string_list options; /* changes: what is not named stays, "TRANSLATOR.OPTION=" goes */
     bool advanced;
+    int tls; /* enum volume_tls */
 };
 extern const struct schema volume_patch_schema;
 
