@@ -359,6 +359,17 @@ int volume_change_options(struct core *core, struct volume_spec *spec, const str
                           bool advanced, struct error **ret_error);
 int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
 
+/* volume_tls.c */
+/* Renews this node's certificate, and makes it once something wants one; notes it in the node's record. */
+int node_keep_certificate(struct core *core, struct error **ret_error);
+/* As above, and something is about to want one. */
+int node_need_certificate(struct core *core, struct error **ret_error);
+/* -EBUSY unless the volume is stopped. */
+int volume_change_tls(struct core *core, struct volume *volume, int tls, struct error **ret_error);
+/* Who may mount a share beside those who may mount the whole volume. */
+int share_check_access(const struct volume *volume, const struct string_list *access,
+                       struct error **ret_error);
+
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */
 bool rebalance_run(struct core *core, const struct job *job);
