@@ -123,11 +123,15 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/%.o $(ARCHIVES)
 
 # ---- What the benchmark compares with ----
 .PHONY: bench-programs
-bench-programs: $(BUILD)/bench/gfapi_loop $(BUILD)/bench/nbdkit_gfapi.so
+bench-programs: $(BUILD)/bench/gfapi_loop $(BUILD)/bench/load $(BUILD)/bench/nbdkit_gfapi.so
 
 $(BUILD)/bench/gfapi_loop: $(BUILD)/obj/tests/bench/gfapi_loop.o
 	@mkdir -p $(@D)
 	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $< $(PACKAGE_LIBS)
+
+$(BUILD)/bench/load: $(call objects,$(wildcard tests/bench/load/*.c))
+	@mkdir -p $(@D)
+	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lnbd -liscsi
 
 $(BUILD)/bench/nbdkit_gfapi.so: tests/bench/nbdkit_gfapi.c
 	@mkdir -p $(@D)
@@ -199,6 +203,7 @@ fuzz: deps build-fuzz
 
 .PHONY: bench
 bench: deps
+	@tools/install-deps --bench
 	+@$(SUBMAKE) programs bench-programs
 	@tests/bench/run
 

@@ -8,31 +8,10 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 
-struct seen {
-    const char *phase, *error;
-    uint64_t size, generation;
-    bool forget_job;
-};
-
-static bool set_status(void *object, void *data)
+static bool forget_job(void *object, void *data)
 {
-    struct block_status *status = &((struct block *)object)->status;
-    const struct seen *seen = data;
-    bool changed = string_replace(&status->phase, seen->phase);
-    changed |= string_replace(&status->error, seen->error);
-    if (seen->forget_job)
-        changed |= string_replace(&status->job, NULL);
-    changed |= status->size != seen->size || status->observed_generation != seen->generation;
-    status->size = seen->size;
-    status->observed_generation = seen->generation;
-    return changed;
-}
-
-static int record_status(struct core *core, const struct block *block, struct seen seen,
-                         struct error **ret_error)
-{
-    seen.generation = block->meta.generation;
-    return record_update(core, KIND_BLOCK, block->meta.name, block->meta.uid, set_status, &seen, ret_error);
+    (void)data;
+    return string_replace(&((struct block *)object)->status.job, NULL);
 }
 
 /* This node's export of the block, if it has one, follows the block's state and size: let it look again. */
@@ -128,7 +107,7 @@ static int shape_file(struct image_volume *connection, const struct block *block
 static int settle(struct core *core, const struct block *block, struct error **ret_error)
 {
     struct job job cleanup(cleanup_job) = {0};
-    struct seen seen = {.phase = "ready", .size = block->spec.size};
+    struct status_seen seen = {.phase = "ready", .size = block->spec.size};
     bool waits = block->status.job && record_get(core, KIND_JOB, block->status.job, &job, NULL) == 0;
     if (waits && string_equal(job.status.phase, "failed")) {
         seen.phase = "failed";
@@ -137,8 +116,8 @@ static int settle(struct core *core, const struct block *block, struct error **r
                !string_equal(job.status.phase, "canceled")) {
         seen.phase = "preallocating";
     }
-    seen.forget_job = strcmp(seen.phase, "ready") == 0;
-    int r = record_status(core, block, seen, ret_error);
+    seen.more = strcmp(seen.phase, "ready") == 0 ? forget_job : NULL;
+    int r = status_record(core, KIND_BLOCK, &block->meta, &seen, ret_error);
     if (r == 0 && strcmp(seen.phase, "preallocating") == 0)
         jobs_wake(core->jobs);
     fault_point("block.settle.after-status");
@@ -180,9 +159,10 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
     hosting_put(core->hosting, connection);
     if (r < 0) {
         /* No room and no file are for the user to mend; all else (a brick away) is tried again. */
-        struct seen seen = {.phase = "failed", .error = error_message(problem), .size = block.status.size};
+        struct status_seen seen = {
+            .phase = "failed", .error = error_message(problem), .size = block.status.size};
         if (r == -ENOSPC || r == -EDQUOT || r == -ENOENT || r == -EFBIG || r == -EINVAL)
-            return record_status(core, &block, seen, ret_error);
+            return status_record(core, KIND_BLOCK, &block.meta, &seen, ret_error);
         return error_set(ret_error, -r, "%s", error_message(problem));
     }
     r = settle(core, &block, ret_error);

@@ -126,6 +126,29 @@ void meta_init(struct meta *meta, const char *name);
 /* Replaces an owned string; NULL empties it. Returns whether it differs. */
 bool string_replace(char **member, const char *text);
 
+/* ---- status_record.c: what was seen of an object goes into its status ---- */
+
+struct status_seen {
+    const char *phase; /* NULL: as it was */
+    const char *error; /* NULL: none */
+    uint64_t size;     /* of a block or a share */
+    record_edit more;  /* sets what else the kind has, while the phase is still the old one; NULL: nothing */
+    void *data;
+};
+/* Notes meta's generation as observed. -ENOENT when another object has the name by now. */
+int status_record(struct core *core, enum object_kind kind, const struct meta *meta,
+                  const struct status_seen *seen, struct error **ret_error);
+
+bool job_has_ended(const struct job *job);
+int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error);
+struct job_news {
+    const char *phase, *error;
+    const char *message;  /* NULL: as it was */
+    uint64_t done, total; /* a total of 0: as it was */
+    int64_t began;        /* when it is the first news; 0: now */
+};
+int job_record_news(struct core *core, const struct job *job, const struct job_news *news);
+
 /* ---- idempotency.c ---- */
 
 /* 1: the request was done before; the key and the uid of its object are the caller's. 0: it is new. -EINVAL:
@@ -240,12 +263,10 @@ void jobs_free(struct jobs *jobs);
 void jobs_wake(struct jobs *jobs);
 /* Progress that is newer than the store's. */
 void jobs_overlay(struct jobs *jobs, struct job *job);
-bool job_has_ended(const struct job *job);
-int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error);
-/* A job without its work: names, times, phase. */
-void job_init_empty(struct job *job);
+/* A job of a kind (enum job_kind) that works on an object; pending. */
+void job_init(struct job *job, int kind, enum object_kind object_kind, const struct meta *object);
 /* A job that allocates the block's file from `done` on. */
-void job_init(struct job *job, const struct block *block, uint64_t done);
+void job_init_allocation(struct job *job, const struct block *block, uint64_t done);
 
 /* ---- heal.c ---- */
 
@@ -389,13 +410,19 @@ int change_get(struct core *core, enum object_kind kind, const char *name, const
  * object's. */
 int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
                   const char *uid, struct error **ret_error);
-/*
- * Shall an operation that ended with `r` be done again? Yes when somebody else (the reconciler, most often)
- * wrote between its reading and its writing and the caller did not insist on a revision, and once when the
- * same request was done meanwhile. Forgets the error.
- */
-bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
-                  struct error **ret_error);
+/* What an operation is asked for. */
+struct change_call {
+    const char *name;    /* of the object; NULL where one is made */
+    const void *request; /* of the operation's own type */
+    uint64_t present;    /* the fields of a patch that were given */
+};
+typedef int (*change_operation)(struct core *core, const struct change_call *call,
+                                const struct core_change *change, struct core_result *ret_result,
+                                struct error **ret_error);
+/* Does the operation, once more while others write between its reading and its writing; or answers a request
+ * that was done before. */
+int change_run(struct core *core, change_operation operation, const struct change_call *call,
+               const struct core_change *change, struct core_result *ret_result, struct error **ret_error);
 /* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
 void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
 

@@ -96,14 +96,12 @@ static int commit_new(struct core *core, const struct device_create *request, st
     return r;
 }
 
-static int create(struct core *core, const struct device_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct device_create *request = call->request;
     struct device device cleanup(cleanup_device) = {0};
-    r = commit_new(core, request, &device, change, ret_error);
+    int r = commit_new(core, request, &device, change, ret_error);
     if (r < 0)
         return r;
     fault_point("device.create.after-record");
@@ -115,12 +113,8 @@ int core_device_create(struct core *core, const struct device_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
 /* The volumes that have a brick on the device, by name. */
@@ -168,27 +162,21 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     return r;
 }
 
-static int delete_device(struct core *core, const char *name, const struct core_change *change,
+static int delete_device(struct core *core, const struct change_call *call, const struct core_change *change,
                          struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     autofree char *key = object_key(KIND_DEVICE, name);
     autofree char *uid = NULL;
-    r = mark_deleting(core, name, change, &uid, ret_error);
+    int r = mark_deleting(core, name, change, &uid, ret_error);
     return r < 0 ? r : result_make(core, key, uid, change, ret_result, ret_error);
 }
 
 int core_device_delete(struct core *core, const char *name, const struct core_change *change,
                        struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_device(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, delete_device, &call, change, ret_result, ret_error);
 }
 
 /* ---- Change ---- */
@@ -200,15 +188,14 @@ char *device_full_name(const struct core *core, const char *word)
 
 enum { PATCH_STATE }; /* the field's place in device_patch_schema */
 
-static int change_spec(struct core *core, const char *name, const struct device_patch *patch,
-                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct device_patch *patch = call->request;
+    uint64_t present = call->present;
     struct device device cleanup(cleanup_device) = {0};
-    r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
+    int r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
     if (r < 0)
         return r;
     if (device.meta.deleting)
@@ -227,12 +214,8 @@ int core_device_patch(struct core *core, const char *name, const struct device_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* ---- Bricks that are nobody's any more ---- */
@@ -290,45 +273,35 @@ static int remove_old_bricks(struct core *core, const struct device *device, str
 
 /* ---- Reconcile ---- */
 
-struct seen {
-    const struct device_status *status;
-    uint64_t generation;
-};
-
 static bool set_status(void *object, void *data)
 {
-    struct device *device = object;
-    const struct seen *seen = data;
-    struct device_status *status = &device->status;
-    bool failed = string_equal(seen->status->phase, "failed");
-    status->failures += failed && string_equal(status->phase, "ready");
-    bool changed = string_replace(&status->phase, seen->status->phase);
-    if (seen->status->health) {
-        changed |= string_replace(&status->health, seen->status->health);
-        changed |= string_replace(&status->health_reason, seen->status->health_reason);
+    const struct device_status *seen = data;
+    struct device_status *status = &((struct device *)object)->status;
+    bool changed = string_equal(seen->phase, "failed") && string_equal(status->phase, "ready");
+    status->failures += changed;
+    if (seen->health) {
+        changed |= string_replace(&status->health, seen->health);
+        changed |= string_replace(&status->health_reason, seen->health_reason);
     }
-    changed |= string_replace(&status->error, seen->status->error);
-    if (seen->status->uuid) /* once known it stays known, whatever state the device is in */
-        changed |= string_replace(&status->uuid, seen->status->uuid);
-    if (seen->status->mount)
-        changed |= string_replace(&status->mount, seen->status->mount);
-    if (seen->status->size) {
-        changed |= status->size != seen->status->size || status->quota != seen->status->quota;
-        status->size = seen->status->size;
-        status->quota = seen->status->quota;
-        status->free = seen->status->free;
+    if (seen->uuid) /* once known it stays known, whatever state the device is in */
+        changed |= string_replace(&status->uuid, seen->uuid);
+    if (seen->mount)
+        changed |= string_replace(&status->mount, seen->mount);
+    if (seen->size) {
+        changed |= status->size != seen->size || status->quota != seen->quota;
+        status->size = seen->size;
+        status->quota = seen->quota;
+        status->free = seen->free;
     }
-    changed |= status->observed_generation != seen->generation;
-    status->observed_generation = seen->generation;
     return changed;
 }
 
-static int record_status(struct core *core, const struct device *device, const struct device_status *status,
+static int record_device(struct core *core, const struct device *device, struct device_status *status,
                          struct error **ret_error)
 {
-    struct seen seen = {.status = status, .generation = device->meta.generation};
-    return record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, set_status, &seen,
-                         ret_error);
+    struct status_seen seen = {
+        .phase = status->phase, .error = status->error, .more = set_status, .data = status};
+    return status_record(core, KIND_DEVICE, &device->meta, &seen, ret_error);
 }
 
 static void clear_status(struct device_status *status)
@@ -374,7 +347,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
             -EBUSY) { /* its bricks are still going down, or somebody's shell is in it: the status says so */
             seen = (struct device_status){.phase = xstrdup(device.status.phase),
                                           .error = xstrdup(error_message(problem))};
-            r = record_status(core, &device, &seen, ret_error);
+            r = record_device(core, &device, &seen, ret_error);
             clear_status(&seen);
             return r < 0 ? r : -EAGAIN;
         }
@@ -387,7 +360,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         seen = (struct device_status){.phase = xstrdup("failed"), .error = xstrdup(error_message(problem))};
     }
     bool changed = !string_equal(device.status.phase, seen.phase);
-    r = record_status(core, &device, &seen, ret_error);
+    r = record_device(core, &device, &seen, ret_error);
     clear_status(&seen);
     if (r == 0 && changed) { /* volumes may wait for it to be ready, the node's stop for its end */
         core_engine_changed(core);

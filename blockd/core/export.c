@@ -60,15 +60,13 @@ static int prepare(struct core *core, const struct export_create *request, struc
     return 0;
 }
 
-static int create(struct core *core, const struct export_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct export_create *request = call->request;
     struct export export cleanup(cleanup_export) = {0};
     struct block block cleanup(cleanup_block) = {0};
-    r = prepare(core, request, &export, &block, ret_error);
+    int r = prepare(core, request, &export, &block, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, export.meta.name);
@@ -90,22 +88,16 @@ int core_export_create(struct core *core, const struct export_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
-static int delete_export(struct core *core, const char *name, const struct core_change *change,
+static int delete_export(struct core *core, const struct change_call *call, const struct core_change *change,
                          struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct export export cleanup(cleanup_export) = {0};
-    r = change_get(core, KIND_EXPORT, name, change, &export, ret_error);
+    int r = change_get(core, KIND_EXPORT, name, change, &export, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, name);
@@ -123,40 +115,15 @@ static int delete_export(struct core *core, const char *name, const struct core_
 int core_export_delete(struct core *core, const char *name, const struct core_change *change,
                        struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_export(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, delete_export, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */
 
-struct seen {
-    const char *phase, *uri, *error;
-    uint64_t generation;
-};
-
-static bool set_status(void *object, void *data)
+static bool set_uri(void *object, void *data)
 {
-    struct export_status *status = &((struct export *)object)->status;
-    const struct seen *seen = data;
-    bool changed = string_replace(&status->phase, seen->phase);
-    changed |= string_replace(&status->error, seen->error);
-    if (seen->uri)
-        changed |= string_replace(&status->uri, seen->uri);
-    changed |= status->observed_generation != seen->generation;
-    status->observed_generation = seen->generation;
-    return changed;
-}
-
-static int record_status(struct core *core, const struct export *export, struct seen seen,
-                         struct error **ret_error)
-{
-    seen.generation = export->meta.generation;
-    return record_update(core, KIND_EXPORT, export->meta.name, export->meta.uid, set_status, &seen,
-                         ret_error);
+    return string_replace(&((struct export *)object)->status.uri, data);
 }
 
 void export_grant(struct core *core, const struct export *export, const struct block *block,
@@ -188,9 +155,10 @@ static int offer(struct core *core, const struct export *export, const struct bl
         return 0;
     struct export_status live = {0};
     r = export_status(core->exports, export, &live, ret_error);
-    if (r ==
-        0) /* stored as live once it is granted; whether the server answers is looked at when somebody asks */
-        r = record_status(core, export, (struct seen){.phase = "live", .uri = live.uri}, ret_error);
+    /* Stored as live once it is granted; whether the server answers is looked at when somebody asks. */
+    struct status_seen seen = {.phase = "live", .more = set_uri, .data = live.uri};
+    if (r == 0)
+        r = status_record(core, KIND_EXPORT, &export->meta, &seen, ret_error);
     free(live.phase);
     free(live.uri);
     free(live.error);
@@ -239,8 +207,9 @@ int export_reconcile(struct core *core, const char *name, struct error **ret_err
     if (r < 0)
         return error_set(ret_error, -r, "cannot read the block of export %s: %s", name, strerror(-r));
     if (!node_is_enabled(core)) {
+        struct status_seen offline = {.phase = "offline"};
         r = withdraw(core, &export, ret_error);
-        return r < 0 ? r : record_status(core, &export, (struct seen){.phase = "offline"}, ret_error);
+        return r < 0 ? r : status_record(core, KIND_EXPORT, &export.meta, &offline, ret_error);
     }
     if (string_equal(block.status.phase, "ready") && !block.meta.deleting)
         return offer(core, &export, &block, ret_error);

@@ -112,24 +112,13 @@ static char *running_job(struct core *core, int kind, const struct volume *volum
     return name;
 }
 
-static void init_job(struct job *job, int kind, const struct volume *volume)
+static int start(struct core *core, const struct change_call *call, const struct core_change *change,
+                 struct core_result *ret_result, struct error **ret_error)
 {
-    meta_init(&job->meta, "");
-    string_replace(&job->meta.name, job->meta.uid);
-    job->spec.kind = kind;
-    job->spec.object = object_key(KIND_VOLUME, volume->meta.name);
-    job->spec.object_uid = xstrdup(volume->meta.uid);
-    job->status.phase = xstrdup("pending");
-}
-
-static int start(struct core *core, const char *name, const struct heal_start *request,
-                 const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
-{
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct heal_start *request = call->request;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = get_volume(core, name, &volume, ret_error);
+    int r = get_volume(core, name, &volume, ret_error);
     if (r < 0)
         return r;
     if (volume.spec.state != VOLUME_STARTED)
@@ -140,7 +129,7 @@ static int start(struct core *core, const char *name, const struct heal_start *r
     autofree char *running = running_job(core, kind, &volume, &uid);
     if (!running) {
         struct job job cleanup(cleanup_job) = {0};
-        init_job(&job, kind, &volume);
+        job_init(&job, kind, KIND_VOLUME, &volume.meta);
         autofree char *key = object_key(KIND_JOB, job.meta.name);
         struct txn txn = {0};
         txn_put(&txn, KIND_JOB, &job, 0);
@@ -159,39 +148,17 @@ int core_heal_start(struct core *core, const char *name, const struct heal_start
                     const struct core_change *change, struct core_result *ret_result,
                     struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = start(core, name, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = request};
+    return change_run(core, start, &call, change, ret_result, ret_error);
 }
 
 /* ---- The job ---- */
 
-struct step {
-    const char *phase, *message;
-    int64_t began;
-};
-
-static bool set_step(void *object, void *data)
-{
-    struct job_status *status = &((struct job *)object)->status;
-    const struct step *step = data;
-    bool changed = string_replace(&status->phase, step->phase);
-    changed |= string_replace(&status->message, step->message);
-    if (!status->started)
-        status->started = step->began;
-    if (strcmp(step->phase, "running") != 0)
-        status->finished = clock_real_ms();
-    return changed;
-}
-
 static int record_step(struct core *core, const struct job *job, const char *phase, const char *message,
                        int64_t began)
 {
-    struct step step = {.phase = phase, .message = message, .began = began};
-    return record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_step, &step, NULL);
+    struct job_news news = {.phase = phase, .message = message, .began = began};
+    return job_record_news(core, job, &news);
 }
 
 static char *describe(const struct heal_crawl *crawl)

@@ -28,39 +28,31 @@ struct jobs {
 
 /* ---- Operations ---- */
 
-bool job_has_ended(const struct job *job)
-{
-    static const char *const ends[] = {"succeeded", "failed", "canceled", NULL};
-    return job->status.phase && enum_parse(ends, job->status.phase) >= 0;
-}
-
-void job_init_empty(struct job *job)
+void job_init(struct job *job, int kind, enum object_kind object_kind, const struct meta *object)
 {
     autofree char *unnamed = NULL;
     meta_init(&job->meta, "");
     unnamed = job->meta.name;
     job->meta.name = xstrdup(job->meta.uid);
+    job->spec.kind = kind;
+    job->spec.object = object_key(object_kind, object->name);
+    job->spec.object_uid = xstrdup(object->uid);
     job->status.phase = xstrdup("pending");
 }
 
-void job_init(struct job *job, const struct block *block, uint64_t done)
+void job_init_allocation(struct job *job, const struct block *block, uint64_t done)
 {
-    job_init_empty(job);
-    job->spec.kind = JOB_PREALLOCATE;
-    job->spec.object = object_key(KIND_BLOCK, block->meta.name);
-    job->spec.object_uid = xstrdup(block->meta.uid);
+    job_init(job, JOB_PREALLOCATE, KIND_BLOCK, &block->meta);
     job->status.done = done;
     job->status.total = block->spec.size;
 }
 
-static int cancel(struct core *core, const char *name, const struct core_change *change,
+static int cancel(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct job job cleanup(cleanup_job) = {0};
-    r = change_get(core, KIND_JOB, name, change, &job, ret_error);
+    int r = change_get(core, KIND_JOB, name, change, &job, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_JOB, name);
@@ -86,12 +78,8 @@ static int cancel(struct core *core, const char *name, const struct core_change 
 int core_job_delete(struct core *core, const char *name, const struct core_change *change,
                     struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = cancel(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, cancel, &call, change, ret_result, ret_error);
 }
 
 void jobs_overlay(struct jobs *jobs, struct job *job)
@@ -102,33 +90,6 @@ void jobs_overlay(struct jobs *jobs, struct job *job)
 }
 
 /* ---- The thread ---- */
-
-struct progress {
-    const char *phase, *error;
-    uint64_t done;
-};
-
-static bool set_progress(void *object, void *data)
-{
-    struct job_status *status = &((struct job *)object)->status;
-    const struct progress *progress = data;
-    bool changed = string_replace(&status->phase, progress->phase);
-    changed |= string_replace(&status->error, progress->error);
-    if (!changed && status->started && status->done == progress->done)
-        return false;
-    if (!status->started)
-        status->started = clock_real_ms();
-    status->done = progress->done;
-    if (strcmp(progress->phase, "running") != 0)
-        status->finished = clock_real_ms();
-    return true;
-}
-
-int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error)
-{
-    struct progress progress = {.phase = phase, .error = error, .done = done};
-    return record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_progress, &progress, NULL);
-}
 
 static bool must_stop(struct jobs *jobs)
 {

@@ -123,15 +123,14 @@ static int check_addresses(struct core *core, const struct string_list *addresse
     return 0;
 }
 
-static int change_spec(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
-                       const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct node_patch *patch = call->request;
+    uint64_t present = call->present;
     struct node node cleanup(cleanup_node) = {0};
-    r = change_get(core, KIND_NODE, name, change, &node, ret_error);
+    int r = change_get(core, KIND_NODE, name, change, &node, ret_error);
     if (r < 0)
         return r;
     if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(core, &patch->addresses, ret_error)) < 0)
@@ -157,26 +156,17 @@ int core_node_patch(struct core *core, const char *name, const struct node_patch
                     const struct core_change *change, struct core_result *ret_result,
                     struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */
 
-static bool set_phase(void *object, void *data)
+static int record_phase(struct core *core, const struct node *node, const char *phase, const char *error,
+                        struct error **ret_error)
 {
-    struct node_status *status = &((struct node *)object)->status;
-    bool changed = string_replace(&status->phase, data);
-    return string_replace(&status->error, NULL) || changed;
-}
-
-static bool set_error(void *object, void *data)
-{
-    return string_replace(&((struct node *)object)->status.error, data);
+    struct status_seen seen = {.phase = phase, .error = error};
+    return status_record(core, KIND_NODE, &node->meta, &seen, ret_error);
 }
 
 /* Have all of this node's devices been brought down? */
@@ -209,8 +199,9 @@ static void wake_dependents(struct core *core, enum object_kind kind)
     record_list_clear(&records);
 }
 
-static int bring_down(struct core *core, const char *phase, struct error **ret_error)
+static int bring_down(struct core *core, const struct node *node, struct error **ret_error)
 {
+    const char *phase = node->status.phase;
     int r = engine_nbd_down(core->engine, ret_error);
     if (r < 0)
         return r;
@@ -219,7 +210,7 @@ static int bring_down(struct core *core, const char *phase, struct error **ret_e
     if (r < 0)
         return r;
     if (!string_equal(phase, "stopping") && !string_equal(phase, "stopped")) {
-        r = record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"stopping", ret_error);
+        r = record_phase(core, node, "stopping", NULL, ret_error);
         wake_dependents(core, KIND_EXPORT);
         wake_dependents(core, KIND_VOLUME);
         wake_dependents(core, KIND_DEVICE);
@@ -230,7 +221,7 @@ static int bring_down(struct core *core, const char *phase, struct error **ret_e
     r = engine_volserver_down(core->engine, ret_error);
     if (r < 0)
         return r;
-    return record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"stopped", ret_error);
+    return record_phase(core, node, "stopped", NULL, ret_error);
 }
 
 static int bring_up(struct core *core, const struct node *node, struct error **ret_error)
@@ -241,7 +232,7 @@ static int bring_up(struct core *core, const struct node *node, struct error **r
     if (r < 0 || (string_equal(node->status.phase, "online") && !node->status.error))
         return r;
     bool was_online = string_equal(node->status.phase, "online");
-    r = record_update(core, KIND_NODE, core->node, NULL, set_phase, (void *)"online", ret_error);
+    r = record_phase(core, node, "online", NULL, ret_error);
     if (!was_online) {
         wake_dependents(core, KIND_DEVICE);
         wake_dependents(core, KIND_VOLUME);
@@ -259,10 +250,9 @@ int node_reconcile(struct core *core, const char *name, struct error **ret_error
     if (r < 0)
         return r == -ENOENT ? 0 : r;
     autoerror struct error *problem = NULL;
-    r = node.spec.state == NODE_STOPPED ? bring_down(core, node.status.phase, &problem)
-                                        : bring_up(core, &node, &problem);
+    r = node.spec.state == NODE_STOPPED ? bring_down(core, &node, &problem) : bring_up(core, &node, &problem);
     if (r == 0 || r == -EAGAIN)
         return r;
-    record_update(core, KIND_NODE, core->node, NULL, set_error, problem ? problem->message : NULL, NULL);
+    record_phase(core, &node, NULL, problem ? problem->message : NULL, NULL);
     return error_set(ret_error, -r, "%s", error_message(problem));
 }

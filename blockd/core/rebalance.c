@@ -31,25 +31,17 @@ int rebalance_check_none(struct core *core, const char *volume, struct error **r
 
 void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job)
 {
-    meta_init(&job->meta, "");
-    free(job->meta.name);
-    job->meta.name = xstrdup(job->meta.uid);
-    job->spec.kind = JOB_REBALANCE;
-    job->spec.object = object_key(KIND_VOLUME, volume->meta.name);
-    job->spec.object_uid = xstrdup(volume->meta.uid);
-    job->status.phase = xstrdup("pending");
+    job_init(job, JOB_REBALANCE, KIND_VOLUME, &volume->meta);
     txn_put(txn, KIND_JOB, job, 0);
 }
 
-static int begin(struct core *core, const char *name, const struct core_change *change,
+static int begin(struct core *core, const struct change_call *call, const struct core_change *change,
                  struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct volume volume cleanup(cleanup_volume) = {0};
     struct job job cleanup(cleanup_job) = {0};
-    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r == 0 && volume.meta.deleting)
         r = error_set(ret_error, EBUSY, "volume %s is being deleted", name);
     if (r == 0 && layout_sets(&volume.spec) < 2)
@@ -73,48 +65,21 @@ static int begin(struct core *core, const char *name, const struct core_change *
 int core_volume_rebalance(struct core *core, const char *name, const struct core_change *change,
                           struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = begin(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, begin, &call, change, ret_result, ret_error);
 }
 
 /* ---- Working on it ---- */
 
-struct news {
-    const char *phase, *error;
-    char *message; /* NULL: as it was */
-    uint64_t done, total;
-};
-
-static bool set_news(void *object, void *data)
+static int record(struct core *core, const struct job *job, const struct job_news *news)
 {
-    struct job_status *status = &((struct job *)object)->status;
-    const struct news *news = data;
-    bool changed = string_replace(&status->phase, news->phase);
-    changed |= string_replace(&status->error, news->error);
-    changed |= news->message && string_replace(&status->message, news->message);
-    changed |= status->done != news->done || status->total != news->total;
-    status->done = news->done;
-    status->total = news->total;
-    if (!status->started)
-        status->started = clock_real_ms();
-    if (changed && strcmp(news->phase, "running") != 0)
-        status->finished = clock_real_ms();
-    return changed;
-}
-
-static int record(struct core *core, const struct job *job, const struct news *news)
-{
-    int r = record_update(core, KIND_JOB, job->meta.name, job->meta.uid, set_news, (void *)news, NULL);
+    int r = job_record_news(core, job, news);
     fault_point("rebalance.after-status");
     return r;
 }
 
 /* The program is ended first: a job that has ended is not looked at again. */
-static bool end(struct core *core, const struct job *job, const char *volume, const struct news *news)
+static bool end(struct core *core, const struct job *job, const char *volume, const struct job_news *news)
 {
     if (engine_rebalance_down(core->engine, volume, NULL) < 0)
         return true;
@@ -143,7 +108,7 @@ static bool follow(struct core *core, const struct job *job, const char *volume)
         xasprintf("%llu file%s moved, %llu in use left in place, %llu failed",
                   (unsigned long long)progress.moved, progress.moved == 1 ? "" : "s",
                   (unsigned long long)progress.in_use, (unsigned long long)progress.failed);
-    struct news news = {
+    struct job_news news = {
         .phase = "running", .message = message, .done = progress.done, .total = progress.total};
     if (!progress.finished) {
         record(core, job, &news);
@@ -168,7 +133,7 @@ bool rebalance_run(struct core *core, const struct job *job)
     struct volume volume cleanup(cleanup_volume) = {0};
     const char *name = strchr(job->spec.object, '/') + 1;
     int r = check_volume(core, job, &volume);
-    struct news news = {.phase = "canceled", .done = job->status.done, .total = job->status.total};
+    struct job_news news = {.phase = "canceled", .done = job->status.done, .total = job->status.total};
     if (job->meta.deleting || r == -ECANCELED)
         return end(core, job, name, &news);
     const struct brick_spec *bricks = volume.spec.bricks.items;

@@ -177,18 +177,16 @@ static int commit_new(struct core *core, const struct volume *volume, struct sha
     return r;
 }
 
-static int create(struct core *core, const struct share_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct share_create *request = call->request;
     struct volume volume cleanup(cleanup_volume) = {0};
     struct share share cleanup(cleanup_share) = {0};
     autofree char *name = xasprintf("%s/%s", request->volume, request->name);
     autofree char *key = object_key(KIND_SHARE, name);
     uint64_t limit = 0;
-    r = prepare(core, request, name, &volume, &share, ret_error);
+    int r = prepare(core, request, name, &volume, &share, ret_error);
     if (r == 0)
         r = volume_limit(&volume, &limit, ret_error);
     if (r == 0)
@@ -209,12 +207,8 @@ static int create(struct core *core, const struct share_create *request, const s
 int core_share_create(struct core *core, const struct share_create *request, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
 /* ---- Resize and access ---- */
@@ -266,18 +260,17 @@ static int answer(struct core *core, const struct share *share, const struct cor
     return result_make(core, key, share->meta.uid, change, ret_result, ret_error);
 }
 
-static int resize(struct core *core, const char *name, const struct share_patch *patch,
-                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+static int resize(struct core *core, const struct change_call *call, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct share_patch *patch = call->request;
     struct share share cleanup(cleanup_share) = {0};
     struct volume volume cleanup(cleanup_volume) = {0};
     autofree char *volume_name = object_name_part(name, 0);
     uint64_t limit = 0;
-    if ((r = check_size(patch->size, ret_error)) < 0 ||
-        (r = get_live(core, name, change, &share, ret_error)) < 0 ||
+    int r = check_size(patch->size, ret_error);
+    if (r < 0 || (r = get_live(core, name, change, &share, ret_error)) < 0 ||
         (r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error)) < 0 ||
         (r = volume_require_online(core, &volume, ret_error)) < 0 ||
         (r = volume_limit(&volume, &limit, ret_error)) < 0)
@@ -305,24 +298,18 @@ int core_share_patch(struct core *core, const char *name, const struct share_pat
                      struct error **ret_error)
 {
     (void)present; /* its one member is required */
-    unsigned tries = 0;
-    int r;
-    do
-        r = resize(core, name, patch, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch};
+    return change_run(core, resize, &call, change, ret_result, ret_error);
 }
 
-static int set_access(struct core *core, const char *name, const struct share_access *access,
-                      const struct core_change *change, struct core_result *ret_result,
-                      struct error **ret_error)
+static int set_access(struct core *core, const struct change_call *call, const struct core_change *change,
+                      struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct share_access *access = call->request;
     struct share share cleanup(cleanup_share) = {0};
     bool none = access->access.count == 1 && strcmp(access->access.items[0], "none") == 0;
-    r = none ? 0 : engine_access_check(&access->access, ret_error);
+    int r = none ? 0 : engine_access_check(&access->access, ret_error);
     if (r == 0)
         r = get_live(core, name, change, &share, ret_error);
     if (r < 0)
@@ -341,12 +328,8 @@ int core_share_access(struct core *core, const char *name, const struct share_ac
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = set_access(core, name, access, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = access};
+    return change_run(core, set_access, &call, change, ret_result, ret_error);
 }
 
 /* ---- Delete ---- */
@@ -386,14 +369,13 @@ static int mark_deleting(struct core *core, struct share *share, bool archive,
     return change_commit(core, change, &txn, key, share->meta.uid, ret_error);
 }
 
-static int delete_share(struct core *core, const char *name, bool archive, const struct core_change *change,
+static int delete_share(struct core *core, const struct change_call *call, const struct core_change *change,
                         struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    bool archive = *(const bool *)call->request;
     struct share share cleanup(cleanup_share) = {0};
-    r = change_get(core, KIND_SHARE, name, change, &share, ret_error);
+    int r = change_get(core, KIND_SHARE, name, change, &share, ret_error);
     if (r == 0)
         r = mark_deleting(core, &share, archive, change, ret_error);
     if (r < 0)
@@ -411,10 +393,6 @@ static int delete_share(struct core *core, const char *name, bool archive, const
 int core_share_delete(struct core *core, const char *name, bool archive, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_share(core, name, archive, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = &archive};
+    return change_run(core, delete_share, &call, change, ret_result, ret_error);
 }

@@ -10,30 +10,6 @@
 
 #define FOLDER_MODE 0755
 
-struct seen {
-    const char *phase, *error;
-    uint64_t size, generation;
-};
-
-static bool set_status(void *object, void *data)
-{
-    struct share_status *status = &((struct share *)object)->status;
-    const struct seen *seen = data;
-    bool changed = string_replace(&status->phase, seen->phase);
-    changed |= string_replace(&status->error, seen->error);
-    changed |= status->size != seen->size || status->observed_generation != seen->generation;
-    status->size = seen->size;
-    status->observed_generation = seen->generation;
-    return changed;
-}
-
-static int record_status(struct core *core, const struct share *share, struct seen seen,
-                         struct error **ret_error)
-{
-    seen.generation = share->meta.generation;
-    return record_update(core, KIND_SHARE, share->meta.name, share->meta.uid, set_status, &seen, ret_error);
-}
-
 /* ---- Whose folder it is ---- */
 
 /* What the bricks know of the share, so that it can be found again without a store. */
@@ -246,10 +222,7 @@ static void put_removal(struct core *core, const struct share *share, const stru
     struct job job cleanup(cleanup_job) = {0};
     uint64_t used = 0;
     engine_share_used(core->engine, volume, (uint32_t)share->spec.project, &used, NULL);
-    job_init_empty(&job);
-    job.spec.kind = JOB_REMOVE;
-    job.spec.object = object_key(KIND_VOLUME, volume->meta.name);
-    job.spec.object_uid = xstrdup(volume->meta.uid);
+    job_init(&job, JOB_REMOVE, KIND_VOLUME, &volume->meta);
     job.spec.path = xstrdup(path);
     job.spec.project = share->spec.project;
     job.status.total = used;
@@ -337,11 +310,12 @@ int share_reconcile(struct core *core, const char *name, struct error **ret_erro
     if (r == 0)
         r = admit(core, &volume, &share, &problem);
     fault_point("share.up.before-status");
+    struct status_seen ready = {.phase = "ready", .size = share.spec.size};
     if (r == 0)
-        return record_status(core, &share, (struct seen){.phase = "ready", .size = share.spec.size},
-                             ret_error);
-    struct seen seen = {.phase = "failed", .error = error_message(problem), .size = share.status.size};
+        return status_record(core, KIND_SHARE, &share.meta, &ready, ret_error);
+    struct status_seen failed = {
+        .phase = "failed", .error = error_message(problem), .size = share.status.size};
     if (is_final(r))
-        return record_status(core, &share, seen, ret_error);
+        return status_record(core, KIND_SHARE, &share.meta, &failed, ret_error);
     return error_set(ret_error, -r, "%s", error_message(problem));
 }

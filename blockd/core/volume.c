@@ -163,14 +163,12 @@ static int commit_new(struct core *core, const struct volume_create *request,
     return 0;
 }
 
-static int create(struct core *core, const struct volume_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct volume_create *request = call->request;
     autofree char *uid = NULL;
-    r = commit_new(core, request, change, &uid, ret_error);
+    int r = commit_new(core, request, change, &uid, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.create.after-record");
@@ -185,11 +183,8 @@ int core_volume_create(struct core *core, const struct volume_create *request,
     int r = engine_access_check(&request->access, ret_error);
     if (r < 0)
         return r;
-    unsigned tries = 0;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
 /* ---- Change and delete ---- */
@@ -213,15 +208,14 @@ static int commit_edited(struct core *core, struct volume *volume, const struct 
     return r;
 }
 
-static int change_spec(struct core *core, const char *name, const struct volume_patch *patch,
-                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct volume_patch *patch = call->request;
+    uint64_t present = call->present;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
     if (volume.meta.deleting)
@@ -252,11 +246,8 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
     int r = engine_access_check(&patch->access, ret_error);
     if (r < 0)
         return r;
-    unsigned tries = 0;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* The ledger's count is quick and closes the door; the records are what counts, one that is damaged too. */
@@ -281,14 +272,12 @@ static int check_empty(struct core *core, const char *name, bool force, struct e
     return r;
 }
 
-static int delete_volume(struct core *core, const char *name, const struct core_change *change,
+static int delete_volume(struct core *core, const struct change_call *call, const struct core_change *change,
                          struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
     r = change->force ? 0 : ledger_close(core->ledger, name, ret_error);
@@ -311,38 +300,17 @@ static int delete_volume(struct core *core, const char *name, const struct core_
 int core_volume_delete(struct core *core, const char *name, const struct core_change *change,
                        struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_volume(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, delete_volume, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */
 
-struct seen {
-    const char *phase, *error;
-    uint64_t generation;
-};
-
-static bool set_status(void *object, void *data)
+static int record_phase(struct core *core, const struct volume *volume, const char *phase, const char *error,
+                        struct error **ret_error)
 {
-    struct volume_status *status = &((struct volume *)object)->status;
-    const struct seen *seen = data;
-    bool changed = string_replace(&status->phase, seen->phase);
-    changed |= string_replace(&status->error, seen->error);
-    changed |= status->observed_generation != seen->generation;
-    status->observed_generation = seen->generation;
-    return changed;
-}
-
-static int record_status(struct core *core, const struct volume *volume, const char *phase, const char *error,
-                         struct error **ret_error)
-{
-    struct seen seen = {.phase = phase, .error = error, .generation = volume->meta.generation};
-    return record_update(core, KIND_VOLUME, volume->meta.name, volume->meta.uid, set_status, &seen,
-                         ret_error);
+    struct status_seen seen = {.phase = phase, .error = error};
+    return status_record(core, KIND_VOLUME, &volume->meta, &seen, ret_error);
 }
 
 /* The daemon for all volumes of this node is told the whole set, whichever of them changed. */
@@ -518,11 +486,11 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
     /* A brick that cannot come up is no failure of a volume that serves without it. */
     if (failure < 0 && !(up && serves)) {
-        record_status(core, &volume, "failed", error_message(problem), NULL);
+        record_phase(core, &volume, "failed", error_message(problem), NULL);
         return error_set(ret_error, -failure, "%s", error_message(problem));
     }
     bool changed = !string_equal(phase, volume.status.phase);
-    r = record_status(core, &volume, phase, NULL, ret_error);
+    r = record_phase(core, &volume, phase, NULL, ret_error);
     if (r == 0 && changed && serves) {
         wake_blocks(core, name);
         wake_shares(core, name);

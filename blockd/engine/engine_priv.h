@@ -72,7 +72,7 @@ int engine_name_check(const char *what, const char *name, struct error **ret_err
  * The caller's. */
 char *text_version(const char *text);
 
-/* ---- volfile.c: pure functions of the objects ---- */
+/* ---- volfile*.c: pure functions of the objects ---- */
 
 /* Texts are appended to what is in ret_text; on failure it holds a part. */
 struct volfile_sources {

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/* The volfiles of a volume's clients: the bricks' clients, what keeps them together as sets, and the top. */
+#include "volfile_priv.h"
+
+#include "rpc/base/alloc.h"
+#include "rpc/volume_layout.h"
+
+int vol_add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
+{
+    const char *volume = sources->volume->meta.name;
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        const struct brick_spec *brick = volume_child(sources->volume, i);
+        struct vol_address address = {0};
+        int r = vol_node_address(sources, brick->node, &address, ret_error);
+        if (r < 0)
+            return r;
+        vol_begin(text, "protocol/client", "%s-client-%llu", volume, vol_child_number(sources->volume, i));
+        vol_option(text, "transport-type", "tcp");
+        vol_option(text, "transport.address-family", address.family);
+        vol_option(text, "remote-host", address.text);
+        vol_number(text, "remote-port", brick->port);
+        strbuf_addf(text, "    option remote-subvolume \"%s-brick-%llu\"\n", volume,
+                    vol_child_number(sources->volume, i));
+        /* Bricks take requests from ports that only root may bind. */
+        vol_option(text, "client-bind-insecure", "off");
+        vol_number(text, "ping-timeout", sources->ping_timeout);
+        vol_number(text, "transport.tcp-user-timeout", 2 * sources->ping_timeout);
+        vol_number(text, "event-threads", sources->event_threads);
+        vol_end(text, "%s", "");
+    }
+    return 0;
+}
+
+/*
+ * The self-heal daemon has none: it needs the clients right below replicate. Neither has disperse: it reads
+ * under its lock, and notes who is behind before it gives that up.
+ */
+static void add_watches(const struct volfile_sources *sources, struct strbuf *text)
+{
+    const char *volume = sources->volume->meta.name;
+    autofree char *type = xasprintf("%s/watch", sources->xlators);
+    for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        if (!volume_set_is_replicated(sources->volume, volume_child_set(sources->volume, i)))
+            continue;
+        vol_begin(text, type, "%s-watch-%llu", volume, vol_child_number(sources->volume, i));
+        vol_end(text, "\"%s-client-%llu\"", volume, vol_child_number(sources->volume, i));
+    }
+}
+
+/* The names "V-ROLE-N" of the bricks of one set, joined by a separator. */
+static char *brick_names(const struct volume *volume, size_t set, const char *role, const char *quote,
+                         const char *separator)
+{
+    struct strbuf names = {0};
+    for (size_t i = 0; i < volume_children(volume); i++)
+        if (volume_child_set(volume, i) == set)
+            strbuf_addf(&names, "%s%s%s-%s-%llu%s", names.length ? separator : "", quote, volume->meta.name,
+                        role, vol_child_number(volume, i), quote);
+    return strbuf_steal(&names);
+}
+
+/* What comes after "V-" in the name of a set's translator. The caller's. */
+static char *set_role(const struct volume *volume, size_t set)
+{
+    if (volume_set_is_replicated(volume, set))
+        return xasprintf("replicate-%zu", set);
+    if (volume->spec.template_name == TEMPLATE_DISPERSE)
+        return xasprintf("disperse-%zu", set);
+    return xasprintf("client-%llu", vol_child_number(volume, set));
+}
+
+bool vol_is_bundle(const struct volume *volume, size_t set)
+{
+    return volume_set_is_replicated(volume, set) || volume->spec.template_name == TEMPLATE_DISPERSE;
+}
+
+char *vol_bundle_names(const struct volume *volume)
+{
+    struct strbuf names = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (!vol_is_bundle(volume, set))
+            continue;
+        autofree char *role = set_role(volume, set);
+        strbuf_addf(&names, "%s\"%s-%s\"", names.length ? " " : "", volume->meta.name, role);
+    }
+    return strbuf_steal(&names);
+}
+
+/*
+ * What clients and the self-heal daemon must agree on, or they would lock and mark files in different ways.
+ * ensure-durability makes a brick's data durable before the mark that it may be behind is taken away: without
+ * it, a power cut could leave replicas that differ and do not know.
+ */
+void vol_begin_replicate(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    autofree char *pending = brick_names(volume, set, "client", "", ",");
+    vol_begin(text, "cluster/replicate", "%s-replicate-%zu", volume->meta.name, set);
+    vol_option(text, "afr-pending-xattr", pending);
+    if (volume->spec.template_name == TEMPLATE_ARBITER)
+        vol_number(text, "arbiter-count", 1);
+    vol_option(text, "quorum-type", "auto");
+    vol_option(text, "eager-lock", "on");
+    vol_option(text, "ensure-durability", "on");
+    vol_option(text, "granular-entry-heal", "on");
+    vol_option(text, "locking-scheme", "granular");
+}
+
+void vol_end_set(const struct volume *volume, size_t set, const char *below, struct strbuf *text)
+{
+    autofree char *children = brick_names(volume, set, below, "\"", " ");
+    vol_end(text, "%s", children);
+}
+
+void vol_begin_disperse(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    vol_begin(text, "cluster/disperse", "%s-disperse-%zu", volume->meta.name, set);
+    vol_number(text, "redundancy", volume->spec.redundancy);
+    vol_option(text, "eager-lock", "on");
+    vol_option(text, "other-eager-lock", "on");
+}
+
+/*
+ * Heals are left to the daemon: a guest's request must not wait behind one. All reads of a file go to one
+ * brick, the local one where there is one: spread over replicas, reads after a client's crash could see a
+ * half replicated write come and go until it is healed.
+ */
+static void add_client_replicate(const struct volume *volume, size_t set, const char *below,
+                                 struct strbuf *text)
+{
+    vol_begin_replicate(volume, set, text);
+    vol_number(text, "post-op-delay-secs", 1);
+    vol_option(text, "choose-local", "on");
+    vol_number(text, "read-hash-mode", 1);
+    vol_option(text, "data-self-heal", "off");
+    vol_option(text, "metadata-self-heal", "off");
+    vol_option(text, "entry-self-heal", "off");
+    vol_end_set(volume, set, below, text);
+}
+
+static void add_client_disperse(const struct volume *volume, size_t set, const char *below,
+                                struct strbuf *text)
+{
+    vol_begin_disperse(volume, set, text);
+    vol_option(text, "read-policy", "gfid-hash");
+    vol_number(text, "background-heals", 0);
+    vol_end_set(volume, set, below, text);
+}
+
+/* The name of a set for distribute, which notes it in files: a brick's changes when that moves. */
+static char *stable_name(const struct volume *volume, size_t set, struct strbuf *text)
+{
+    autofree char *role = set_role(volume, set);
+    if (volume->spec.template_name != TEMPLATE_SINGLE)
+        return xasprintf("\"%s-%s\"", volume->meta.name, role);
+    vol_begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
+    vol_option(text, "latency-measurement", "off");
+    vol_option(text, "count-fop-hits", "off");
+    vol_end(text, "\"%s-%s\"", volume->meta.name, role);
+    return xasprintf("\"%s-single-%zu\"", volume->meta.name, set);
+}
+
+/*
+ * A volume of one set has it too: folders get the note of their layout, without which they could not be
+ * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
+ * says: it is so after an expand, until the volume is rebalanced, and after it for files that were in use. A
+ * file that somebody writes to is never moved by force.
+ */
+void vol_add_distribute(const struct volume *volume, struct strbuf *text)
+{
+    autostrbuf struct strbuf below = {0};
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        autofree char *name = stable_name(volume, set, text);
+        strbuf_addf(&below, "%s%s", set ? " " : "", name);
+    }
+    vol_begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
+    vol_option(text, "lookup-unhashed", "on");
+    vol_option(text, "lookup-optimize", "off");
+    vol_option(text, "force-migration", "off");
+    vol_end(text, "%s", strbuf_string(&below));
+}
+
+/* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
+static char *add_sets(const struct volfile_sources *sources, const char *below, struct strbuf *text)
+{
+    const struct volume *volume = sources->volume;
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (volume_set_is_replicated(volume, set))
+            add_client_replicate(volume, set, below, text);
+        else if (vol_is_bundle(volume, set))
+            add_client_disperse(volume, set, "client", text);
+    }
+    if (sources->one_set)
+        return set_role(volume, sources->one_set - 1);
+    vol_add_distribute(volume, text);
+    return xstrdup("dht");
+}
+
+/* The top of a client's stack bears the volume's name. */
+static void add_client_top(const struct volume *volume, const char *below, struct strbuf *text)
+{
+    vol_begin(text, "debug/io-stats", "%s", volume->meta.name);
+    vol_option(text, "volume-id", volume->meta.uid);
+    vol_option(text, "latency-measurement", "off");
+    vol_option(text, "count-fop-hits", "off");
+    vol_end(text, "\"%s-%s\"", volume->meta.name, below);
+}
+
+int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = vol_add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    add_watches(sources, ret_text);
+    autofree char *below = add_sets(sources, "watch", ret_text);
+    add_client_top(volume, below, ret_text);
+    volfile_set_options(volume, ret_text, from);
+    return 0;
+}
+
+/*
+ * Names and attributes are cached by the kernel, for a second. A cache below it would answer in its place
+ * when the kernel asks again because something is wrong: with md-cache a name that another client gave to
+ * another file is ESTALE for a second, with quick-read an open does not see what was written before it, and
+ * with open-behind a file that another client removed cannot be read by who has it open.
+ */
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    const struct volume *volume = sources->volume;
+    size_t from = ret_text->length;
+    int r = volfile_volume_check(volume, ret_error);
+    if (r == 0)
+        r = vol_add_clients(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    autofree char *below = add_sets(sources, "client", ret_text);
+
+    vol_begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
+    vol_end(ret_text, "\"%s-%s\"", volume->meta.name, below);
+    add_client_top(volume, "write-behind", ret_text);
+    volfile_set_options(volume, ret_text, from);
+    return 0;
+}
