@@ -26,12 +26,19 @@ static void short_pause(void)
     nanosleep(&pause, NULL);
 }
 
-static void open_store(const char *endpoints, const char *options)
+static struct store *open_at(const char *endpoints, const char *options)
 {
     autofree char *url = xasprintf("etcd://%s?prefix=/t%s", endpoints, options);
     autoerror struct error *error = NULL;
-    if (store_open(url, &store, &error) < 0)
+    struct store *opened = NULL;
+    if (store_open(url, &opened, &error) < 0)
         fail_msg("%s", error_message(error));
+    return opened;
+}
+
+static void open_store(const char *endpoints, const char *options)
+{
+    store = open_at(endpoints, options);
 }
 
 static int try_list(void)
@@ -305,11 +312,7 @@ static void a_lost_answer_is_no_second_change(void **state)
     await_store();
     load_start(&load);
     load_await(&load, 20);
-    struct store *to_etcd = store;
-    store = NULL;
-    open_store(through, "");
-    struct store *to_proxy = store;
-    store = to_etcd;
+    struct store *to_proxy = open_at(through, "");
 
     /* Beside the load, one counts through the proxy; a step that took place twice would leave a gap. */
     int steps = 0;
@@ -349,23 +352,19 @@ static void what_failed_stays_undone(void **state)
     autofree char *direct = etcd_endpoints(&etcd);
     open_store(direct, "");
     await_store();
-    struct store *to_etcd = store;
     proxy_start(&proxy, etcd.members[0].client_port, 1, "/v3/kv/txn");
     autofree char *through = xasprintf("127.0.0.1:%u,%s", proxy.port, direct);
     for (int round = 0; round < 6; round++) {
         autofree char *key = xasprintf("k%d", round);
-        store = to_etcd;
         assert_int_equal(put(key, "theirs"), 0);
-        store = NULL;
-        open_store(through, "");
+        struct store *to_proxy = open_at(through, "");
         struct store_op create = {.kind = STORE_PUT, .key = key, .value = "ours", .compare = true};
-        assert_int_equal(store_commit(store, &create, 1, NULL, NULL), -ESTALE);
+        assert_int_equal(store_commit(to_proxy, &create, 1, NULL, NULL), -ESTALE);
         struct store_op remove = {.kind = STORE_DELETE, .key = key};
-        assert_int_equal(store_commit(to_etcd, &remove, 1, NULL, NULL), 0);
-        store_close(store);
+        assert_int_equal(store_commit(store, &remove, 1, NULL, NULL), 0);
+        store_close(to_proxy);
     }
     proxy_stop(&proxy); /* everything that it held back has been sent */
-    store = to_etcd;
     struct store_list list = {0};
     assert_int_equal(store_list(store, "", NULL, 0, &list, NULL), 0);
     assert_int_equal(list.count, 0);
