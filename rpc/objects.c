@@ -6,6 +6,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/schema_table.h"
 
 const char *const node_state_words[] = {"enabled", "stopped", NULL};
 const char *const volume_template_words[] = {"single", "replica3", "arbiter", "disperse", NULL};
@@ -18,12 +19,6 @@ const char *const job_kind_words[] = {"preallocate", "rebalance", "remove",    "
 const char *const device_state_words[] = {"enabled", "disabled", NULL};
 const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
                                        "swap-heal", "leave", "left", NULL};
-
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
 
 /* The envelope is the same for every kind. */
 #define META_FIELDS                                                                                          \
