@@ -7,15 +7,9 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 #include "rpc/examine.h"
+#include "rpc/schema_table.h"
 
-#define VOLUME_SIZE_MIN       (UINT64_C(16) << 20)
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+#define VOLUME_SIZE_MIN (UINT64_C(16) << 20)
 
 /* ---- Queries ---- */
 
@@ -130,13 +124,16 @@ static const struct field volume_create_fields[] = {
     {"allow_same_zone", FIELD_BOOL, OF(volume_create, allow_same_zone), 0,
      .help = "Allow several bricks of one set in one zone"},
     {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
-     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all; with "
+             "TLS certificates, cert:NAME or cert:*"},
     {"profile", FIELD_NAME, OF(volume_create, profile), 0,
      .help = "Named set of options: database, vm, share or archive"},
     {"options", FIELD_STRINGS, OF(volume_create, options), 0, .max = 64,
      .help = "TRANSLATOR.OPTION=VALUE of GlusterFS's translators"},
     {"advanced", FIELD_BOOL, OF(volume_create, advanced), 0,
      .help = "Allow options that their authors do not offer to everybody"},
+    {"tls", FIELD_ENUM, OF(volume_create, tls), 0, .words = volume_tls_words,
+     .help = "on: bricks speak TLS only; as the configuration has it ([tls] volumes) if absent"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
@@ -206,13 +203,16 @@ static const struct field volume_patch_fields[] = {
     {"overcommit", FIELD_RATIO, OF(volume_patch, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size"},
     {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
-     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all; with "
+             "TLS certificates, cert:NAME or cert:*"},
     {"profile", FIELD_NAME, OF(volume_patch, profile), 0,
      .help = "Named set of options: database, vm, share, archive or none"},
     {"options", FIELD_STRINGS, OF(volume_patch, options), 0, .max = 64,
      .help = "TRANSLATOR.OPTION=VALUE sets one, TRANSLATOR.OPTION= unsets it, others stay"},
     {"advanced", FIELD_BOOL, OF(volume_patch, advanced), 0,
      .help = "Allow options that their authors do not offer to everybody"},
+    {"tls", FIELD_ENUM, OF(volume_patch, tls), 0, .words = volume_tls_words,
+     .help = "on: bricks speak TLS only; changed while the volume is stopped"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");

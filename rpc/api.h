@@ -193,6 +193,7 @@ struct volume_create {
     char *profile;              /* named set of options; NULL: none */
     struct string_list options; /* "TRANSLATOR.OPTION=VALUE" */
     bool advanced;              /* options that are not for everybody, too */
+    int tls;                    /* enum volume_tls */
 };
 extern const struct schema volume_create_schema;
 
@@ -243,6 +244,7 @@ struct volume_patch {
     char *profile;              /* "none": none */
     struct string_list options; /* changes: what is not named stays, "TRANSLATOR.OPTION=" goes */
     bool advanced;
+    int tls; /* enum volume_tls */
 };
 extern const struct schema volume_patch_schema;
 

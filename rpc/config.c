@@ -13,6 +13,7 @@
 #include "rpc/base/files.h"
 #include "rpc/base/sizes.h"
 #include "rpc/endpoint.h"
+#include "rpc/objects.h"
 
 #define CONFIG_FILE_LIMIT (1u << 20)
 #define LAST_PORT         65535
@@ -188,6 +189,13 @@ const struct config_key config_keys[] = {
                 "the node's address and 127.0.0.1. Empty: standard clients are not served."),
     KEY("volserver", "port", volserver_port, FIELD_UINT, "24007", .min = 1, .max = LAST_PORT,
         .help = "TCP port of the volfile server, the same on all nodes. Standard clients expect 24007."),
+
+    KEY("tls", "volumes", tls_volumes, FIELD_ENUM, "off", .words = volume_tls_words,
+        .help = "Whether volumes are made with TLS between bricks and clients, unless their creator says."),
+    KEY("tls", "volserver", tls_volserver, FIELD_BOOL, "no",
+        .help = "Whether the volfile server speaks TLS with standard clients, and only that."),
+    CHECKED_KEY("tls", "dir", tls_dir, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "Folder of the cluster's certificates. Empty: pki in state-dir."),
 
     CHECKED_KEY("nbd", "listen", nbd_listen, check_address, "127.0.0.1", .flags = FIELD_OPTIONAL,
                 .help = "Address of the NBD server. Empty: no TCP, only the unix socket."),
@@ -519,6 +527,11 @@ void config_volserver_addresses(const struct config *config, struct string_list 
 char *config_volserver_socket_path(const struct config *config)
 {
     return xasprintf("%s/volserver.sock", config->run_dir);
+}
+
+char *config_tls_dir(const struct config *config)
+{
+    return *config->tls_dir ? xstrdup(config->tls_dir) : xasprintf("%s/pki", config->state_dir);
 }
 
 char *config_text(const struct config *config, const char *section)

@@ -39,6 +39,10 @@ struct config {
     /* [volserver] */
     char *volserver_listen; /* addresses, separated by commas; "node": the node's and 127.0.0.1; "": no TCP */
     uint64_t volserver_port; /* 24007 */
+    /* [tls] */
+    int tls_volumes;    /* enum volume_tls (rpc/objects.h): of a volume whose creator did not say */
+    bool tls_volserver; /* the volfile server speaks TLS only, but for the unix socket */
+    char *tls_dir;      /* certificates (rpc/pki_files.h); "": STATE_DIR/pki */
     /* [nbd] */
     char *nbd_listen;         /* address of the TCP listener, "" for none; 127.0.0.1 */
     uint64_t nbd_port;        /* 10809 */
@@ -96,5 +100,6 @@ char *config_socket_path(const struct config *config);      /* RUN/blockd.sock: 
 char *config_nbd_socket_path(const struct config *config);  /* RUN/nbd.sock: NBD over a unix socket */
 char *config_nbd_control_path(const struct config *config); /* RUN/nbd-control.sock: HTTP, metrics and sync */
 char *config_volserver_socket_path(const struct config *config); /* RUN/volserver.sock: volfiles, for root */
+char *config_tls_dir(const struct config *config);               /* the certificates of the cluster */
 
 #endif

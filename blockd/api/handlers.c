@@ -354,6 +354,7 @@ void api_body_defaults(enum api_op op, void *object)
         struct volume_create *request = object;
         request->template_name = TEMPLATE_REPLICA3;
         request->overcommit = 1.0;
+        request->tls = VOLUME_TLS_DEFAULT;
     } else if (op == API_BLOCK_CREATE) {
         struct block_create *request = object;
         request->block_size = 512;
