@@ -215,7 +215,7 @@ char *arguments_path(const struct arguments *arguments);
 
 int nouns_run(struct cli *cli, int argc, char **argv);
 
-/* ---- Verbs of a noun that are no call of the API, but work on this machine: share_mount.c ---- */
+/* ---- noun_words.c: verbs of a noun that are no call of the API, but work on this machine ---- */
 
 struct noun_word {
     const char *noun, *verb, *syntax, *help;
@@ -302,6 +302,19 @@ int version_run(struct cli *cli);
 /* STATUS_DIFFERS when something is left to be repaired, or was refused. */
 int examine_run(struct cli *cli, const struct arguments *arguments);
 int adopt_run(struct cli *cli, const struct arguments *arguments);
+
+/* ---- certificate.c ---- */
+
+/* certificate sign and revoke, as the API has them. */
+int certificate_run(struct cli *cli, const struct arguments *arguments);
+int certificate_issue(struct cli *cli, int argc, char **argv);
+extern const struct classic_option certificate_issue_options[];
+
+/* ---- share_mount.c ---- */
+
+int share_mount_run(struct cli *cli, int argc, char **argv);
+int share_unmount_run(struct cli *cli, int argc, char **argv);
+extern const struct classic_option share_mount_options[], share_unmount_options[];
 
 /* ---- help.c ---- */
 

@@ -65,7 +65,7 @@ static void print_nouns(FILE *stream)
         for (const struct noun_word *word = noun_words; word->noun; word++)
             if (strcmp(word->noun, noun) == 0)
                 strbuf_addf(&verbs, ", %s", word->verb);
-        fprintf(stream, "  %-8s  %s\n", noun, strbuf_string(&verbs));
+        fprintf(stream, "  %-11s  %s\n", noun, strbuf_string(&verbs));
     }
 }
 
