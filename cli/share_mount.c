@@ -21,6 +21,7 @@
 #include "rpc/base/sizes.h"
 #include "rpc/base/spawn.h"
 #include "rpc/config.h"
+#include "rpc/pki_files.h"
 
 #define GLUSTERFS "/usr/sbin/glusterfs"
 #define MOUNT_MS  120000
@@ -278,6 +279,23 @@ static void add_volfile(const struct config *config, const char *volume, struct 
     string_list_addf(argv, "--volfile-id=%s.mount", volume);
 }
 
+/* This node's certificates, for volumes with TLS; others take no notice. */
+static void add_certificates(const struct config *config, struct string_list *argv)
+{
+    static const struct {
+        const char *option;
+        enum pki_file file;
+    } options[] = {
+        {"ssl-own-cert", PKI_NODE}, {"ssl-private-key", PKI_NODE_KEY}, {"ssl-ca-list", PKI_AUTHORITY}};
+    autofree char *folder = config_tls_dir(config);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        autofree char *path = pki_path(folder, options[i].file);
+        if (access(path, F_OK) == 0)
+            string_list_addf(argv, "--xlator-option=*-client-*.transport.socket.%s=%s", options[i].option,
+                             path);
+    }
+}
+
 static int run_client(const struct config *config, const struct mount_words *words, const char *path,
                       const char *folder, struct error **ret_error)
 {
@@ -287,6 +305,7 @@ static int run_client(const struct config *config, const struct mount_words *wor
     string_list_add(&argv, GLUSTERFS);
     string_list_add(&argv, "--process-name=fuse");
     add_volfile(config, volume, &argv);
+    add_certificates(config, &argv);
     string_list_addf(&argv, "--subdir-mount=%s", path);
     string_list_addf(&argv, "--fs-display-name=" SOURCE_PREFIX "%s", volume);
     string_list_addf(&argv, "--fuse-mountopts=%s", strbuf_string(&words->fuse));
@@ -419,7 +438,7 @@ static int usage(struct cli *cli, const struct noun_word *word, const struct err
     return STATUS_USAGE;
 }
 
-static int run_mount(struct cli *cli, int argc, char **argv)
+int share_mount_run(struct cli *cli, int argc, char **argv)
 {
     cleanup(mount_words_clear) struct mount_words words = {0};
     autoerror struct error *error = NULL;
@@ -429,7 +448,7 @@ static int run_mount(struct cli *cli, int argc, char **argv)
     return finish(cli, r, error, words.share, "mounted");
 }
 
-static int run_unmount(struct cli *cli, int argc, char **argv)
+int share_unmount_run(struct cli *cli, int argc, char **argv)
 {
     autoerror struct error *error = NULL;
     const char *word = NULL;
@@ -450,7 +469,7 @@ static int run_unmount(struct cli *cli, int argc, char **argv)
     return finish(cli, r, error, word, "unmounted");
 }
 
-static const struct classic_option mount_options[] = {
+const struct classic_option share_mount_options[] = {
     {"-o", "OPTION,...",
      "ro; coherent (no cache: for programs on several machines that share open files under locks; it "
      "excludes "
@@ -459,23 +478,7 @@ static const struct classic_option mount_options[] = {
      "negative-timeout=SECONDS"},
     {NULL, NULL, NULL},
 };
-static const struct classic_option unmount_options[] = {
+const struct classic_option share_unmount_options[] = {
     {"--lazy", NULL, "Take it out of sight now, and end it when nobody uses it any more"},
     {NULL, NULL, NULL},
 };
-
-const struct noun_word noun_words[] = {
-    {"share", "mount", "VOLUME/SHARE FOLDER [-o OPTION,...]", "Mount a share on this machine", mount_options,
-     run_mount},
-    {"share", "unmount", "FOLDER|VOLUME/SHARE [--lazy]", "Unmount a share on this machine", unmount_options,
-     run_unmount},
-    {.noun = NULL},
-};
-
-const struct noun_word *noun_word_find(const char *noun, const char *verb)
-{
-    for (const struct noun_word *word = noun_words; word->noun; word++)
-        if (strcmp(word->noun, noun) == 0 && strcmp(word->verb, verb) == 0)
-            return word;
-    return NULL;
-}

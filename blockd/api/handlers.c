@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api_priv.h"
+#include "blockd/core/certificates.h"
 #include "blockd/core/examine.h"
 #include "rpc/base/alloc.h"
 
@@ -49,12 +50,34 @@ static void fill_change(const struct call *call, const char *text, struct core_c
     };
 }
 
+/* The kind that a route's response describes. */
+static enum object_kind kind_of(const struct call *call)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (object_types[i].schema == call->match->route->response)
+            return object_types[i].kind;
+    return KIND_COUNT;
+}
+
+/* What the change was made to, for the record: the object itself, or the job that works on it. */
+static void name_result(struct call *call, const json_t *object)
+{
+    const char *name = json_string_value(json_object_get(object, "name"));
+    bool is_job = json_object_get(json_object_get(object, "spec"), "object") != NULL;
+    enum object_kind kind = is_job ? KIND_JOB : kind_of(call);
+    autofree char *path_name = name ? NULL : name_of(call);
+    if (kind != KIND_COUNT)
+        call->object = object_key(kind, name ? name : path_name);
+    call->revision = (uint64_t)json_integer_value(json_object_get(object, "revision"));
+}
+
 /* 200 (201 for what is new) when it is settled, 202 with the object or its job when the reconciler goes on.
  */
 static int answer(struct call *call, struct core_result *result)
 {
     bool makes = strcmp(call->match->route->method, "POST") == 0 && !call->match->arguments[0];
     unsigned status = makes ? 201 : 200;
+    name_result(call, result->object);
     respond_json(call->response, result->settled ? status : 202,
                  result->object ? json_incref(result->object) : json_object());
     core_result_clear(result);
@@ -139,15 +162,6 @@ static int volume_expand(struct call *call, struct error **ret_error)
 
 /* ---- Reading ---- */
 
-/* The kind that a route's response describes. */
-static enum object_kind kind_of(const struct call *call)
-{
-    for (size_t i = 0; i < KIND_COUNT; i++)
-        if (object_types[i].schema == call->match->route->response)
-            return object_types[i].kind;
-    return KIND_COUNT;
-}
-
 static int get_object(struct call *call, struct error **ret_error)
 {
     autofree char *name = name_of(call);
@@ -218,6 +232,28 @@ static int get_status(struct call *call, struct error **ret_error)
         return r;
     respond_json(call->response, 200, schema_encode(&status_report_schema, &report));
     schema_clear(&status_report_schema, &report);
+    return 0;
+}
+
+static int certificate_sign(struct call *call, struct error **ret_error)
+{
+    struct certificate_signed reply;
+    int r = core_certificate_sign(call->core, call->body, &reply, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 201, schema_encode(&certificate_signed_schema, &reply));
+    schema_clear(&certificate_signed_schema, &reply);
+    return 0;
+}
+
+static int certificate_revoke(struct call *call, struct error **ret_error)
+{
+    struct certificate_revoked reply;
+    int r = core_certificate_revoke(call->core, call->body, &reply, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 200, schema_encode(&certificate_revoked_schema, &reply));
+    schema_clear(&certificate_revoked_schema, &reply);
     return 0;
 }
 
@@ -330,6 +366,8 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_METRICS] = get_metrics,
     [API_HEALTHZ] = get_healthz,
     [API_DEVICE_ADOPT] = adopt,
+    [API_CERTIFICATE_SIGN] = certificate_sign,
+    [API_CERTIFICATE_REVOKE] = certificate_revoke,
     [API_EXAMINE] = examine,
     [API_EXAMINE_GET] = examine,
     [API_READYZ] = get_readyz,
@@ -341,8 +379,12 @@ void api_body_defaults(enum api_op op, void *object)
         struct volume_create *request = object;
         request->template_name = TEMPLATE_REPLICA3;
         request->overcommit = 1.0;
+        request->tls = VOLUME_TLS_DEFAULT;
     } else if (op == API_BLOCK_CREATE) {
         struct block_create *request = object;
         request->block_size = 512;
+    } else if (op == API_CERTIFICATE_SIGN) {
+        struct certificate_sign *request = object;
+        request->days = CERTIFICATE_DAYS;
     }
 }

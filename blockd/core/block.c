@@ -212,12 +212,10 @@ static int commit_new(struct core *core, const struct block_create *request, con
     return r;
 }
 
-static int create(struct core *core, const struct block_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct block_create *request = call->request;
     struct volume volume cleanup(cleanup_volume) = {0};
     struct block block cleanup(cleanup_block) = {0};
     autofree char *name = xasprintf("%s/%s", request->volume, request->name);
@@ -226,7 +224,7 @@ static int create(struct core *core, const struct block_create *request, const s
     /* Two requests for one file must not both find it unused. */
     pthread_mutex_t *adopting cleanup(cleanup_unlock) =
         request->storage ? lock_mutex(&core->placement_mutex) : NULL;
-    r = prepare(core, request, name, &volume, &block, ret_error);
+    int r = prepare(core, request, name, &volume, &block, ret_error);
     if (r == 0)
         r = volume_limit(&volume, &limit, ret_error);
     if (r == 0)
@@ -282,11 +280,8 @@ static int take_back_failed(struct core *core, const struct block_create *reques
 int core_block_create(struct core *core, const struct block_create *request, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
+    struct change_call call = {.request = request};
+    int r = change_run(core, create, &call, change, ret_result, ret_error);
     return r == 0 && change->wait ? take_back_failed(core, request, change, ret_result, ret_error) : r;
 }
 
@@ -344,20 +339,20 @@ static void add_growth_job(struct block *block, uint64_t old, struct txn *txn)
     txn_put(txn, KIND_JOB, &job, 0);
 }
 
-static int resize(struct core *core, const char *name, const struct block_patch *patch, uint64_t present,
-                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+static int resize(struct core *core, const struct change_call *call, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct block_patch *patch = call->request;
+    uint64_t present = call->present;
     struct block block cleanup(cleanup_block) = {0};
     struct volume volume cleanup(cleanup_volume) = {0};
     autofree char *key = object_key(KIND_BLOCK, name);
     autofree char *volume_name = object_name_part(name, 0);
     if (!(present >> PATCH_SIZE & 1))
         return error_set(ret_error, EINVAL, "size is missing");
-    if ((r = change_get(core, KIND_BLOCK, name, change, &block, ret_error)) < 0 ||
-        (r = check_resize(core, &block, patch->size, change->force, ret_error)) < 0 ||
+    int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
+    if (r < 0 || (r = check_resize(core, &block, patch->size, change->force, ret_error)) < 0 ||
         (r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error)) < 0 ||
         (r = volume_require_online(core, &volume, ret_error)) < 0)
         return r;
@@ -393,12 +388,8 @@ int core_block_patch(struct core *core, const char *name, const struct block_pat
                      const struct core_change *change, struct core_result *ret_result,
                      struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = resize(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, resize, &call, change, ret_result, ret_error);
 }
 
 /* ---- Rename and delete ---- */
@@ -434,21 +425,19 @@ static int check_rename(struct core *core, const struct block *block, const char
     return 0;
 }
 
-static int rename_block(struct core *core, const char *name, const struct block_rename *rename,
-                        const struct core_change *change, struct core_result *ret_result,
-                        struct error **ret_error)
+static int rename_block(struct core *core, const struct change_call *call, const struct core_change *change,
+                        struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct block_rename *rename = call->request;
     struct block block cleanup(cleanup_block) = {0};
     struct record_list exports = {.kind = KIND_EXPORT};
     autofree char *volume = object_name_part(name, 0);
     autofree char *new_name = xasprintf("%s/%s", volume, rename->name);
     autofree char *old_key = object_key(KIND_BLOCK, name);
     autofree char *new_key = object_key(KIND_BLOCK, new_name);
-    if ((r = change_get(core, KIND_BLOCK, name, change, &block, ret_error)) < 0 ||
-        (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
+    int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
+    if (r < 0 || (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
         (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
 
@@ -474,12 +463,8 @@ int core_block_rename(struct core *core, const char *name, const struct block_re
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = rename_block(core, name, rename, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = rename};
+    return change_run(core, rename_block, &call, change, ret_result, ret_error);
 }
 
 static int mark_deleting(struct core *core, struct block *block, const struct record_list *exports,
@@ -510,18 +495,16 @@ static int mark_deleting(struct core *core, struct block *block, const struct re
     return r;
 }
 
-static int delete_block(struct core *core, const char *name, bool keep_storage,
-                        const struct core_change *change, struct core_result *ret_result,
-                        struct error **ret_error)
+static int delete_block(struct core *core, const struct change_call *call, const struct core_change *change,
+                        struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    bool keep_storage = *(const bool *)call->request;
     struct block block cleanup(cleanup_block) = {0};
     struct record_list exports = {.kind = KIND_EXPORT};
     autofree char *key = object_key(KIND_BLOCK, name);
-    if ((r = change_get(core, KIND_BLOCK, name, change, &block, ret_error)) < 0 ||
-        (r = exports_of_block(core, name, &exports, ret_error)) < 0)
+    int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
+    if (r < 0 || (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
     r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
     record_list_clear(&exports);
@@ -539,10 +522,6 @@ int core_block_delete(struct core *core, const char *name, bool keep_storage,
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_block(core, name, keep_storage, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = &keep_storage};
+    return change_run(core, delete_block, &call, change, ret_result, ret_error);
 }

@@ -36,7 +36,12 @@ int change_commit(struct core *core, const struct core_change *change, struct tx
     return r;
 }
 
-bool change_again(struct core *core, const struct core_change *change, int r, unsigned *tries,
+/*
+ * Shall an operation that ended with `r` be done again? Yes when somebody else (the reconciler, most often)
+ * wrote between its reading and its writing and the caller did not insist on a revision, and once when the
+ * same request was done meanwhile. Forgets the error.
+ */
+static bool again(struct core *core, const struct core_change *change, int r, unsigned *tries,
                   struct error **ret_error)
 {
     if (r == 0 || *tries >= TRIES_MAX)
@@ -55,4 +60,19 @@ bool change_again(struct core *core, const struct core_change *change, int r, un
         *ret_error = NULL;
     }
     return true;
+}
+
+int change_run(struct core *core, change_operation operation, const struct change_call *call,
+               const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+{
+    unsigned tries = 0;
+    int r;
+    do {
+        r = result_replay(core, change, ret_result, ret_error);
+        if (r > 0)
+            return 0;
+        if (r == 0)
+            r = operation(core, call, change, ret_result, ret_error);
+    } while (again(core, change, r, &tries, ret_error));
+    return r;
 }

@@ -96,14 +96,12 @@ static int commit_new(struct core *core, const struct device_create *request, st
     return r;
 }
 
-static int create(struct core *core, const struct device_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct device_create *request = call->request;
     struct device device cleanup(cleanup_device) = {0};
-    r = commit_new(core, request, &device, change, ret_error);
+    int r = commit_new(core, request, &device, change, ret_error);
     if (r < 0)
         return r;
     fault_point("device.create.after-record");
@@ -115,12 +113,8 @@ int core_device_create(struct core *core, const struct device_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
 /* The volumes that have a brick on the device, by name. */
@@ -168,27 +162,21 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     return r;
 }
 
-static int delete_device(struct core *core, const char *name, const struct core_change *change,
+static int delete_device(struct core *core, const struct change_call *call, const struct core_change *change,
                          struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     autofree char *key = object_key(KIND_DEVICE, name);
     autofree char *uid = NULL;
-    r = mark_deleting(core, name, change, &uid, ret_error);
+    int r = mark_deleting(core, name, change, &uid, ret_error);
     return r < 0 ? r : result_make(core, key, uid, change, ret_result, ret_error);
 }
 
 int core_device_delete(struct core *core, const char *name, const struct core_change *change,
                        struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_device(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, delete_device, &call, change, ret_result, ret_error);
 }
 
 /* ---- Change ---- */
@@ -200,15 +188,14 @@ char *device_full_name(const struct core *core, const char *word)
 
 enum { PATCH_STATE }; /* the field's place in device_patch_schema */
 
-static int change_spec(struct core *core, const char *name, const struct device_patch *patch,
-                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct device_patch *patch = call->request;
+    uint64_t present = call->present;
     struct device device cleanup(cleanup_device) = {0};
-    r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
+    int r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
     if (r < 0)
         return r;
     if (device.meta.deleting)
@@ -227,12 +214,8 @@ int core_device_patch(struct core *core, const char *name, const struct device_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* ---- Bricks that are nobody's any more ---- */

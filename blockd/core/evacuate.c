@@ -63,16 +63,20 @@ static int check_target(struct core *core, const char *name, const char *target,
     return 0;
 }
 
-static int begin(struct core *core, int kind, const char *name, const char *target,
-                 const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+struct emptying {
+    int kind; /* enum job_kind */
+    const char *target;
+};
+
+static int begin(struct core *core, const struct change_call *call, const struct core_change *change,
+                 struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct emptying *emptying = call->request;
+    const char *name = call->name, *target = emptying->target;
     struct device device cleanup(cleanup_device) = {0};
     struct job job cleanup(cleanup_job) = {0};
     bool found;
-    r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
+    int r = change_get(core, KIND_DEVICE, name, change, &device, ret_error);
     if (r == 0 && device.meta.deleting)
         r = error_set(ret_error, EBUSY, "device %s is being removed", name);
     if (r == 0 && target)
@@ -90,7 +94,7 @@ static int begin(struct core *core, int kind, const char *name, const char *targ
     r = bytes_left(core, name, &total, &left, ret_error);
     if (r < 0)
         return r;
-    job_init(&job, kind, KIND_DEVICE, &device.meta);
+    job_init(&job, emptying->kind, KIND_DEVICE, &device.meta);
     job.spec.target = xstrdup(target);
     job.status.total = total;
     autofree char *key = object_key(KIND_JOB, job.meta.name);
@@ -112,12 +116,9 @@ static int begin_again(struct core *core, int kind, const char *name, const char
                        struct error **ret_error)
 {
     autofree char *target = target_word ? device_full_name(core, target_word) : NULL;
-    unsigned tries = 0;
-    int r;
-    do
-        r = begin(core, kind, name, target, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct emptying emptying = {.kind = kind, .target = target};
+    struct change_call call = {.name = name, .request = &emptying};
+    return change_run(core, begin, &call, change, ret_result, ret_error);
 }
 
 int core_device_evacuate(struct core *core, const char *name, const struct device_evacuate *request,

@@ -120,14 +120,13 @@ static int commit_growth(struct core *core, const char *name, const struct volum
     return r;
 }
 
-static int expand(struct core *core, const char *name, const struct volume_expand *request,
-                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+static int expand(struct core *core, const struct change_call *call, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct volume_expand *request = call->request;
     struct job job cleanup(cleanup_job) = {0};
-    r = commit_growth(core, name, request, change, &job, ret_error);
+    int r = commit_growth(core, name, request, change, &job, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.expand.after-record");
@@ -140,10 +139,6 @@ int core_volume_expand(struct core *core, const char *name, const struct volume_
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = expand(core, name, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = request};
+    return change_run(core, expand, &call, change, ret_result, ret_error);
 }

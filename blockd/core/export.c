@@ -60,15 +60,13 @@ static int prepare(struct core *core, const struct export_create *request, struc
     return 0;
 }
 
-static int create(struct core *core, const struct export_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct export_create *request = call->request;
     struct export export cleanup(cleanup_export) = {0};
     struct block block cleanup(cleanup_block) = {0};
-    r = prepare(core, request, &export, &block, ret_error);
+    int r = prepare(core, request, &export, &block, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, export.meta.name);
@@ -90,22 +88,16 @@ int core_export_create(struct core *core, const struct export_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
-static int delete_export(struct core *core, const char *name, const struct core_change *change,
+static int delete_export(struct core *core, const struct change_call *call, const struct core_change *change,
                          struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct export export cleanup(cleanup_export) = {0};
-    r = change_get(core, KIND_EXPORT, name, change, &export, ret_error);
+    int r = change_get(core, KIND_EXPORT, name, change, &export, ret_error);
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, name);
@@ -123,12 +115,8 @@ static int delete_export(struct core *core, const char *name, const struct core_
 int core_export_delete(struct core *core, const char *name, const struct core_change *change,
                        struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_export(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, delete_export, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */

@@ -112,14 +112,13 @@ static char *running_job(struct core *core, int kind, const struct volume *volum
     return name;
 }
 
-static int start(struct core *core, const char *name, const struct heal_start *request,
-                 const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+static int start(struct core *core, const struct change_call *call, const struct core_change *change,
+                 struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct heal_start *request = call->request;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = get_volume(core, name, &volume, ret_error);
+    int r = get_volume(core, name, &volume, ret_error);
     if (r < 0)
         return r;
     if (volume.spec.state != VOLUME_STARTED)
@@ -149,12 +148,8 @@ int core_heal_start(struct core *core, const char *name, const struct heal_start
                     const struct core_change *change, struct core_result *ret_result,
                     struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = start(core, name, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = request};
+    return change_run(core, start, &call, change, ret_result, ret_error);
 }
 
 /* ---- The job ---- */

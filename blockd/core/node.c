@@ -123,15 +123,14 @@ static int check_addresses(struct core *core, const struct string_list *addresse
     return 0;
 }
 
-static int change_spec(struct core *core, const char *name, const struct node_patch *patch, uint64_t present,
-                       const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct node_patch *patch = call->request;
+    uint64_t present = call->present;
     struct node node cleanup(cleanup_node) = {0};
-    r = change_get(core, KIND_NODE, name, change, &node, ret_error);
+    int r = change_get(core, KIND_NODE, name, change, &node, ret_error);
     if (r < 0)
         return r;
     if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(core, &patch->addresses, ret_error)) < 0)
@@ -157,12 +156,8 @@ int core_node_patch(struct core *core, const char *name, const struct node_patch
                     const struct core_change *change, struct core_result *ret_result,
                     struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */
@@ -231,18 +226,23 @@ static int bring_down(struct core *core, const struct node *node, struct error *
 
 static int bring_up(struct core *core, const struct node *node, struct error **ret_error)
 {
+    /* What needs no certificate goes on without one. */
+    autoerror struct error *problem = NULL;
+    int certificate = node_keep_certificate(core, &problem);
     int r = engine_volserver_up(core->engine, node, ret_error);
     if (r == 0)
         r = engine_nbd_up(core->engine, ret_error);
-    if (r < 0 || (string_equal(node->status.phase, "online") && !node->status.error))
-        return r;
     bool was_online = string_equal(node->status.phase, "online");
-    r = record_phase(core, node, "online", NULL, ret_error);
+    if (r < 0 || (was_online && !node->status.error && certificate == 0))
+        return r;
+    r = record_phase(core, node, "online", problem ? problem->message : NULL, ret_error);
     if (!was_online) {
         wake_dependents(core, KIND_DEVICE);
         wake_dependents(core, KIND_VOLUME);
         wake_dependents(core, KIND_EXPORT);
     }
+    if (r == 0 && certificate < 0)
+        r = error_set(ret_error, -certificate, "%s", error_message(problem));
     return r;
 }
 

@@ -35,15 +35,13 @@ void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *j
     txn_put(txn, KIND_JOB, job, 0);
 }
 
-static int begin(struct core *core, const char *name, const struct core_change *change,
+static int begin(struct core *core, const struct change_call *call, const struct core_change *change,
                  struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct volume volume cleanup(cleanup_volume) = {0};
     struct job job cleanup(cleanup_job) = {0};
-    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r == 0 && volume.meta.deleting)
         r = error_set(ret_error, EBUSY, "volume %s is being deleted", name);
     if (r == 0 && layout_sets(&volume.spec) < 2)
@@ -67,12 +65,8 @@ static int begin(struct core *core, const char *name, const struct core_change *
 int core_volume_rebalance(struct core *core, const char *name, const struct core_change *change,
                           struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = begin(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, begin, &call, change, ret_result, ret_error);
 }
 
 /* ---- Working on it ---- */

@@ -137,9 +137,9 @@ static int prepare(struct core *core, const struct share_create *request, const 
     if (r == 0)
         r = check_size(request->size, ret_error);
     if (r == 0)
-        r = engine_access_check(&request->access, ret_error);
-    if (r == 0)
         r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
+    if (r == 0)
+        r = share_check_access(volume, &request->access, ret_error);
     if (r < 0)
         return r;
     if (volume->meta.deleting)
@@ -177,18 +177,16 @@ static int commit_new(struct core *core, const struct volume *volume, struct sha
     return r;
 }
 
-static int create(struct core *core, const struct share_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct share_create *request = call->request;
     struct volume volume cleanup(cleanup_volume) = {0};
     struct share share cleanup(cleanup_share) = {0};
     autofree char *name = xasprintf("%s/%s", request->volume, request->name);
     autofree char *key = object_key(KIND_SHARE, name);
     uint64_t limit = 0;
-    r = prepare(core, request, name, &volume, &share, ret_error);
+    int r = prepare(core, request, name, &volume, &share, ret_error);
     if (r == 0)
         r = volume_limit(&volume, &limit, ret_error);
     if (r == 0)
@@ -209,12 +207,8 @@ static int create(struct core *core, const struct share_create *request, const s
 int core_share_create(struct core *core, const struct share_create *request, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
 /* ---- Resize and access ---- */
@@ -266,18 +260,17 @@ static int answer(struct core *core, const struct share *share, const struct cor
     return result_make(core, key, share->meta.uid, change, ret_result, ret_error);
 }
 
-static int resize(struct core *core, const char *name, const struct share_patch *patch,
-                  const struct core_change *change, struct core_result *ret_result, struct error **ret_error)
+static int resize(struct core *core, const struct change_call *call, const struct core_change *change,
+                  struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct share_patch *patch = call->request;
     struct share share cleanup(cleanup_share) = {0};
     struct volume volume cleanup(cleanup_volume) = {0};
     autofree char *volume_name = object_name_part(name, 0);
     uint64_t limit = 0;
-    if ((r = check_size(patch->size, ret_error)) < 0 ||
-        (r = get_live(core, name, change, &share, ret_error)) < 0 ||
+    int r = check_size(patch->size, ret_error);
+    if (r < 0 || (r = get_live(core, name, change, &share, ret_error)) < 0 ||
         (r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error)) < 0 ||
         (r = volume_require_online(core, &volume, ret_error)) < 0 ||
         (r = volume_limit(&volume, &limit, ret_error)) < 0)
@@ -305,32 +298,43 @@ int core_share_patch(struct core *core, const char *name, const struct share_pat
                      struct error **ret_error)
 {
     (void)present; /* its one member is required */
-    unsigned tries = 0;
-    int r;
-    do
-        r = resize(core, name, patch, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch};
+    return change_run(core, resize, &call, change, ret_result, ret_error);
 }
 
-static int set_access(struct core *core, const char *name, const struct share_access *access,
-                      const struct core_change *change, struct core_result *ret_result,
-                      struct error **ret_error)
+/* The volume must be as it was looked at: with TLS it takes no such list. */
+static int commit_access(struct core *core, const struct volume *volume, struct share *share,
+                         const struct core_change *change, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    autofree char *key = object_key(KIND_SHARE, share->meta.name);
+    autofree char *volume_key = object_key(KIND_VOLUME, volume->meta.name);
+    struct txn txn = {0};
+    share->meta.generation++;
+    txn_put(&txn, KIND_SHARE, share, share->meta.revision);
+    txn_check(&txn, volume_key, volume->meta.revision);
+    return change_commit(core, change, &txn, key, share->meta.uid, ret_error);
+}
+
+static int set_access(struct core *core, const struct change_call *call, const struct core_change *change,
+                      struct core_result *ret_result, struct error **ret_error)
+{
+    const char *name = call->name;
+    const struct share_access *access = call->request;
     struct share share cleanup(cleanup_share) = {0};
+    struct volume volume cleanup(cleanup_volume) = {0};
+    autofree char *volume_name = object_name_part(name, 0);
     bool none = access->access.count == 1 && strcmp(access->access.items[0], "none") == 0;
-    r = none ? 0 : engine_access_check(&access->access, ret_error);
+    int r = get_live(core, name, change, &share, ret_error);
     if (r == 0)
-        r = get_live(core, name, change, &share, ret_error);
+        r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error);
+    if (r == 0 && !none)
+        r = share_check_access(&volume, &access->access, ret_error);
     if (r < 0)
         return r;
     string_list_clear(&share.spec.access);
     if (!none)
         string_list_copy(&share.spec.access, &access->access);
-    r = commit_edited(core, &share, change, ret_error);
+    r = commit_access(core, &volume, &share, change, ret_error);
     if (r < 0)
         return r;
     fault_point("share.access.after-record");
@@ -341,12 +345,8 @@ int core_share_access(struct core *core, const char *name, const struct share_ac
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = set_access(core, name, access, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = access};
+    return change_run(core, set_access, &call, change, ret_result, ret_error);
 }
 
 /* ---- Delete ---- */
@@ -386,14 +386,13 @@ static int mark_deleting(struct core *core, struct share *share, bool archive,
     return change_commit(core, change, &txn, key, share->meta.uid, ret_error);
 }
 
-static int delete_share(struct core *core, const char *name, bool archive, const struct core_change *change,
+static int delete_share(struct core *core, const struct change_call *call, const struct core_change *change,
                         struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    bool archive = *(const bool *)call->request;
     struct share share cleanup(cleanup_share) = {0};
-    r = change_get(core, KIND_SHARE, name, change, &share, ret_error);
+    int r = change_get(core, KIND_SHARE, name, change, &share, ret_error);
     if (r == 0)
         r = mark_deleting(core, &share, archive, change, ret_error);
     if (r < 0)
@@ -411,10 +410,6 @@ static int delete_share(struct core *core, const char *name, bool archive, const
 int core_share_delete(struct core *core, const char *name, bool archive, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_share(core, name, archive, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = &archive};
+    return change_run(core, delete_share, &call, change, ret_result, ret_error);
 }

@@ -108,7 +108,10 @@ static int plan_new(struct core *core, const struct volume_create *request, stru
     volume->spec.redundancy =
         request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
     volume->status.phase = xstrdup("pending");
+    volume->spec.tls = request->tls == VOLUME_TLS_DEFAULT ? core->config->tls_volumes : request->tls;
     r = layout_check(&volume->spec, ret_error);
+    if (r == 0)
+        r = engine_access_check(&volume->spec.access, volume->spec.tls == VOLUME_TLS_ON, ret_error);
     if (r == 0)
         r = volume_change_profile(&volume->spec, request->profile, ret_error);
     if (r == 0)
@@ -145,6 +148,8 @@ static int commit_new(struct core *core, const struct volume_create *request,
     struct volume volume cleanup(cleanup_volume) = {0};
     struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
     int r = plan_new(core, request, &volume, &plan, ret_error);
+    if (r == 0 && volume.spec.tls == VOLUME_TLS_ON)
+        r = node_need_certificate(core, ret_error);
     if (r < 0)
         return r;
 
@@ -163,14 +168,12 @@ static int commit_new(struct core *core, const struct volume_create *request,
     return 0;
 }
 
-static int create(struct core *core, const struct volume_create *request, const struct core_change *change,
+static int create(struct core *core, const struct change_call *call, const struct core_change *change,
                   struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const struct volume_create *request = call->request;
     autofree char *uid = NULL;
-    r = commit_new(core, request, change, &uid, ret_error);
+    int r = commit_new(core, request, change, &uid, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.create.after-record");
@@ -182,14 +185,8 @@ int core_volume_create(struct core *core, const struct volume_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    int r = engine_access_check(&request->access, ret_error);
-    if (r < 0)
-        return r;
-    unsigned tries = 0;
-    do
-        r = create(core, request, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.request = request};
+    return change_run(core, create, &call, change, ret_result, ret_error);
 }
 
 /* ---- Change and delete ---- */
@@ -199,7 +196,9 @@ enum {
     PATCH_OVERCOMMIT,
     PATCH_ACCESS,
     PATCH_PROFILE,
-    PATCH_OPTIONS
+    PATCH_OPTIONS,
+    PATCH_ADVANCED,
+    PATCH_TLS
 }; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
@@ -213,15 +212,14 @@ static int commit_edited(struct core *core, struct volume *volume, const struct 
     return r;
 }
 
-static int change_spec(struct core *core, const char *name, const struct volume_patch *patch,
-                       uint64_t present, const struct core_change *change, struct core_result *ret_result,
-                       struct error **ret_error)
+static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
+                       struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
+    const struct volume_patch *patch = call->request;
+    uint64_t present = call->present;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
     if (volume.meta.deleting)
@@ -230,6 +228,8 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         r = volume_change_profile(&volume.spec, patch->profile, ret_error);
     if (r == 0 && (present >> PATCH_OPTIONS & 1))
         r = volume_change_options(core, &volume.spec, &patch->options, patch->advanced, ret_error);
+    if (r == 0 && (present >> PATCH_TLS & 1))
+        r = volume_change_tls(core, &volume, patch->tls, ret_error);
     if (r < 0)
         return r;
     if (present >> PATCH_STATE & 1)
@@ -240,6 +240,10 @@ static int change_spec(struct core *core, const char *name, const struct volume_
         string_list_clear(&volume.spec.access);
         string_list_copy(&volume.spec.access, &patch->access);
     }
+    if (present >> PATCH_ACCESS & 1 || present >> PATCH_TLS & 1)
+        r = engine_access_check(&volume.spec.access, volume.spec.tls == VOLUME_TLS_ON, ret_error);
+    if (r < 0)
+        return r;
     autofree char *key = object_key(KIND_VOLUME, name);
     r = commit_edited(core, &volume, change, ret_error);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
@@ -249,14 +253,8 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    int r = engine_access_check(&patch->access, ret_error);
-    if (r < 0)
-        return r;
-    unsigned tries = 0;
-    do
-        r = change_spec(core, name, patch, present, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name, .request = patch, .present = present};
+    return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
 /* The ledger's count is quick and closes the door; the records are what counts, one that is damaged too. */
@@ -281,14 +279,12 @@ static int check_empty(struct core *core, const char *name, bool force, struct e
     return r;
 }
 
-static int delete_volume(struct core *core, const char *name, const struct core_change *change,
+static int delete_volume(struct core *core, const struct change_call *call, const struct core_change *change,
                          struct core_result *ret_result, struct error **ret_error)
 {
-    int r = result_replay(core, change, ret_result, ret_error);
-    if (r)
-        return r < 0 ? r : 0;
+    const char *name = call->name;
     struct volume volume cleanup(cleanup_volume) = {0};
-    r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
+    int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
     r = change->force ? 0 : ledger_close(core->ledger, name, ret_error);
@@ -311,12 +307,8 @@ static int delete_volume(struct core *core, const char *name, const struct core_
 int core_volume_delete(struct core *core, const char *name, const struct core_change *change,
                        struct core_result *ret_result, struct error **ret_error)
 {
-    unsigned tries = 0;
-    int r;
-    do
-        r = delete_volume(core, name, change, ret_result, ret_error);
-    while (change_again(core, change, r, &tries, ret_error));
-    return r;
+    struct change_call call = {.name = name};
+    return change_run(core, delete_volume, &call, change, ret_result, ret_error);
 }
 
 /* ---- Reconcile ---- */
@@ -358,7 +350,7 @@ static size_t keep_mountable(struct record_list *shares)
     for (size_t i = 0; i < shares->list.count; i++) {
         struct share *share = RECORD(shares, share, i), *place = RECORD(shares, share, count);
         if (share->spec.archived || share->meta.deleting ||
-            engine_access_check(&share->spec.access, NULL) < 0)
+            engine_access_check(&share->spec.access, false, NULL) < 0)
             continue;
         if (!share->status.path)
             share->status.path = share_path(share);
