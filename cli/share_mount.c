@@ -90,6 +90,8 @@ static ssize_t find_folder(const struct mounted *mounted, const char *folder)
  * make them.
  */
 #define FUSE_DEFAULTS "nosuid,nodev"
+/* For who wants no attributes kept at all. */
+#define FORGET_PARENTS "--xlator-option=*-parents.keep=off"
 
 /*
  * Nothing between the mount and the bricks: what one mount wrote before it gave a lock back, another reads
@@ -102,6 +104,7 @@ static const char *const coherent[] = {"--direct-io-mode=enable",
                                        "--entry-timeout=0",
                                        "--xlator-option=*-write-behind.pass-through=on",
                                        "--xlator-option=*-md-cache.pass-through=on",
+                                       FORGET_PARENTS,
                                        "--xlator-option=*-replicate-*.post-op-delay-secs=0",
                                        NULL};
 
@@ -152,6 +155,8 @@ static int take_option(struct mount_words *words, const char *option, struct err
         if (!*value || strlen(value) > 6 || strspn(value, "0123456789") != strlen(value))
             return error_set(ret_error, EINVAL, "mount option %.64s needs a number of seconds", option);
         string_list_addf(&words->client, "--%s", option);
+        if (strcmp(timeouts[i], "attribute-timeout=") == 0 && strtoul(value, NULL, 10) == 0)
+            string_list_add(&words->client, FORGET_PARENTS);
         return 0;
     }
     return error_set(
@@ -271,12 +276,12 @@ static void add_volfile(const struct config *config, const char *volume, struct 
 {
     autofree char *server = config_volserver_socket_path(config);
     if (!answers(server)) {
-        string_list_addf(argv, "--volfile=%s/volserver/%s.mount.vol", config->state_dir, volume);
+        string_list_addf(argv, "--volfile=%s/volserver/%s.share.vol", config->state_dir, volume);
         return;
     }
     string_list_addf(argv, "--volfile-server=%s", server);
     string_list_add(argv, "--volfile-server-transport=unix");
-    string_list_addf(argv, "--volfile-id=%s.mount", volume);
+    string_list_addf(argv, "--volfile-id=%s.share", volume);
 }
 
 /* This node's certificates, for volumes with TLS; others take no notice. */

@@ -232,7 +232,8 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
  * another file is ESTALE for a second, with quick-read an open does not see what was written before it, and
  * with open-behind a file that another client removed cannot be read by who has it open.
  */
-int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+static int add_mount(const struct volfile_sources *sources, bool on_node, struct strbuf *ret_text,
+                     struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     struct volfile_sources standard = *sources;
@@ -247,7 +248,24 @@ int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text
 
     vol_begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
     vol_end(ret_text, "\"%s-%s\"", volume->meta.name, below);
-    add_client_top(volume, "write-behind", ret_text);
+    /* With several sets a folder is on all of them, and the answer to a change speaks of one. */
+    bool parents = on_node && layout_sets(&volume->spec) == 1;
+    if (parents) {
+        autofree char *type = xasprintf("%s/parents", sources->xlators);
+        vol_begin(ret_text, type, "%s-parents", volume->meta.name);
+        vol_end(ret_text, "\"%s-write-behind\"", volume->meta.name);
+    }
+    add_client_top(volume, parents ? "parents" : "write-behind", ret_text);
     volfile_set_options(volume, ret_text, from);
     return 0;
+}
+
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    return add_mount(sources, false, ret_text, ret_error);
+}
+
+int volfile_share(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    return add_mount(sources, true, ret_text, ret_error);
 }

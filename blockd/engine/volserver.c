@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
  * The volfile server of this node (xlators/volserver), and what it serves, below STATE_DIR/volserver:
- * V.mount.vol to standard clients, V.image.vol to our own block servers by the unix socket. Bricks follow
+ * V.mount.vol to standard clients, by the unix socket V.image.vol to our own block servers and V.share.vol to
+ * mounts of shares on this node. Bricks follow
  * their files themselves (xlators/reload) and the self-heal daemon is restarted, so that none of them waits
  * for this server.
  */
@@ -22,7 +23,7 @@ static char *served_folder(const struct engine *engine)
     return xasprintf("%s/volserver", engine->config->state_dir);
 }
 
-/* `role` is "mount" or "image". */
+/* `role` is "mount", "image" or "share". */
 static char *served_path(const struct engine *engine, const char *volume, const char *role)
 {
     return xasprintf("%s/volserver/%s.%s.vol", engine->config->state_dir, volume, role);
@@ -66,18 +67,23 @@ static int publish_mount(struct engine *engine, const struct volfile_sources *so
     return r < 0 ? r : file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
 }
 
-static int publish_image(struct engine *engine, const struct volfile_sources *sources,
-                         struct error **ret_error)
+typedef int (*volfile_writer)(const struct volfile_sources *sources, struct strbuf *ret_text,
+                              struct error **ret_error);
+
+static int publish_own(struct engine *engine, const struct volfile_sources *sources, const char *role,
+                       volfile_writer write, struct error **ret_error)
 {
-    autofree char *path = served_path(engine, sources->volume->meta.name, "image");
+    autofree char *path = served_path(engine, sources->volume->meta.name, role);
     autostrbuf struct strbuf text = {0};
-    int r = volfile_client(sources, &text, ret_error);
+    int r = write(sources, &text, ret_error);
     return r < 0 ? r : file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
 }
 
 int volserver_publish(struct engine *engine, const struct volfile_sources *sources, struct error **ret_error)
 {
-    int r = publish_image(engine, sources, ret_error);
+    int r = publish_own(engine, sources, "image", volfile_client, ret_error);
+    if (r == 0)
+        r = publish_own(engine, sources, "share", volfile_share, ret_error);
     if (r < 0)
         return r;
     fault_point("volume.up.after-served-image");
@@ -86,10 +92,13 @@ int volserver_publish(struct engine *engine, const struct volfile_sources *sourc
 
 int volserver_withdraw(struct engine *engine, const char *volume, struct error **ret_error)
 {
-    autofree char *mount = served_path(engine, volume, "mount");
-    autofree char *image = served_path(engine, volume, "image");
-    int r = file_remove(mount, ret_error);
-    return r < 0 ? r : file_remove(image, ret_error);
+    static const char *const roles[] = {"mount", "share", "image"};
+    int r = 0;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles && r == 0; i++) {
+        autofree char *path = served_path(engine, volume, roles[i]);
+        r = file_remove(path, ret_error);
+    }
+    return r;
 }
 
 /* ---- The process ---- */

@@ -10,19 +10,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MOUNT_ROLE ".mount"
-
 static const char key_bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
 bool spec_name(const char *key, bool own, char ret_name[static SPEC_NAME_MAX + 1])
 {
-    const char *role = own ? ".image" : MOUNT_ROLE;
+    static const char *const named[] = {".mount", ".share"};
+    const char *role = own ? ".image" : ".mount";
     while (*key == '/')
         key++;
-    size_t length = strnlen(key, SPEC_NAME_MAX + 1), mount = strlen(MOUNT_ROLE);
-    if (own && length > mount && strcmp(key + length - mount, MOUNT_ROLE) == 0) {
-        length -= mount;
-        role = MOUNT_ROLE;
+    size_t length = strnlen(key, SPEC_NAME_MAX + 1);
+    for (size_t i = 0; own && i < sizeof named / sizeof *named; i++) {
+        size_t tail = strlen(named[i]);
+        if (length > tail && strcmp(key + length - tail, named[i]) == 0) {
+            length -= tail;
+            role = named[i];
+            break;
+        }
     }
     if (length == 0 || length + strlen(role) > SPEC_NAME_MAX || strspn(key, key_bytes) < length)
         return false;
