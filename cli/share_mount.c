@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "cli/readahead.h"
 #include "cli/scope.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
@@ -369,7 +370,11 @@ static int mount_share(struct cli *cli, const struct mount_words *words, struct 
         r = scope_enter(description, folder, ret_error);
     if (r == 0)
         r = run_client(&config, words, path, folder, ret_error);
-    return r < 0 ? r : check_mounted(&config, words->share, folder, ret_error);
+    if (r == 0)
+        r = check_mounted(&config, words->share, folder, ret_error);
+    if (r == 0)
+        readahead_widen(folder);
+    return r;
 }
 
 /* ---- Unmounting ---- */

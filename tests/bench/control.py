@@ -30,7 +30,7 @@ class FuseMount:
         self.process = None
 
     def start(self):
-        self.process = subprocess.Popen([str(a) for a in self.argv], stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen([str(a) for a in self.argv], stdin=subprocess.DEVNULL, start_new_session=True)
         cluster.wait_until("the FUSE mount answers", lambda: os.path.ismount(self.point), pause=0.01)
 
     def stop(self):

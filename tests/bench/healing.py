@@ -52,7 +52,7 @@ class Bricks:
         self.brick = None
 
     def start(self, argv):
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=self.node.environment())
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, env=self.node.environment(), start_new_session=True)
 
     def bring_back(self):
         self.brick = self.start(self.brick_argv)

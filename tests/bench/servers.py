@@ -14,9 +14,10 @@ TARGET = "iqn.2026-01.test.blockd:bench"
 
 @contextlib.contextmanager
 def _running(argv, log_path, environment=None):
+    # In a session of its own, as daemons are: the kernel may share processors out by session.
     with open(log_path, "w") as log:
         process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   env={**os.environ, **(environment or {})})
+                                   env={**os.environ, **(environment or {})}, start_new_session=True)
     try:
         yield process
     finally:

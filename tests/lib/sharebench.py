@@ -52,8 +52,9 @@ def static_volfile(node, volume):
 def plain_mount(node, volume):
     point = node.folder / "plain"
     point.mkdir(exist_ok=True)
+    # In a session of its own, as daemons are: the kernel may share processors out by session.
     process = subprocess.Popen(["glusterfs", "-f", static_volfile(node, volume), "-l", node.folder / "plain.log",
-                                "--no-daemon", point], stdin=subprocess.DEVNULL)
+                                "--no-daemon", point], stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         cluster.wait_until("the plain mount answers", lambda: os.path.ismount(point))
         yield point
