@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* What the store promises while etcd's members are killed, frozen, cut off and away: nothing is lost, nothing
- * happens twice, nothing waits for ever. */
+ * happens twice, nothing waits for ever.
+ *
+ * timeout: 600
+ */
 #include <assert.h>
 #include <errno.h>
 #include <setjmp.h>
