@@ -254,14 +254,6 @@ static int finish(struct core *core, const struct adopt_plan *plan, struct error
     return r;
 }
 
-static bool adoption_is_open(struct core *core)
-{
-    struct store_entry entry = {0};
-    bool open = store_get(core->store, ADOPTION_KEY, &entry, NULL) == 0;
-    store_entry_clear(&entry);
-    return open;
-}
-
 static int apply(struct core *core, const struct adopt_plan *plan, struct error **ret_error)
 {
     if (!json_array_size(plan->puts) && !adoption_is_open(core))

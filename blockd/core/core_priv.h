@@ -324,6 +324,8 @@ void manifest_free(struct manifest *manifest);
  * nothing but the store knows of, such as a name.
  */
 int manifest_flush(struct core *core, int timeout_ms);
+/* Is an adoption of devices not complete, so that the store has not everything yet? */
+bool adoption_is_open(struct core *core);
 /* Writes every manifest as a whole, soon. */
 void manifest_write_anew(struct core *core);
 

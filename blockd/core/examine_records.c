@@ -87,7 +87,7 @@ static int examine_grants_of(const struct survey *survey, const char *volume, st
             continue;
         autofree char *object = xasprintf("grant %s/%s", volume, block);
         finding_add(survey->findings, "grant-stale", object, "no grant: there is no export", "a grant",
-                    "withdraw it; its clients are cut off")
+                    "withdraw it; its clients are cut off (adopt the devices first if the store was lost)")
             ->repairable = true;
     }
     return r;

@@ -7,6 +7,7 @@
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/base/files.h"
 #include "rpc/volume_layout.h"
 
 /* ---- Live state ---- */
@@ -81,6 +82,24 @@ int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *
     return 0;
 }
 
+/* What a lost store left running would take the new volume's bricks for its own. */
+static int check_not_served(struct core *core, const char *name, struct error **ret_error)
+{
+    autofree char *folder = xasprintf("%s/grants/%s", core->config->run_dir, name);
+    autostring_list struct string_list files = {0};
+    int r = folder_list(folder, &files, ret_error);
+    for (size_t i = 0; r == 0 && i < files.count; i++) {
+        autofree char *block = grant_file_block(files.items[i]);
+        if (block)
+            r = error_set(ret_error, EBUSY,
+                          "block %s/%s is served here from a volume that the store does not know: adopt its "
+                          "devices (gluster-block device adopt), or end that by gluster-block examine "
+                          "--repair",
+                          name, block);
+    }
+    return r;
+}
+
 static int check_new_name(struct core *core, const char *name, struct error **ret_error)
 {
     struct volume other cleanup(cleanup_volume) = {0};
@@ -90,7 +109,7 @@ static int check_new_name(struct core *core, const char *name, struct error **re
     if (strlen(name) > ENGINE_NAME_MAX)
         return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters", name,
                          ENGINE_NAME_MAX);
-    return 0;
+    return check_not_served(core, name, ret_error);
 }
 
 #define DISPERSE_DATA_DEFAULT       4

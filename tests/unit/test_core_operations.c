@@ -476,8 +476,7 @@ int export_status(struct exports *exports, const struct export *export, struct e
     return 0;
 }
 
-int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block),
-                 void *data, struct error **ret_error)
+int export_sweep(struct exports *exports, export_wanted wanted, void *data, struct error **ret_error)
 {
     (void)exports, (void)wanted, (void)data, (void)ret_error;
     return 0;
