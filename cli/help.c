@@ -15,6 +15,10 @@ const struct help_word help_words[] = {
 const struct help_word help_global_options[] = {
     {"--socket", "PATH", "Socket of blockd; else $BLOCKD_SOCKET, else as the configuration says"},
     {"--config", "FILE", "Configuration that says where the socket is; /etc/blockd/blockd.conf if absent"},
+    {"--endpoint", "URL,...", "blockd of a cluster, https://HOST:PORT; several: the next where one is away"},
+    {"--ca", "FILE", "Certificate of the cluster's authority, for --endpoint"},
+    {"--cert", "FILE", "Certificate to show, for --endpoint"},
+    {"--key", "FILE", "Its private key, for --endpoint"},
     {"--json", "", "Print JSON, with spaces; --json-spaced is the same"},
     {"--json-plain", "", "Print JSON without spaces"},
     {"--json-pretty", "", "Print JSON on several lines"},
