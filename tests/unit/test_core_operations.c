@@ -484,8 +484,13 @@ int export_sweep(struct exports *exports, export_wanted wanted, void *data, stru
 
 /* ---- One core over a store in a folder of its own ---- */
 
-static struct config config = {
-    .node_name = "n", .address = "127.0.0.1", .log_dir = "/tmp", .port_min = 1000, .port_max = 1100};
+static struct config config = {.api_listen = (char *)"",
+                               .api_cert = (char *)"",
+                               .node_name = "n",
+                               .address = "127.0.0.1",
+                               .log_dir = "/tmp",
+                               .port_min = 1000,
+                               .port_max = 1100};
 static char folder[64];
 static struct store *store;
 static struct core *core;
