@@ -11,8 +11,6 @@
 #include "rpc/base/files.h"
 #include "rpc/pki_files.h"
 
-#define LIFE_SECONDS (90 * 86400LL) /* renewed after sixty days */
-
 void engine_certificate_clear(struct engine_certificate *certificate)
 {
     free(certificate->fingerprint);
@@ -70,7 +68,7 @@ static int renew(struct engine *engine, const struct node *node, struct error **
 {
     autostring_list struct string_list hosts = {0};
     hosts_of(node, &hosts);
-    const struct pki_subject subject = {node->meta.name, PKI_ROLE_NODE, &hosts, LIFE_SECONDS};
+    const struct pki_subject subject = {node->meta.name, PKI_ROLE_NODE, &hosts, ENGINE_CERTIFICATE_SECONDS};
     return pki_folder_node(engine->pki, &subject, NULL, ret_error);
 }
 
