@@ -206,8 +206,28 @@ static int take_over(const struct join *join, const json_t *reply, struct error 
     return r < 0 ? r : pki_folder_take_node(join->folder, json_text(reply, "certificate"), ret_error);
 }
 
+static void add_store(const struct join *join, const json_t *reply, struct strbuf *lines)
+{
+    const json_t *endpoints = json_object_get(reply, "store");
+    size_t index;
+    json_t *endpoint;
+    if (json_array_size(endpoints) == 0 || join->config.store_backend == CONFIG_STORE_ETCD)
+        return;
+    strbuf_adds(lines, "\n[store]\nbackend = etcd\nendpoints = ");
+    json_array_foreach(endpoints, index, endpoint)
+        strbuf_addf(lines, "%s%s", index ? "," : "", json_string_value(endpoint));
+    strbuf_addf(lines, "\nprefix = %s\n", json_text(reply, "store_prefix"));
+    if (json_is_true(json_object_get(reply, "store_tls"))) {
+        autofree char *ca = pki_path(join->folder, PKI_AUTHORITY);
+        autofree char *cert = pki_path(join->folder, PKI_NODE);
+        autofree char *key = pki_path(join->folder, PKI_NODE_KEY);
+        strbuf_addf(lines, "ca = %s\ncert = %s\nkey = %s\n", ca, cert, key);
+    }
+}
+
 /* Only what still has its default is set. */
-static int configure(const struct cli *cli, const struct join *join, struct error **ret_error)
+static int configure(const struct cli *cli, const struct join *join, const json_t *reply,
+                     struct error **ret_error)
 {
     autostrbuf struct strbuf lines = {0};
     bool named = strcmp(join->name, join->config.node_name) != 0;
@@ -220,6 +240,7 @@ static int configure(const struct cli *cli, const struct join *join, struct erro
         strbuf_addf(&lines, "address = %s\n", join->addresses.items[0]);
     if (!*join->config.api_listen)
         strbuf_addf(&lines, "\n[api]\nlisten = %s\n", join->listen ? join->listen : join->addresses.items[0]);
+    add_store(join, reply, &lines);
     if (!lines.length)
         return 0;
     int r = config_append(config_file(cli), lines.data, ret_error);
@@ -255,7 +276,7 @@ static int run(struct cli *cli, struct join *join, json_t **ret_reply, struct er
     if (r == 0)
         r = take_over(join, *ret_reply, ret_error);
     if (r == 0)
-        r = configure(cli, join, ret_error);
+        r = configure(cli, join, *ret_reply, ret_error);
     if (r == 0)
         forget_request(join);
     return r;

@@ -455,6 +455,9 @@ const struct api_route api_routes[API_OP_COUNT] = {
 
     GET_FOR(0, API_CERTIFICATE_LIST, "/v1/certificates", "certificate", "list", &certificate_list_schema,
             "List the certificates that were signed"),
+    CHANGE(API_CERTIFICATE_RENEW, "POST", "/v1/certificates/renew", "certificate", "renew", 0, NULL, NULL,
+           &certificate_record_schema,
+           "Sign the answering node's certificate anew, which it does itself in time"),
     CHANGE(API_CERTIFICATE_SIGN, "POST", "/v1/certificates", "certificate", "sign", 0, NULL,
            &certificate_sign_schema, &certificate_signed_schema,
            "Sign a request for a certificate of the cluster"),

@@ -97,7 +97,10 @@ static const struct field join_reply_fields[] = {
     {"list", FIELD_STRING, OF(join_reply, list), FIELD_LINES, .help = "Who is revoked, as PEM"},
     {"key", FIELD_STRING, OF(join_reply, key), FIELD_LINES | FIELD_SECRET,
      .help = "The authority's key as PEM: each node signs"},
-    {"store", FIELD_STRINGS, OF(join_reply, store), 0, .help = "Endpoints of the cluster's store"},
+    {"store", FIELD_STRINGS, OF(join_reply, store), 0, .help = "Endpoints of the cluster's etcd"},
+    {"store_prefix", FIELD_STRING, OF(join_reply, store_prefix), FIELD_OPTIONAL,
+     .help = "Prefix of keys there"},
+    {"store_tls", FIELD_BOOL, OF(join_reply, store_tls), 0, .help = "The cluster's certificates open it"},
     END,
 };
 SCHEMA(join_reply, "JoinReply", "What a node needs to be of the cluster");

@@ -64,7 +64,9 @@ struct join_reply {
     char *node;
     char *certificate;            /* of the node, PEM as the rest */
     char *authority, *list, *key; /* what the cluster signs by: every node can */
-    struct string_list store;     /* endpoints of the cluster's store; none: it is not shared yet */
+    struct string_list store;     /* endpoints of the cluster's etcd; none: the store is not shared yet */
+    char *store_prefix;           /* of its keys there */
+    bool store_tls;               /* the cluster's certificates open it */
 };
 extern const struct schema join_reply_schema;
 

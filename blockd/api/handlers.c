@@ -255,6 +255,8 @@ REPLY_HANDLER(cluster_authority, cluster_authority, 200,
 REPLY_HANDLER(cluster_join, join_reply, 200, core_cluster_join(call->core, call->body, &reply, ret_error))
 REPLY_HANDLER(token_create, token_created, 201, core_token_create(call->core, call->body, &reply, ret_error))
 REPLY_HANDLER(token_list, token_list, 200, core_token_list(call->core, &reply, ret_error))
+REPLY_HANDLER(certificate_renew, certificate_record, 200,
+              core_certificate_renew(call->core, &reply, ret_error))
 REPLY_HANDLER(certificate_list, certificate_list, 200, core_certificate_list(call->core, &reply, ret_error))
 
 static int token_delete(struct call *call, struct error **ret_error)
@@ -404,6 +406,7 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_TOKEN_CREATE] = token_create,
     [API_TOKEN_DELETE] = token_delete,
     [API_CERTIFICATE_LIST] = certificate_list,
+    [API_CERTIFICATE_RENEW] = certificate_renew,
     [API_CERTIFICATE_SIGN] = certificate_sign,
     [API_CERTIFICATE_REVOKE] = certificate_revoke,
     [API_EXAMINE] = examine,

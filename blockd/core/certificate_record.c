@@ -116,6 +116,27 @@ int core_certificate_list(struct core *core, struct certificate_list *ret_reply,
     return 0;
 }
 
+int core_certificate_renew(struct core *core, struct certificate_record *ret_reply, struct error **ret_error)
+{
+    struct node node cleanup(cleanup_node) = {0};
+    autopki_certificate struct pki_certificate own = {0};
+    int r = record_get(core, KIND_NODE, core->node, &node, ret_error);
+    if (r == 0)
+        r = engine_certificate_renew(core->engine, &node, ret_error);
+    if (r == 0) /* notes it in the records */
+        r = node_need_certificate(core, ret_error);
+    if (r == 0)
+        r = engine_own_certificate(core->engine, &own, ret_error);
+    if (r < 0)
+        return r;
+    *ret_reply = (struct certificate_record){.serial = steal_ptr(&own.serial),
+                                             .name = steal_ptr(&own.name),
+                                             .role = xstrdup(pki_role_word(own.role)),
+                                             .issued = own.not_before * 1000,
+                                             .expires = own.not_after * 1000};
+    return 0;
+}
+
 void certificate_sweep(struct core *core)
 {
     struct store_list made cleanup(store_list_clear) = {0};

@@ -28,6 +28,8 @@ int core_token_delete(struct core *core, const char *id, struct error **ret_erro
 int core_cluster_join(struct core *core, const struct join_request *request, struct join_reply *ret_reply,
                       struct error **ret_error);
 
+/* Signs the answering node's certificate anew. */
+int core_certificate_renew(struct core *core, struct certificate_record *ret_reply, struct error **ret_error);
 int core_certificate_list(struct core *core, struct certificate_list *ret_reply, struct error **ret_error);
 
 #endif

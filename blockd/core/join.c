@@ -155,6 +155,15 @@ static void hosts_of(const struct join_request *request, struct string_list *hos
         string_list_add(hosts, request->name);
 }
 
+static void name_store(const struct config *config, struct join_reply *reply)
+{
+    if (config->store_backend != CONFIG_STORE_ETCD)
+        return;
+    string_list_split(&reply->store, config->store_endpoints, ',');
+    reply->store_prefix = xstrdup(config->store_prefix);
+    reply->store_tls = *config->store_cert != '\0';
+}
+
 static int sign(struct core *core, const struct join_request *request, struct join_reply *reply,
                 struct error **ret_error)
 {
@@ -173,6 +182,7 @@ static int sign(struct core *core, const struct join_request *request, struct jo
     reply->node = xstrdup(request->name);
     reply->list = steal_ptr(&found.list);
     reply->key = steal_ptr(&found.key);
+    name_store(core->config, reply);
     return 0;
 }
 

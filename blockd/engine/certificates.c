@@ -126,3 +126,19 @@ int engine_certificate_revoke(struct engine *engine, const char *serial, char **
     int r = pki_folder_revoke(engine->pki, serial, ret_error);
     return r < 0 ? r : file_read(path, PKI_LIST_MAX, ret_list, NULL, ret_error);
 }
+
+int engine_certificate_renew(struct engine *engine, const struct node *node, struct error **ret_error)
+{
+    scoped_claim(engine, "certificates", "");
+    autopki_authority struct pki_authority authority = {0};
+    autofree char *request = NULL, *certificate = NULL;
+    autostring_list struct string_list hosts = {0};
+    hosts_of(node, &hosts);
+    const struct pki_subject subject = {node->meta.name, PKI_ROLE_NODE, &hosts, ENGINE_CERTIFICATE_SECONDS};
+    int r = pki_folder_load_authority(engine->pki, &authority, ret_error);
+    if (r == 0)
+        r = pki_folder_request(engine->pki, node->meta.name, &request, ret_error);
+    if (r == 0)
+        r = pki_sign(&authority, request, &subject, &certificate, ret_error);
+    return r < 0 ? r : pki_folder_take_node(engine->pki, certificate, ret_error);
+}

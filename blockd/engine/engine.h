@@ -205,6 +205,8 @@ struct engine_authority {
 void engine_authority_clear(struct engine_authority *authority);
 /* -ENOENT: there is none yet. */
 int engine_authority(struct engine *engine, struct engine_authority *ret_authority, struct error **ret_error);
+/* Signs this node's certificate anew, for the same key. */
+int engine_certificate_renew(struct engine *engine, const struct node *node, struct error **ret_error);
 /* This node's certificate, if it is good; released with pki_certificate_clear(). */
 int engine_own_certificate(struct engine *engine, struct pki_certificate *ret_certificate,
                            struct error **ret_error);

@@ -8,7 +8,9 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 
@@ -220,6 +222,20 @@ def revoke(first, client):
     require_equal(client.request("GET", "/v1/volumes")[0], 200, "others")
 
 
+def renew(first):
+    """A node signs its own certificate anew, and shows it from then on."""
+    def shown():
+        with socket.create_connection(("127.0.0.1", first.api_port)) as plain:
+            context = ssl.create_default_context(cafile=str(first.state / "pki/ca-cert.pem"))
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as connection:
+                return connection.getpeercert()["serialNumber"].lower()
+    before = shown()
+    serial = good(first, "certificate", "renew", "--json")["serial"]
+    require(int(serial, 16) != int(before, 16), "a renewed certificate has the same serial number")
+    cluster.wait_until("it is shown", lambda: int(shown(), 16) == int(serial, 16))
+    require(serial in [c["serial"] for c in good(first, "certificate", "list", "--json")["certificates"]], "it is not recorded")
+
+
 def main():
     cluster.require_root()
     cluster.require_programs("certtool")
@@ -232,6 +248,7 @@ def main():
         used = steps(first, second)
         joined(first, second, used, client)
         revoke(first, client)
+        renew(first)
 
 
 if __name__ == "__main__":
