@@ -25,7 +25,7 @@ static const struct profile profiles[] = {
       "replicate.data-self-heal-algorithm=full", "replicate.shd-max-threads=8", NULL}},
     /* Many small files of many clients. */
     {"share",
-     {"client.event-threads=4", "server.event-threads=4", "io-threads.thread-count=32",
+     {"client.event-threads=2", "server.event-threads=4", "io-threads.thread-count=32",
       "replicate.shd-max-threads=8", "disperse.shd-max-threads=8", NULL}},
     /* Written once, read seldom: it leaves the machine to others. */
     {"archive",
