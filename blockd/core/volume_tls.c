@@ -11,7 +11,9 @@
 
 static bool wants_certificate(struct core *core)
 {
-    if (core->config->tls_volserver || core->config->tls_volumes == VOLUME_TLS_ON)
+    const struct config *config = core->config;
+    bool api = *config->api_listen && !*config->api_cert;
+    if (api || config->tls_volserver || config->tls_volumes == VOLUME_TLS_ON)
         return true;
     struct record_list volumes = {.kind = KIND_VOLUME};
     bool wanted = false;
