@@ -4,6 +4,7 @@
  * blockd must know that a client is gone, and for numbers.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -191,6 +192,36 @@ static int nbd_status(void *state, const struct export *export, struct export_st
     return 0;
 }
 
+/* ---- Clients ---- */
+
+static int nbd_clients(void *state, const char *volume, const char *block, struct string_list *ret_clients,
+                       struct error **ret_error)
+{
+    autofree char *volume_word = http_escape(volume);
+    autofree char *block_word = http_escape(block ? block : "");
+    autofree char *path =
+        xasprintf("/clients?volume=%s%s%s", volume_word, block ? "&block=" : "", block_word);
+    autoerror struct error *problem = NULL;
+    autostrbuf struct strbuf text = {0};
+    unsigned status = 0;
+    int r = ask(state, "GET", path, ANSWER_MS, &status, &text, &problem);
+    if (r == -ECONNREFUSED)
+        return 0;
+    json_t *report cleanup(json_decrefp) = r == 0 ? json_loads(strbuf_string(&text), 0, NULL) : NULL;
+    json_t *clients = json_object_get(report, "clients"), *client;
+    if (status != 200 || !json_is_array(clients))
+        return error_set(ret_error, EAGAIN, "blockd-nbd does not say who is connected: %s",
+                         problem ? error_message(problem) : "its answer is no list");
+    size_t i;
+    json_array_foreach(clients, i, client)
+    {
+        autofree char *entry = xasprintf("%s by %s", json_string_value(json_object_get(client, "export")),
+                                         json_string_value(json_object_get(client, "peer")));
+        string_list_add(ret_clients, entry);
+    }
+    return 0;
+}
+
 /* ---- The sweep ---- */
 
 /* Removes one file of a volume's folder if it must go. */
@@ -244,6 +275,7 @@ const struct export_driver export_nbd_driver = {
     .stop = nbd_stop,
     .up = nbd_up,
     .down = nbd_down,
+    .clients = nbd_clients,
     .status = nbd_status,
     .sweep = nbd_sweep,
     .metrics = nbd_metrics,

@@ -13,6 +13,7 @@
 #define BODY_LIMIT       4096
 #define IDLE_SECONDS     60
 #define SYNC_TIMEOUT_MS  10000
+#define LEAVE_MS         500 /* a client that has closed its connection is gone within it */
 
 struct control {
     struct catalog *catalog;
@@ -35,16 +36,20 @@ static void answer_error(struct http_response *response, const struct error *err
     json_decref(body);
 }
 
-static void get_metrics(struct control *control, struct http_response *response)
+static void get_metrics(struct control *control, const struct http_request *request,
+                        struct http_response *response)
 {
+    (void)request;
     autostrbuf struct strbuf text = {0};
     server_metrics(control->server, &text);
     catalog_metrics(control->catalog, &text);
     answer_text(response, strbuf_steal(&text), "text/plain; version=0.0.4");
 }
 
-static void post_sync(struct control *control, struct http_response *response)
+static void post_sync(struct control *control, const struct http_request *request,
+                      struct http_response *response)
 {
+    (void)request;
     autoerror struct error *error = NULL;
     if (catalog_sync(control->catalog, SYNC_TIMEOUT_MS, &error) < 0)
         answer_error(response, error);
@@ -52,17 +57,44 @@ static void post_sync(struct control *control, struct http_response *response)
         answer_text(response, xstrdup("{}"), "application/json");
 }
 
-static void get_exports(struct control *control, struct http_response *response)
+static void get_exports(struct control *control, const struct http_request *request,
+                        struct http_response *response)
 {
+    (void)request;
     answer_text(response, catalog_report(control->catalog), "application/json");
+}
+
+struct clients_query {
+    char *volume, *block; /* NULL: any */
+};
+
+static int read_query(void *data, const char *name, const char *value)
+{
+    struct clients_query *query = data;
+    char **member = strcmp(name, "volume") == 0 ? &query->volume : &query->block;
+    free(*member);
+    *member = xstrdup(value);
+    return 0;
+}
+
+static void get_clients(struct control *control, const struct http_request *request,
+                        struct http_response *response)
+{
+    struct clients_query query = {0};
+    http_request_query(request, read_query, &query);
+    answer_text(response, catalog_clients(control->catalog, query.volume, query.block, LEAVE_MS),
+                "application/json");
+    free(query.volume);
+    free(query.block);
 }
 
 static const struct {
     const char *method, *path;
-    void (*run)(struct control *control, struct http_response *response);
+    void (*run)(struct control *control, const struct http_request *request, struct http_response *response);
 } routes[] = {
     {"GET", "/metrics", get_metrics},
     {"GET", "/exports", get_exports},
+    {"GET", "/clients", get_clients},
     {"POST", "/sync", post_sync},
 };
 
@@ -91,7 +123,7 @@ static void handle(void *data, const struct http_request *request, struct http_r
     if (find_route(request, &index, &error) < 0)
         answer_error(response, error);
     else
-        routes[index].run(data, response);
+        routes[index].run(data, request, response);
 }
 
 int control_start(const struct config *config, struct catalog *catalog, struct server *server,

@@ -33,8 +33,16 @@ def exports(node):
     disk = open_nbd(made["status"]["uri"])
     disk.pwrite(b"x" * 4096, 0)
     disk.flush()
-    # Withdrawal cuts clients off: when the answer is there, no write gets through any more.
-    require_equal(node.delete("/v1/exports/node1/v/b"), {}, "the answer to the delete")
+    # Nothing cuts clients off unless force says so, and the refusal names them.
+    for method, path, body in (("DELETE", "/v1/exports/node1/v/b", None), ("DELETE", "/v1/blocks/v/b", None),
+                               ("POST", "/v1/blocks/v/b/rename", {"name": "c"}),
+                               ("PATCH", "/v1/volumes/v", {"state": "stopped"})):
+        refused(node, method, path, body, 409, "failed_precondition", "v/b by 127.0.0.1:")
+    stop = node.cli_run("volume", "stop", "v")
+    require(stop.returncode and "use force" in stop.stderr, f"what the command line says: {stop.stderr}")
+    disk.pwrite(b"x" * 4096, 4096)
+    # By force they are: when the answer is there, no write gets through any more.
+    require_equal(node.delete("/v1/exports/node1/v/b?force=1"), {}, "the answer to the delete")
     try:
         disk.pwrite(b"y" * 4096, 0)
         raise SystemError("a client writes through a withdrawn export")
