@@ -570,6 +570,11 @@ char *catalog_clients(struct catalog *catalog, const char *volume, const char *b
     return text;
 }
 
+char *catalog_problem(struct catalog *catalog, const char *volume)
+{
+    return volumes_problem(catalog->volumes, volume);
+}
+
 char *catalog_report(struct catalog *catalog)
 {
     json_t *list = json_array();

@@ -82,6 +82,8 @@ void catalog_tick(struct catalog *catalog);
  * caller's.
  */
 char *catalog_clients(struct catalog *catalog, const char *volume, const char *block, int64_t patience_ms);
+/* volumes_problem() of one of its volumes. */
+char *catalog_problem(struct catalog *catalog, const char *volume);
 /* {"exports":[{"name","gbid","size","read_only","state","clients":[...]}]} as text. The caller's. */
 char *catalog_report(struct catalog *catalog);
 /* Appends the counters of every export that was open since it was granted. */

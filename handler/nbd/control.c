@@ -9,7 +9,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/http_server.h"
 
-#define CONNECTION_LIMIT 16
+#define CONNECTION_LIMIT 64
 #define BODY_LIMIT       4096
 #define IDLE_SECONDS     60
 #define SYNC_TIMEOUT_MS  10000
@@ -64,13 +64,13 @@ static void get_exports(struct control *control, const struct http_request *requ
     answer_text(response, catalog_report(control->catalog), "application/json");
 }
 
-struct clients_query {
+struct query {
     char *volume, *block; /* NULL: any */
 };
 
 static int read_query(void *data, const char *name, const char *value)
 {
-    struct clients_query *query = data;
+    struct query *query = data;
     char **member = strcmp(name, "volume") == 0 ? &query->volume : &query->block;
     free(*member);
     *member = xstrdup(value);
@@ -80,10 +80,24 @@ static int read_query(void *data, const char *name, const char *value)
 static void get_clients(struct control *control, const struct http_request *request,
                         struct http_response *response)
 {
-    struct clients_query query = {0};
+    struct query query = {0};
     http_request_query(request, read_query, &query);
     answer_text(response, catalog_clients(control->catalog, query.volume, query.block, LEAVE_MS),
                 "application/json");
+    free(query.volume);
+    free(query.block);
+}
+
+/* Whether requests get through to a volume's bricks: {"problem"}, null where they do. */
+static void get_health(struct control *control, const struct http_request *request,
+                       struct http_response *response)
+{
+    struct query query = {0};
+    http_request_query(request, read_query, &query);
+    autofree char *problem = query.volume ? catalog_problem(control->catalog, query.volume) : NULL;
+    json_t *report = json_pack("{s:s?}", "problem", problem);
+    answer_text(response, json_dumps(report, 0), "application/json");
+    json_decref(report);
     free(query.volume);
     free(query.block);
 }
@@ -92,10 +106,8 @@ static const struct {
     const char *method, *path;
     void (*run)(struct control *control, const struct http_request *request, struct http_response *response);
 } routes[] = {
-    {"GET", "/metrics", get_metrics},
-    {"GET", "/exports", get_exports},
-    {"GET", "/clients", get_clients},
-    {"POST", "/sync", post_sync},
+    {"GET", "/metrics", get_metrics}, {"GET", "/exports", get_exports}, {"GET", "/clients", get_clients},
+    {"GET", "/health", get_health},   {"POST", "/sync", post_sync},
 };
 
 static int find_route(const struct http_request *request, size_t *ret_index, struct error **ret_error)

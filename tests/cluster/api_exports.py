@@ -93,6 +93,27 @@ def survives(node):
         node.delete_block(f"v/s{i}")
 
 
+def restarted(node):
+    """After its volume's start an export is live when requests get through, and not before."""
+    node.create_block("v/l", "4MiB")
+    disk = open_nbd(node.unix_uri("v/l"))
+    disk.pwrite(b"l" * 4096, 0)
+    disk.flush()
+    node.patch("/v1/volumes/v?force=1", {"state": "stopped"})
+    stopped = cluster.wait_until("the export of a stopped volume is offline", lambda: (
+        status := node.get("/v1/exports/node1/v/l")["status"])["phase"] == "offline" and status)
+    require("does not reach the bricks" in stopped["error"], f"the reason is: {stopped['error']}")
+    node.patch("/v1/volumes/v", {"state": "started"})
+    cluster.wait_until("the export is live", lambda: node.get("/v1/exports/node1/v/l")["status"]["phase"] == "live")
+    again = open_nbd(node.unix_uri("v/l"))
+    require_equal(bytes(again.pread(4096, 0)), b"l" * 4096, "data after the volume's start")
+    again.pwrite(b"m" * 4096, 0)
+    again.flush()
+    again.shutdown()
+    disk.shutdown()
+    node.delete_block("v/l")
+
+
 def jobs(node):
     status, made = node.request("POST", "/v1/blocks", {"volume": "v", "name": "full", "size": "64MiB", "prealloc": "full"})
     require_equal(status, 202, "a create with prealloc full")
@@ -247,7 +268,7 @@ def main():
     with cluster.Node() as node:
         parse_metrics(node.get("/metrics"))
         node.single("v", "512MiB")
-        for part in (exports, survives, jobs, interrupted_jobs, metrics):
+        for part in (exports, survives, restarted, jobs, interrupted_jobs, metrics):
             part(node)
             print(part.__name__, flush=True)
 
