@@ -372,6 +372,44 @@ void engine_certificate_clear(struct engine_certificate *certificate)
     (void)certificate;
 }
 
+int engine_certificate_sign(struct engine *engine, const struct pki_subject *subject, const char *request,
+                            char **ret_certificate, char **ret_authority, struct error **ret_error)
+{
+    (void)engine, (void)subject, (void)request, (void)ret_certificate, (void)ret_authority;
+    return error_set(ret_error, ENOKEY, "nobody signs here");
+}
+
+int engine_certificate_revoke(struct engine *engine, const char *serial, char **ret_list,
+                              struct error **ret_error)
+{
+    (void)engine, (void)serial, (void)ret_list;
+    return error_set(ret_error, ENOKEY, "nobody signs here");
+}
+
+int engine_certificate_renew(struct engine *engine, const struct node *node, struct error **ret_error)
+{
+    (void)engine, (void)node;
+    return error_set(ret_error, ENOKEY, "nobody signs here");
+}
+
+int engine_authority(struct engine *engine, struct engine_authority *ret_authority, struct error **ret_error)
+{
+    (void)engine, (void)ret_authority;
+    return error_set(ret_error, ENOENT, "there is no authority");
+}
+
+void engine_authority_clear(struct engine_authority *authority)
+{
+    (void)authority;
+}
+
+int engine_own_certificate(struct engine *engine, struct pki_certificate *ret_certificate,
+                           struct error **ret_error)
+{
+    (void)engine, (void)ret_certificate;
+    return error_set(ret_error, ENOENT, "there is no certificate");
+}
+
 int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error)
 {
     (void)engine, (void)node, (void)ret_error;
