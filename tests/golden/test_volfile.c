@@ -280,6 +280,7 @@ static void disperse(void **state)
     MADE_SCENE(scene, "coded", TEMPLATE_DISPERSE, v4);
     make_disperse(&scene, 2, 1);
     check_client("disperse-client", &scene);
+    check_share("disperse-share", &scene);
     check_brick("disperse-brick", &scene, 2);
 }
 
