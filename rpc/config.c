@@ -192,6 +192,8 @@ const struct config_key config_keys[] = {
                 .help = "File with the certificate that is shown to etcd."),
     CHECKED_KEY("store", "key", store_key, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "File with the key of that certificate."),
+    KEY("store", "timeout", store_timeout, FIELD_UINT, "15", .min = 1, .max = 60,
+        .help = "Seconds after which a change fails while no etcd answers, or those that do have no quorum."),
 
     KEY("engine", "port-min", port_min, FIELD_UINT, "49152", .min = 1, .max = LAST_PORT,
         .help = "First TCP port that is given to bricks."),

@@ -39,6 +39,7 @@ struct config {
     char *store_prefix;    /* of keys in etcd; /blockd */
     char *store_ca;        /* PEM files; "" for none */
     char *store_cert, *store_key;
+    uint64_t store_timeout; /* seconds of one call to etcd; 15 */
     /* [engine] */
     uint64_t port_min, port_max; /* of bricks; 49152 to 49663 */
     uint64_t ping_timeout;       /* seconds; 5 */

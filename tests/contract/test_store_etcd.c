@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* What the store promises while etcd's members are killed, frozen, cut off and away: nothing is lost, nothing
- * happens twice, nothing waits for ever. */
+ * happens twice, nothing waits for ever.
+ *
+ * timeout: 600
+ */
 #include <assert.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -484,8 +487,8 @@ static void only_certificates_of_the_ca_come_in(void **state)
          open_and_list(endpoints, folder, "ca", "client");)
         assert_true(clock_monotonic_ms() < deadline);
     /* The same with a watch, which has connections of its own. */
-    autofree char *options =
-        xasprintf("&ca=%s/ca.pem&cert=%s/client.pem&key=%s/client-key.pem", folder, folder, folder);
+    autofree char *options = xasprintf("&timeout=50&ca=%s/ca.pem&cert=%s/client.pem&key=%s/client-key.pem",
+                                       folder, folder, folder);
     struct load load;
     open_store(endpoints, options);
     load_start(&load);
