@@ -45,6 +45,7 @@ struct core {
 
     pthread_mutex_t
         placement_mutex; /* one volume is placed at a time, so that ports and devices are not picked twice */
+    atomic_ullong revoked_done; /* revision of the newest revocation that is on this node's list */
     atomic_ullong next_project; /* the first project id that may be free */
 
     pthread_mutex_t
@@ -369,6 +370,32 @@ char *device_full_name(const struct core *core, const char *word);
 int volume_change_options(struct core *core, struct volume_spec *spec, const struct string_list *changes,
                           bool advanced, struct error **ret_error);
 int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
+
+/* ---- token.c ---- */
+
+struct token_record;
+/* The record is the caller's. */
+int token_find(struct core *core, const char *id, struct token_record *ret_record, uint64_t *ret_revision,
+               struct error **ret_error);
+int token_save(struct core *core, const struct token_record *record, uint64_t revision,
+               struct error **ret_error);
+/* Forgets those that expired long ago. */
+void token_sweep(struct core *core);
+
+/* ---- certificate_record.c ---- */
+
+#define REVOKED_PREFIX "revoked/" /* keys of the store: SERIAL */
+struct pki_certificate;
+/* Notes that a certificate was signed: PEM, or read already. */
+int certificate_record(struct core *core, const char *certificate, struct error **ret_error);
+int certificate_record_read(struct core *core, const struct pki_certificate *certificate,
+                            struct error **ret_error);
+/* Tells all nodes that a serial number counts no more. */
+int certificate_record_revoked(struct core *core, const char *serial, struct error **ret_error);
+/* Puts on this node's list what others have revoked. */
+int certificate_apply_revoked(struct core *core, struct error **ret_error);
+/* Forgets certificates whose time was over long ago. */
+void certificate_sweep(struct core *core);
 
 /* volume_tls.c */
 /* Renews this node's certificate, and makes it once something wants one; notes it in the node's record. */

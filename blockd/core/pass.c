@@ -27,6 +27,19 @@ int reconcile_key(struct core *core, const char *key, struct error **ret_error)
     return reconcilers[kind](core, name, ret_error);
 }
 
+static void wake_own_node(struct core *core)
+{
+    autofree char *key = object_key(KIND_NODE, core->node);
+    queue_add(core->queue, key);
+}
+
+static void sweep(struct core *core)
+{
+    idempotency_sweep(core);
+    token_sweep(core);
+    certificate_sweep(core);
+}
+
 /* On a thread of the store. */
 static void on_change(void *data, const struct store_event *event)
 {
@@ -41,6 +54,8 @@ static void on_change(void *data, const struct store_event *event)
     }
     if (object_key_parse(event->key, &kind, &name) == 0)
         queue_add(core->queue, event->key);
+    else if (string_starts_with(event->key, REVOKED_PREFIX))
+        wake_own_node(core);
 }
 
 static bool needs_look(enum object_kind kind, const void *object)
@@ -176,7 +191,7 @@ static void *run(void *data)
         if (due) {
             full_pass(core, false);
             if (++passes % SWEEP_PASSES == 0)
-                idempotency_sweep(core);
+                sweep(core);
             clock_gettime(CLOCK_MONOTONIC, &when);
             when.tv_sec += FULL_PASS_SECONDS;
         } else {
