@@ -240,6 +240,7 @@ static int change(struct cli *cli, const struct command *command, const struct a
                                     .path = path,
                                     .body = arguments->body,
                                     .wait = arguments->wait,
+                                    .at_once = !command->route->query,
                                     .patience = arguments->no_wait ? PATIENCE_NOWAIT : arguments->wait};
     if (cli->terminal && request.wait > BAR_APPEARS)
         request.wait = BAR_APPEARS;
@@ -281,6 +282,8 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
         return status_run(cli);
     if (command->route->op == API_EXAMINE)
         return examine_run(cli, &arguments);
+    if (command->route->op == API_CERTIFICATE_SIGN || command->route->op == API_CERTIFICATE_REVOKE)
+        return certificate_run(cli, &arguments);
     if (command->route->op == API_DEVICE_ADOPT)
         return adopt_run(cli, &arguments);
     if (strcmp(command->route->method, "GET") != 0)

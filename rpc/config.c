@@ -20,6 +20,7 @@
 #define API_LISTENERS_MAX 16
 
 const char *const config_supervisor_words[] = {"auto", "systemd", "children", NULL};
+const char *const config_store_words[] = {"sqlite", "etcd", NULL};
 const char *const config_tls_words[] = {"off", "allow", "require", NULL};
 const char *const config_log_level_words[] = {"error", "warning", "info", "debug", NULL};
 
@@ -156,15 +157,14 @@ const struct config_key config_keys[] = {
                     "ADDRESS or ADDRESS:PORT, the port being 24010 if absent. Empty: the unix socket only."),
     CHECKED_KEY("api", "ca", api_ca, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "Certificate of the authority whose certificates clients show. Empty: ca-cert.pem in "
-                        "the folder pki of state-dir."),
+                        "[tls] dir."),
     CHECKED_KEY("api", "cert", api_cert, check_path, "", .flags = FIELD_OPTIONAL,
-                .help = "Certificate that clients are shown. Empty: node-cert.pem in the folder pki of "
-                        "state-dir."),
+                .help = "Certificate that clients are shown. Empty: node-cert.pem in [tls] dir."),
     CHECKED_KEY("api", "key", api_key, check_path, "", .flags = FIELD_OPTIONAL,
-                .help = "Its private key. Empty: node-key.pem in the folder pki of state-dir."),
+                .help = "Its private key. Empty: node-key.pem in [tls] dir."),
     CHECKED_KEY("api", "crl", api_crl, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "List of revoked certificates; none are revoked where the file is missing. Empty: "
-                        "ca-crl.pem in the folder pki of state-dir."),
+                        "ca-crl.pem in [tls] dir."),
     KEY("api", "connections", api_connections, FIELD_UINT, "256", .min = 1, .max = 4096,
         .help = "Limit of connections at once, of each address in listen."),
     KEY("api", "connections-per-address", api_address_connections, FIELD_UINT, "64", .min = 1, .max = 4096,
@@ -175,6 +175,25 @@ const struct config_key config_keys[] = {
                 .help =
                     "Where changes are recorded, one JSON object a line: an absolute path, a file's name in "
                     "log-dir, or journal for blockd's own log. Empty: nowhere."),
+
+    KEY("store", "backend", store_backend, FIELD_ENUM, "sqlite", .words = config_store_words,
+        .help = "Where the state is kept: in a file of this node, or in etcd, which several nodes share."),
+    KEY("store", "endpoints", store_endpoints, FIELD_STRING, "", .flags = FIELD_OPTIONAL,
+        .help = "Members of etcd, separated by commas without blanks: HOST, HOST:PORT, or either behind "
+                "http:// or "
+                "https://. The port is 2379 unless said. The first one that answers is used."),
+    KEY("store", "prefix", store_prefix, FIELD_STRING, "/blockd", .max = 256,
+        .help = "What stands before each key in etcd. Clusters that share an etcd have one of their own."),
+    CHECKED_KEY(
+        "store", "ca", store_ca, check_path, "", .flags = FIELD_OPTIONAL,
+        .help = "File with the certificates by which etcd's members are judged. With it they are spoken to "
+                "by TLS."),
+    CHECKED_KEY("store", "cert", store_cert, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "File with the certificate that is shown to etcd."),
+    CHECKED_KEY("store", "key", store_key, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "File with the key of that certificate."),
+    KEY("store", "timeout", store_timeout, FIELD_UINT, "15", .min = 1, .max = 60,
+        .help = "Seconds after which a change fails while no etcd answers, or those that do have no quorum."),
 
     KEY("engine", "port-min", port_min, FIELD_UINT, "49152", .min = 1, .max = LAST_PORT,
         .help = "First TCP port that is given to bricks."),
@@ -468,6 +487,11 @@ static int check_together(const struct config *config, const char *path, struct 
             error_prefix(ret_error, "%s: set [node] name, the host's name does not do", path);
         return r;
     }
+    if (config->store_backend == CONFIG_STORE_ETCD && !*config->store_endpoints)
+        return error_set(ret_error, EINVAL, "%s: [store] backend = etcd needs endpoints = HOST:PORT,...",
+                         path);
+    if (!*config->store_cert != !*config->store_key)
+        return error_set(ret_error, EINVAL, "%s: [store] cert and key are set together or not at all", path);
     if (config->port_min > config->port_max)
         return error_set(ret_error, EINVAL, "%s: [engine] port-min %llu is above port-max %llu", path,
                          (unsigned long long)config->port_min, (unsigned long long)config->port_max);
@@ -556,7 +580,8 @@ char *config_text(const struct config *config, const char *section)
 
 static char *pki_file(const struct config *config, const char *path, const char *name)
 {
-    return *path ? xstrdup(path) : xasprintf("%s/pki/%s", config->state_dir, name);
+    autofree char *folder = config_tls_dir(config);
+    return *path ? xstrdup(path) : xasprintf("%s/%s", folder, name);
 }
 
 void config_api_files(const struct config *config, struct config_api_files *ret_files)

@@ -680,16 +680,24 @@ static int read_marker(struct device_call *call, struct error **ret_error)
     return 0;
 }
 
-/* A file system that gave up after an I/O error is still mounted, but cannot be read. */
+/* A file system that gave up after an I/O error is still mounted, but says nothing else; this asks no disk.
+ */
+static bool gave_up(const char *folder)
+{
+    struct statx status;
+    return statx(AT_FDCWD, folder, AT_STATX_DONT_SYNC, 0, &status) < 0;
+}
+
 int device_check_mounted(struct engine *engine, const char *name, struct error **ret_error)
 {
     autofree char *bad = device_bad_reason(engine, name);
     if (bad)
         return error_set(ret_error, ENODEV, "device %s is taken out: %s", name, bad);
     autofree char *folder = device_mount_point(engine, name);
-    struct mount_view view;
-    if (mounts_at(folder, &view, NULL) < 0)
+    if (!mounts_has(folder))
         return error_set(ret_error, ENODEV, "device %s is not mounted at %s", name, folder);
+    if (device_answers(engine, name) && !gave_up(folder))
+        return 0;
     cleanup(cleanup_device_call) struct device_call *call = device_call_new(engine, name);
     call->text = steal_ptr(&folder);
     int r = device_call_run(call, read_marker, ret_error);

@@ -213,6 +213,15 @@ int64_t device_hangs(struct engine *engine, const char *name)
     return late_ms(check);
 }
 
+bool device_answers(struct engine *engine, const char *name)
+{
+    struct device_check *check = find_known(engine, name);
+    if (!check)
+        return false;
+    scoped_lock(&check->mutex);
+    return check->watched && check->told == 0 && !late_ms(check);
+}
+
 /* ---- Watching ---- */
 
 struct device_watch {

@@ -179,6 +179,8 @@ int device_check(struct engine *engine, const char *name, const char *folder, st
 void device_unwatch(struct engine *engine, const char *name);
 /* Milliseconds for which the device has not answered, once these are too many; 0: it does not hang. */
 int64_t device_hangs(struct engine *engine, const char *name);
+/* It is watched, and did not fail when it was asked last. */
+bool device_answers(struct engine *engine, const char *name);
 int device_watch_start(struct engine *engine, struct error **ret_error);
 void device_watch_stop(struct engine *engine);
 /* What is bad has no bricks running, and no brick is started on it. NULL: it is good. */
@@ -287,6 +289,9 @@ struct mount_view {
 };
 /* What is mounted on top at a folder; -ENOENT when nothing is. */
 int mounts_at(const char *folder, struct mount_view *ret_view, struct error **ret_error);
+/* Is something mounted at a folder? Unlike mounts_at() it does not read the table of mounts: for what each
+ * request asks. */
+bool mounts_has(const char *folder);
 /* Where a block device is mounted first, NULL when nowhere. The caller's. */
 int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
 /* Every folder below `folder` (without links) at which something is mounted; one with two mounts twice. */

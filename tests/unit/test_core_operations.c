@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "blockd/core/core_priv.h"
+#include "rpc/examine.h"
 #include "blockd/engine/manifest.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/log.h"
@@ -37,6 +38,8 @@ static struct {
     atomic_bool online;
     atomic_int create_error;    /* what image_create() returns instead of making the file */
     atomic_bool create_crashes; /* makes the file, and fails once all the same */
+    atomic_bool hold_allocations;
+    atomic_uint allocating, allocating_most; /* at once */
 } world = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static struct file *find_file(const char *path)
@@ -136,6 +139,12 @@ int image_allocate(struct image_volume *volume, const char *path, uint64_t offse
                    struct error **ret_error)
 {
     struct image_stat file = {0};
+    unsigned at_once = atomic_fetch_add(&world.allocating, 1) + 1, most = atomic_load(&world.allocating_most);
+    while (most < at_once && !atomic_compare_exchange_weak(&world.allocating_most, &most, at_once))
+        ;
+    while (atomic_load(&world.hold_allocations))
+        sched_yield();
+    atomic_fetch_sub(&world.allocating, 1);
     int r = image_stat(volume, path, &file, ret_error);
     return r == 0 && offset + length > file.size ? error_set(ret_error, EINVAL, "beyond the end") : r;
 }
@@ -467,8 +476,7 @@ int export_status(struct exports *exports, const struct export *export, struct e
     return 0;
 }
 
-int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block),
-                 void *data, struct error **ret_error)
+int export_sweep(struct exports *exports, export_wanted wanted, void *data, struct error **ret_error)
 {
     (void)exports, (void)wanted, (void)data, (void)ret_error;
     return 0;
@@ -476,8 +484,13 @@ int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char 
 
 /* ---- One core over a store in a folder of its own ---- */
 
-static struct config config = {
-    .node_name = "n", .address = "127.0.0.1", .log_dir = "/tmp", .port_min = 1000, .port_max = 1100};
+static struct config config = {.api_listen = (char *)"",
+                               .api_cert = (char *)"",
+                               .node_name = "n",
+                               .address = "127.0.0.1",
+                               .log_dir = "/tmp",
+                               .port_min = 1000,
+                               .port_max = 1100};
 static char folder[64];
 static struct store *store;
 static struct core *core;
@@ -609,10 +622,10 @@ static int teardown(void **data)
 
 static void assert_promised(uint64_t bytes, uint64_t blocks)
 {
-    uint64_t found_bytes, found_blocks;
-    ledger_read(core->ledger, "v", &found_bytes, &found_blocks);
-    assert_int_equal(found_bytes, bytes);
-    assert_int_equal(found_blocks, blocks);
+    struct promise found;
+    assert_int_equal(ledger_read(core, "v", &found, NULL), 0);
+    assert_int_equal(found.bytes, bytes);
+    assert_int_equal(found.blocks, blocks);
 }
 
 /* ---- Tests ---- */
@@ -963,6 +976,190 @@ static void test_an_archived_share_frees_its_name(void **data)
     record_list_clear(&shares);
 }
 
+/* ---- The ledger ---- */
+
+/* Another process that makes and forgets blocks of the volume all the time. */
+static void *promise_elsewhere(void *data)
+{
+    const struct promise one = {.bytes = MIB, .blocks = 1};
+    (void)data;
+    for (bool more = true; atomic_load(&busy) || !more;) {
+        struct txn txn = {0};
+        int r = more ? ledger_add(core, &txn, "v", &one, UINT64_MAX, NULL)
+                     : ledger_subtract(core, &txn, "v", &one, NULL);
+        assert_int_equal(r, 0);
+        r = txn_commit(core, &txn, NULL);
+        txn_clear(&txn);
+        assert_true(r == 0 || r == -ESTALE);
+        more ^= r == 0;
+        usleep(2000);
+    }
+    return NULL;
+}
+
+static void test_promises_hold_for_other_processes(void **data)
+{
+    (void)data;
+    pthread_t thread;
+    atomic_store(&busy, true);
+    assert_int_equal(pthread_create(&thread, NULL, promise_elsewhere, NULL), 0);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(create("b", MIB, &waits), 0);
+        struct block block cleanup(cleanup_block) = read_block("v/b");
+        struct core_change insisting = {.wait = 60, .revision = block.meta.revision, .request = ""};
+        assert_int_equal(resize("v/b", 3 * MIB, &insisting), 0);
+        assert_int_equal(resize("v/b", 4 * MIB, &insisting), -ESTALE); /* it is another one by now */
+        assert_int_equal(delete ("v/b", false, &waits), 1);
+    }
+    assert_int_equal(create("kept", 2 * MIB, &waits), 0);
+    atomic_store(&busy, false);
+    pthread_join(thread, NULL);
+    assert_promised(2 * MIB, 1);
+
+    /* The last room is gone, and a block that this process has not seen keeps the volume. */
+    assert_int_equal(delete ("v/kept", false, &waits), 1);
+    put("promises/v", "{\"bytes\":9223372036854775807,\"blocks\":1,\"shares\":0}");
+    assert_int_equal(create("b", MIB, &now), -ENOSPC);
+    struct core_result result = {0};
+    assert_int_equal(core_volume_delete(core, "v", &now, &result, NULL), -ENOTEMPTY);
+}
+
+static size_t count_findings(void)
+{
+    struct object_list findings cleanup(findings_clear) = {0};
+    uint64_t checked = 0;
+    assert_int_equal(ledger_examine(core, &findings, &checked, NULL), 0);
+    assert_true(checked > 0);
+    return findings.count;
+}
+
+static void test_wrong_promises_are_found_and_mended(void **data)
+{
+    (void)data;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    assert_int_equal(create_share("s", 3 * MIB, true), 0);
+    assert_int_equal(count_findings(), 0);
+    put("promises/v", "{\"bytes\":1,\"blocks\":1,\"shares\":1}");
+    put("promises/never", "{\"bytes\":1,\"blocks\":1,\"shares\":0}");
+    assert_int_equal(count_findings(), 2);
+    put("promises/v", "{");
+    assert_int_equal(count_findings(), 2);
+    assert_int_equal(create("c", MIB, &now), -EUCLEAN);
+    assert_int_equal(ledger_mend(core, NULL), 0);
+    assert_int_equal(count_findings(), 0);
+    assert_promised(4 * MIB, 1);
+
+    /* A store of an older version has no such keys. */
+    struct store_op op = {.kind = STORE_DELETE, .key = "promises/v"};
+    assert_int_equal(store_commit(store, &op, 1, NULL, NULL), 0);
+    assert_int_equal(count_findings(), 1);
+    stop();
+    start();
+    assert_promised(4 * MIB, 1);
+    assert_int_equal(delete ("v/b", false, &waits), 1);
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_promised(0, 0);
+    struct store_entry entry = {0};
+    assert_int_equal(store_get(store, "promises/v", &entry, NULL), -ENOENT);
+}
+
+/* ---- Jobs ---- */
+
+static int create_full(const char *name)
+{
+    struct block_create request = {.volume = (char *)"v",
+                                   .name = (char *)name,
+                                   .size = MIB,
+                                   .block_size = 512,
+                                   .prealloc = PREALLOC_FULL};
+    struct core_result result = {0};
+    int r = core_block_create(core, &request, &now, &result, NULL);
+    taken(&result);
+    return r;
+}
+
+/* The number of jobs of a kind in a phase. */
+static size_t count_jobs(int kind, const char *phase)
+{
+    struct record_list jobs = {.kind = KIND_JOB};
+    size_t count = 0;
+    assert_int_equal(record_list(core, KIND_JOB, NULL, &jobs, NULL), 0);
+    for (size_t i = 0; i < jobs.list.count; i++)
+        count += RECORD(&jobs, job, i)->spec.kind == kind &&
+                 string_equal(RECORD(&jobs, job, i)->status.phase, phase);
+    record_list_clear(&jobs);
+    return count;
+}
+
+static void wait_jobs(int kind, const char *phase, size_t count)
+{
+    while (count_jobs(kind, phase) != count)
+        sched_yield();
+}
+
+/* The volume has one copy only, so that nobody can ask for it. */
+static void put_heal_job(void)
+{
+    struct volume volume cleanup(cleanup_volume) = {0};
+    struct job job cleanup(cleanup_job) = {0};
+    struct txn txn = {0};
+    assert_int_equal(record_get(core, KIND_VOLUME, "v", &volume, NULL), 0);
+    job_init(&job, JOB_HEAL, KIND_VOLUME, &volume.meta);
+    txn_put(&txn, KIND_JOB, &job, 0);
+    assert_int_equal(txn_commit(core, &txn, NULL), 0);
+    txn_clear(&txn);
+}
+
+static void test_a_long_removal_holds_nothing_up(void **data)
+{
+    (void)data;
+    atomic_store(&fake_shares.hold_removals, true);
+    static const char *const shares[] = {"a", "b", "c"};
+    for (size_t i = 0; i < 3; i++) {
+        autofree char *name = xasprintf("v/%s", shares[i]);
+        assert_int_equal(create_share(shares[i], MIB, true), 0);
+        assert_int_equal(delete_share(name, false), 0);
+    }
+    wait_jobs(JOB_REMOVE, "running", 2);
+    assert_int_equal(create_full("b"), 0);
+    wait_phase("v/b", "ready");
+    put_heal_job();
+    wait_jobs(JOB_HEAL, "succeeded", 1);
+    assert_int_equal(count_jobs(JOB_REMOVE, "running"), 2);
+    stop(); /* two are between two steps of theirs */
+    start();
+    atomic_store(&fake_shares.hold_removals, false);
+    wait_jobs(JOB_REMOVE, "succeeded", 3);
+}
+
+static void test_allocations_are_bounded(void **data)
+{
+    (void)data;
+    static const char *const names[] = {"a", "b", "c", "d"};
+    atomic_store(&world.hold_allocations, true);
+    atomic_store(&world.allocating_most, 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(create_full(names[i]), 0);
+    while (atomic_load(&world.allocating) != 2)
+        sched_yield();
+    /* One that waits for its turn is canceled all the same. */
+    struct record_list jobs = {.kind = KIND_JOB};
+    struct core_result result = {0};
+    assert_int_equal(record_list(core, KIND_JOB, NULL, &jobs, NULL), 0);
+    assert_int_equal(jobs.list.count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(core_job_delete(core, RECORD(&jobs, job, i)->meta.name, &now, &result, NULL), 0);
+        taken(&result);
+    }
+    record_list_clear(&jobs);
+    atomic_store(&world.hold_allocations, false);
+    for (size_t i = 0; i < 4; i++) {
+        autofree char *name = xasprintf("v/%s", names[i]);
+        wait_phase(name, "ready");
+    }
+    assert_int_equal(atomic_load(&world.allocating_most), 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -978,10 +1175,14 @@ int main(void)
         TEST(test_the_live_error_is_told),
         TEST(test_a_wait_ends_on_a_busy_node),
         TEST(test_many_at_once_leave_nothing),
+        TEST(test_promises_hold_for_other_processes),
+        TEST(test_wrong_promises_are_found_and_mended),
         TEST(test_a_size_needs_a_kernel_that_counts),
         TEST(test_no_share_shrinks_below_its_use),
         TEST(test_a_foreign_folder_is_left_alone),
         TEST(test_an_archived_share_frees_its_name),
+        TEST(test_a_long_removal_holds_nothing_up),
+        TEST(test_allocations_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
