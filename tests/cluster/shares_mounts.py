@@ -51,7 +51,11 @@ def command(node):
     done = node.cli_run("share", "unmount", point, *words)
     require(done.returncode == errno.EBUSY and "--lazy" in done.stderr, f"an unmount of what is in use: {done}")
     busy.close()
-    node.cli("share", "unmount", "v/a", *words)
+    node.cli("share", "unmount", point, *words)
+    own = f"v/own-{os.getpid()}"  # by its name: other tests on this machine have a v/a mounted, too
+    shares.create(node, own)
+    shares.mount(node, own)
+    node.cli("share", "unmount", own, *words)
     done = node.cli_run("share", "unmount", point, *words)
     require(done.returncode == errno.ENOENT and "no share is mounted" in done.stderr, f"the second unmount: {done}")
     wait_until("the client has ended", lambda: not shares.clients(node))
