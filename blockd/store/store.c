@@ -10,7 +10,7 @@
 
 #define LEASE_SECONDS_MAX 86400
 
-static const struct store_driver *const drivers[] = {&store_embedded_driver};
+static const struct store_driver *const drivers[] = {&store_embedded_driver, &store_etcd_driver};
 
 int store_open(const char *url, struct store **ret_store, struct error **ret_error)
 {
@@ -19,7 +19,7 @@ int store_open(const char *url, struct store **ret_store, struct error **ret_err
         if (strncmp(url, drivers[i]->scheme, length) == 0 && url[length] == ':')
             return drivers[i]->open(url + length + 1, ret_store, ret_error);
     }
-    return error_set(ret_error, EINVAL, "the store \"%s\" has no known scheme; use sqlite:/PATH", url);
+    return error_set(ret_error, EINVAL, "the store \"%s\" has no known scheme; use sqlite:/PATH or etcd://HOST:PORT", url);
 }
 
 void store_close(struct store *store)

@@ -24,6 +24,15 @@ struct store;
  * process has it open (the message names the file), -EUCLEAN when it is corrupt, -EPROTONOSUPPORT when a
  * newer blockd made it.
  * "?history=N" after the path keeps the changes of N revisions for watches instead of 10,000.
+ *
+ * "etcd://ENDPOINT,...": an etcd v3 cluster, by one or more of its members' client addresses: HOST, HOST:PORT,
+ * or either behind http:// or https://. After a question mark, joined by "&", values percent-encoded:
+ * "prefix=/P" stands before each key (default /blockd), "ca=FILE" judges the servers, "cert=FILE" and
+ * "key=FILE" show who this is. -EINVAL, and the errno of a file that cannot be read; etcd itself is not asked
+ * yet.
+ *
+ * While no etcd answers, or those that do have no quorum, every call fails with -ENOTCONN within about ten
+ * seconds, and watches wait. Where a failed store_commit() may have been done, its message says so.
  */
 int store_open(const char *url, struct store **ret_store, struct error **ret_error);
 /* No call may be under way. Open watches are ended first (their callback does not run again). NULL is
@@ -33,7 +42,7 @@ DEFINE_CLEANUP(struct store *, cleanup_store, store_close)
 
 #define STORE_KEY_MAX   1024u      /* bytes; printable ASCII without blanks */
 #define STORE_VALUE_MAX (1u << 20) /* bytes */
-#define STORE_OPS_MAX   128u       /* in one transaction */
+#define STORE_OPS_MAX   126u       /* in one transaction: etcd takes 128, and some are the store's own */
 
 struct store_entry {
     char *key;
@@ -75,6 +84,7 @@ struct store_op {
  * key. A key may be named once only; deleting one that is not there is no change. *ret_revision (may be NULL)
  * is the revision of every key that was put; of the store, when nothing changed. -ENOENT: a lease has ended.
  * -ENOSPC and -EIO leave the store as it was, and usable.
+ * etcd limits a transaction to 1.5 MiB in all (-EFBIG).
  */
 int store_commit(struct store *store, const struct store_op *ops, size_t count, uint64_t *ret_revision,
                  struct error **ret_error);
@@ -106,7 +116,7 @@ void store_watch_end(struct store_watch *watch);
 
 /*
  * A lease ends `seconds` (1 to 86,400) after its last renewal, and its keys are then deleted as in a
- * transaction. One that is there when the store is opened gets its full time again.
+ * transaction. One that is there when the store is opened may get its full time again.
  */
 int store_lease_grant(struct store *store, unsigned seconds, int64_t *ret_lease, struct error **ret_error);
 /* -ENOENT: it has ended. */

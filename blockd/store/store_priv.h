@@ -16,7 +16,7 @@
  * seconds were checked before.
  */
 struct store_driver {
-    const char *scheme; /* "sqlite" */
+    const char *scheme; /* "sqlite", "etcd" */
 
     /* `location` is the URL after "SCHEME:". *ret_store begins with a struct store whose driver is set. */
     int (*open)(const char *location, struct store **ret_store, struct error **ret_error);
@@ -52,7 +52,7 @@ struct store_watch {
     struct store *store;
 };
 
-extern const struct store_driver store_embedded_driver;
+extern const struct store_driver store_embedded_driver, store_etcd_driver;
 
 /* ---- store_sqlite.c: one SQLite file. The only file that knows sqlite3.h ---- */
 
