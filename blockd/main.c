@@ -148,7 +148,7 @@ static char *nbd_program(void)
 static int start(struct daemon *daemon, struct error **ret_error)
 {
     const struct config *config = &daemon->config;
-    autofree char *url = xasprintf("sqlite:%s/store.db", config->state_dir);
+    autofree char *url = getenv("BLOCKD_STORE_URL") ? xstrdup(getenv("BLOCKD_STORE_URL")) : xasprintf("sqlite:%s/store.db", config->state_dir);
     autofree char *nbd = nbd_program();
     autofree char *rebalance = program_relative("blockd-rebalance");
     autofree char *options = program_relative("blockd-options");

@@ -94,7 +94,7 @@ void jobs_overlay(struct jobs *jobs, struct job *job)
 static bool must_stop(struct jobs *jobs)
 {
     scoped_lock(&jobs->mutex);
-    return jobs->stopping;
+    return jobs->stopping || !presence_leads(jobs->core->presence);
 }
 
 static bool is_canceled(struct core *core, const struct job *job)
@@ -245,6 +245,8 @@ static bool run_all(struct jobs *jobs)
 {
     struct record_list records = {.kind = KIND_JOB};
     bool again = false;
+    if (!presence_leads(jobs->core->presence))
+        return false; /* the pass over all that a new leader makes wakes it */
     if (record_list(jobs->core, KIND_JOB, NULL, &records, NULL) < 0)
         return true;
     for (size_t i = 0; i < records.list.count && !must_stop(jobs); i++) {
@@ -358,4 +360,10 @@ int job_reconcile(struct core *core, const char *name, struct error **ret_error)
     if (!job.meta.deleting && (needed || !old))
         return 0;
     return record_delete(core, KIND_JOB, &job.meta, ret_error);
+}
+
+int job_follow(struct core *core, const char *name, struct error **ret_error)
+{
+    (void)core, (void)name, (void)ret_error;
+    return 0;
 }

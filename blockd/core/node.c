@@ -243,8 +243,10 @@ static int bring_up(struct core *core, const struct node *node, struct error **r
 
 int node_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
-    if (strcmp(name, core->node) != 0)
+    if (strcmp(name, core->node) != 0) { /* its addresses are in the volfiles of all */
+        wake_dependents(core, KIND_VOLUME);
         return 0;
+    }
     struct node node cleanup(cleanup_node) = {0};
     int r = record_get(core, KIND_NODE, name, &node, ret_error);
     if (r < 0)

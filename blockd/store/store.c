@@ -19,7 +19,13 @@ int store_open(const char *url, struct store **ret_store, struct error **ret_err
         if (strncmp(url, drivers[i]->scheme, length) == 0 && url[length] == ':')
             return drivers[i]->open(url + length + 1, ret_store, ret_error);
     }
-    return error_set(ret_error, EINVAL, "the store \"%s\" has no known scheme; use sqlite:/PATH or etcd://HOST:PORT", url);
+    return error_set(ret_error, EINVAL,
+                     "the store \"%s\" has no known scheme; use sqlite:/PATH or etcd://HOST:PORT", url);
+}
+
+bool store_is_shared(const struct store *store)
+{
+    return store->driver->shared;
 }
 
 void store_close(struct store *store)

@@ -25,11 +25,11 @@ struct store;
  * newer blockd made it.
  * "?history=N" after the path keeps the changes of N revisions for watches instead of 10,000.
  *
- * "etcd://ENDPOINT,...": an etcd v3 cluster, by one or more of its members' client addresses: HOST, HOST:PORT,
- * or either behind http:// or https://. After a question mark, joined by "&", values percent-encoded:
- * "prefix=/P" stands before each key (default /blockd), "ca=FILE" judges the servers, "cert=FILE" and
- * "key=FILE" show who this is. -EINVAL, and the errno of a file that cannot be read; etcd itself is not asked
- * yet.
+ * "etcd://ENDPOINT,...": an etcd v3 cluster, by one or more of its members' client addresses: HOST,
+ * HOST:PORT, or either behind http:// or https://. After a question mark, joined by "&", values
+ * percent-encoded: "prefix=/P" stands before each key (default /blockd), "ca=FILE" judges the servers,
+ * "cert=FILE" and "key=FILE" show who this is. -EINVAL, and the errno of a file that cannot be read; etcd
+ * itself is not asked yet.
  *
  * While no etcd answers, or those that do have no quorum, every call fails with -ENOTCONN within about ten
  * seconds, and watches wait. Where a failed store_commit() may have been done, its message says so.
@@ -39,6 +39,10 @@ int store_open(const char *url, struct store **ret_store, struct error **ret_err
  * allowed. */
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, cleanup_store, store_close)
+
+/* Do other processes, on other machines, write it too? Then what one of them must do for all needs a leader.
+ */
+bool store_is_shared(const struct store *store);
 
 #define STORE_KEY_MAX   1024u      /* bytes; printable ASCII without blanks */
 #define STORE_VALUE_MAX (1u << 20) /* bytes */

@@ -8,7 +8,6 @@ this machine's own network.
 
 import ipaddress
 import os
-import random
 import subprocess
 import time
 
@@ -86,8 +85,7 @@ class Machine(Namespace):
 
     def _rule(self, *words):
         self.run("nft", "add", "table", "inet", self.TABLE)
-        for chain, hook in (("in", "input"), ("out", "output")):
-            self.run("nft", "add", "chain", "inet", self.TABLE, chain, f"{{ type filter hook {hook} priority 0; }}")
+        self.run("nft", "add", "chain", "inet", self.TABLE, "in", "{ type filter hook input priority 0; }")
         self.run("nft", "add", "rule", "inet", self.TABLE, *words)
 
     def drop(self, other, share=1.0):
@@ -148,6 +146,3 @@ class Fabric:
     def mend(self):
         for machine in self.machines:
             machine.mend()
-
-    def any(self, seed=None):
-        return random.Random(seed).choice(self.machines)

@@ -260,10 +260,10 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     return 0;
 }
 
-int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
-                         struct error **ret_error)
+int engine_volume_status(struct engine *engine, const struct volume *volume, const struct object_list *others,
+                         struct volume_status *ret_status, struct error **ret_error)
 {
-    (void)engine, (void)volume, (void)ret_error;
+    (void)engine, (void)volume, (void)others, (void)ret_error;
     bool online = atomic_load(&world.online);
     *ret_status = (struct volume_status){
         .phase = xstrdup(online ? "online" : "offline"),
