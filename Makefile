@@ -90,7 +90,7 @@ XLATOR_CFLAGS = -std=gnu17 -fstack-protector-strong -fPIC -shared -Wall -Wextra 
 	-isystem /usr/include/glusterfs -isystem /usr/include/glusterfs/rpc -isystem /usr/include/tirpc $(PACKAGE_CFLAGS)
 
 .SECONDEXPANSION:
-$(XLATORS): $(BUILD)/xlators/%.so: $$(wildcard xlators/%/*.[ch]) xlators/abi.h
+$(XLATORS): $(BUILD)/xlators/%.so: $$(wildcard xlators/%/*.[ch] xlators/*.h)
 	@mkdir -p $(@D)
 	$(call Q,CC  )$(CC) $(CPPFLAGS) $(XLATOR_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -lglusterfs -lgfrpc -lgfxdr
 

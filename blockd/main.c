@@ -84,6 +84,8 @@ static void reload(struct daemon *daemon)
         sd_notify(0, "READY=1");
         return;
     }
+    if (daemon->api)
+        api_reload(daemon->api);
     daemon->config.log_level = fresh.log_level;
     set_log_level(&fresh);
     autofree char *before = config_text(&daemon->config, NULL), *after = config_text(&fresh, NULL);

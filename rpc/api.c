@@ -7,15 +7,9 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 #include "rpc/examine.h"
+#include "rpc/schema_table.h"
 
-#define VOLUME_SIZE_MIN       (UINT64_C(16) << 20)
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+#define VOLUME_SIZE_MIN (UINT64_C(16) << 20)
 
 /* ---- Queries ---- */
 
@@ -130,13 +124,16 @@ static const struct field volume_create_fields[] = {
     {"allow_same_zone", FIELD_BOOL, OF(volume_create, allow_same_zone), 0,
      .help = "Allow several bricks of one set in one zone"},
     {"access", FIELD_STRINGS, OF(volume_create, access), 0, .max = 64,
-     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all; with "
+             "TLS certificates, cert:NAME or cert:*"},
     {"profile", FIELD_NAME, OF(volume_create, profile), 0,
      .help = "Named set of options: database, vm, share or archive"},
     {"options", FIELD_STRINGS, OF(volume_create, options), 0, .max = 64,
      .help = "TRANSLATOR.OPTION=VALUE of GlusterFS's translators"},
     {"advanced", FIELD_BOOL, OF(volume_create, advanced), 0,
      .help = "Allow options that their authors do not offer to everybody"},
+    {"tls", FIELD_ENUM, OF(volume_create, tls), 0, .words = volume_tls_words,
+     .help = "on: bricks speak TLS only; as the configuration has it ([tls] volumes) if absent"},
     END,
 };
 SCHEMA(volume_create, "VolumeCreate", "A hosting volume to create");
@@ -206,13 +203,16 @@ static const struct field volume_patch_fields[] = {
     {"overcommit", FIELD_RATIO, OF(volume_patch, overcommit), 0, 100, 1000000,
      .help = "Sum of block sizes, as a multiple of the volume's size"},
     {"access", FIELD_STRINGS, OF(volume_patch, access), 0, .max = 64,
-     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all; with "
+             "TLS certificates, cert:NAME or cert:*"},
     {"profile", FIELD_NAME, OF(volume_patch, profile), 0,
      .help = "Named set of options: database, vm, share, archive or none"},
     {"options", FIELD_STRINGS, OF(volume_patch, options), 0, .max = 64,
      .help = "TRANSLATOR.OPTION=VALUE sets one, TRANSLATOR.OPTION= unsets it, others stay"},
     {"advanced", FIELD_BOOL, OF(volume_patch, advanced), 0,
      .help = "Allow options that their authors do not offer to everybody"},
+    {"tls", FIELD_ENUM, OF(volume_patch, tls), 0, .words = volume_tls_words,
+     .help = "on: bricks speak TLS only; changed while the volume is stopped"},
     END,
 };
 SCHEMA(volume_patch, "VolumePatch", "Changes of a hosting volume");
@@ -306,26 +306,33 @@ SCHEMA(version_report, "VersionReport", "Versions");
 
 /* ---- Routes ---- */
 
+const char *const api_role_words[] = {"admin", "node", "csi", "metrics", NULL};
+
 #define ANY_NODE (ROLE_NODE | ROLE_CSI)
 
+/* What the data path and its clients look at; and what nodes look at only. */
 #define LIST(op_name, path_text, noun_word, verb_word, schema, text)                                         \
+    LIST_FOR(ANY_NODE, op_name, path_text, noun_word, verb_word, schema, text)
+#define GET(op_name, path_text, noun_word, verb_word, schema, text)                                          \
+    GET_FOR(ANY_NODE, op_name, path_text, noun_word, verb_word, schema, text)
+#define LIST_FOR(who, op_name, path_text, noun_word, verb_word, schema, text)                                \
     [op_name] = {.op = op_name,                                                                              \
                  .method = "GET",                                                                            \
                  .path = path_text,                                                                          \
                  .noun = noun_word,                                                                          \
                  .verb = verb_word,                                                                          \
-                 .roles = ANY_NODE,                                                                          \
+                 .roles = who,                                                                               \
                  .query = &list_query_schema,                                                                \
                  .response = schema,                                                                         \
                  .response_kind = RESPONSE_LIST,                                                             \
                  .help = text}
-#define GET(op_name, path_text, noun_word, verb_word, schema, text)                                          \
+#define GET_FOR(who, op_name, path_text, noun_word, verb_word, schema, text)                                 \
     [op_name] = {.op = op_name,                                                                              \
                  .method = "GET",                                                                            \
                  .path = path_text,                                                                          \
                  .noun = noun_word,                                                                          \
                  .verb = verb_word,                                                                          \
-                 .roles = ANY_NODE,                                                                          \
+                 .roles = who,                                                                               \
                  .response = schema,                                                                         \
                  .help = text}
 #define CHANGE(op_name, verb_text, path_text, noun_word, verb_word, who, query_schema, body, schema, text)   \
@@ -341,13 +348,14 @@ SCHEMA(version_report, "VersionReport", "Versions");
                  .help = text}
 
 const struct api_route api_routes[API_OP_COUNT] = {
-    LIST(API_NODE_LIST, "/v1/nodes", "node", "list", &node_schema, "List the nodes"),
-    GET(API_NODE_GET, "/v1/nodes/{node}", "node", "info", &node_schema, "Show a node"),
+    LIST_FOR(ROLE_NODE, API_NODE_LIST, "/v1/nodes", "node", "list", &node_schema, "List the nodes"),
+    GET_FOR(ROLE_NODE, API_NODE_GET, "/v1/nodes/{node}", "node", "info", &node_schema, "Show a node"),
     CHANGE(API_NODE_PATCH, "PATCH", "/v1/nodes/{node}", "node", "modify", 0, &change_query_schema,
            &node_patch_schema, &node_schema, "Change a node"),
 
-    LIST(API_DEVICE_LIST, "/v1/devices", "device", "list", &device_schema, "List the devices"),
-    GET(API_DEVICE_GET, "/v1/devices/{node}/{device}", "device", "info", &device_schema, "Show a device"),
+    LIST_FOR(ROLE_NODE, API_DEVICE_LIST, "/v1/devices", "device", "list", &device_schema, "List the devices"),
+    GET_FOR(ROLE_NODE, API_DEVICE_GET, "/v1/devices/{node}/{device}", "device", "info", &device_schema,
+            "Show a device"),
     CHANGE(API_DEVICE_CREATE, "POST", "/v1/devices", "device", "add", 0, &change_query_schema,
            &device_create_schema, &device_schema,
            "Add a disk, a partition or an image to a node, and format it"),
@@ -430,12 +438,13 @@ const struct api_route api_routes[API_OP_COUNT] = {
 
     CHANGE(API_EXAMINE, "POST", "/v1/examine", "examine", NULL, 0, NULL, &examine_request_schema,
            &examine_report_schema, "Compare a node with the store, and mend what differs"),
-    GET(API_EXAMINE_GET, "/v1/examine", NULL, NULL, &examine_report_schema, "Compare a node with the store"),
-    GET(API_STATUS, "/v1/status", "status", NULL, &status_report_schema,
-        "Show the state of everything on one screen"),
+    GET_FOR(ROLE_NODE, API_EXAMINE_GET, "/v1/examine", NULL, NULL, &examine_report_schema,
+            "Compare a node with the store"),
+    GET_FOR(ROLE_NODE, API_STATUS, "/v1/status", "status", NULL, &status_report_schema,
+            "Show the state of everything on one screen"),
     [API_VERSION] = {API_VERSION, "GET", "/v1/version", .roles = ROLE_ANYONE,
                      .response = &version_report_schema, .help = "Say which version answers"},
-    [API_OPENAPI] = {API_OPENAPI, "GET", "/v1/openapi.json", .roles = ROLE_ANYONE,
+    [API_OPENAPI] = {API_OPENAPI, "GET", "/v1/openapi.json", .roles = ANY_NODE,
                      .response_kind = RESPONSE_TEXT, .help = "Describe this API (OpenAPI 3.0)"},
     [API_METRICS] = {API_METRICS, "GET", "/metrics", .roles = ROLE_METRICS | ROLE_NODE,
                      .response_kind = RESPONSE_TEXT, .help = "Give metrics in Prometheus' text format"},

@@ -65,14 +65,21 @@ enum api_op {
     API_OP_COUNT
 };
 
-/* Bits: a route's `roles` are those that may call it beside admin, who may call all. */
+/*
+ * Bits: a route's `roles` are those that may call it beside admin, who may call all. ROLE_ANYONE is everyone
+ * with a certificate, ROLE_NOBODY whoever connects, without one too.
+ */
 enum api_role {
     ROLE_ADMIN = 1 << 0,
     ROLE_NODE = 1 << 1,
     ROLE_CSI = 1 << 2,
     ROLE_METRICS = 1 << 3,
-    ROLE_ANYONE = 1 << 4
+    ROLE_ANYONE = 1 << 4,
+    ROLE_NOBODY = 1 << 5
 };
+/* "admin", ...: word I is of bit I; ends with NULL. */
+extern const char *const api_role_words[];
+#define ROLES_KNOWN (ROLE_ADMIN | ROLE_NODE | ROLE_CSI | ROLE_METRICS)
 
 enum api_response {
     RESPONSE_OBJECT, /* one of `response` */
@@ -186,6 +193,7 @@ struct volume_create {
     char *profile;              /* named set of options; NULL: none */
     struct string_list options; /* "TRANSLATOR.OPTION=VALUE" */
     bool advanced;              /* options that are not for everybody, too */
+    int tls;                    /* enum volume_tls */
 };
 extern const struct schema volume_create_schema;
 
@@ -236,6 +244,7 @@ struct volume_patch {
     char *profile;              /* "none": none */
     struct string_list options; /* changes: what is not named stays, "TRANSLATOR.OPTION=" goes */
     bool advanced;
+    int tls; /* enum volume_tls */
 };
 extern const struct schema volume_patch_schema;
 
@@ -316,7 +325,7 @@ extern const struct schema version_report_schema;
 
 /*
  * The table of error conversions: errno <-> code (gRPC's names) <-> HTTP status. On the wire:
- * {"error":{"code":"already_exists","message":"…","details":{"errno":17}}}
+ * {"error":{"code":"already_exists","message":"…","details":{"errno":17,"request_id":"…"}}}
  */
 struct api_code {
     int number;       /* errno */
@@ -327,6 +336,8 @@ const struct api_code *api_code_of_errno(int number);
 /* The errno for a code that came from the wire; EIO when it is unknown. */
 int api_errno_of_code(const char *code);
 json_t *api_error_encode(const struct error *error);
+/* Says in an encoded error by which name the log knows the request. */
+void api_error_name_request(json_t *body, const char *request_id);
 /* Makes the error that a reply's body describes and returns its negative errno. */
 int api_error_decode(const json_t *body, unsigned status, struct error **ret_error);
 

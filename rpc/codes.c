@@ -24,8 +24,9 @@ static const struct api_code codes[] = {
     {EACCES, "permission_denied", 403},
     {EPERM, "permission_denied", 403},
     {EROFS, "permission_denied", 403},
-    {EKEYEXPIRED, "permission_denied", 403},
-    {EKEYREVOKED, "permission_denied", 403},
+    {EBADE, "unauthenticated", 401},
+    {EKEYEXPIRED, "unauthenticated", 401},
+    {EKEYREVOKED, "unauthenticated", 401},
     {ENOENT, "not_found", 404},
     {ENODEV, "not_found", 404},
     {EEXIST, "already_exists", 409},
@@ -35,6 +36,7 @@ static const struct api_code codes[] = {
     {ENOKEY, "failed_precondition", 409},
     {ENOSPC, "resource_exhausted", 507},
     {EDQUOT, "resource_exhausted", 507},
+    {EUSERS, "resource_exhausted", 429},
     {ECANCELED, "cancelled", 409},
     {EOPNOTSUPP, "unimplemented", 501},
     {ENOSYS, "unimplemented", 501},
@@ -77,6 +79,12 @@ json_t *api_error_encode(const struct error *error)
     int number = error ? error->number : EIO;
     return json_pack("{s:{s:s, s:o, s:{s:i}}}", "error", "code", api_code_of_errno(number)->code, "message",
                      encode_message(error_message(error)), "details", "errno", number);
+}
+
+void api_error_name_request(json_t *body, const char *request_id)
+{
+    json_t *details = json_object_get(json_object_get(body, "error"), "details");
+    json_object_set_new(details, "request_id", json_string_lossy(request_id));
 }
 
 int api_error_decode(const json_t *body, unsigned status, struct error **ret_error)

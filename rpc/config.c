@@ -12,9 +12,12 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 #include "rpc/base/sizes.h"
+#include "rpc/endpoint.h"
+#include "rpc/objects.h"
 
 #define CONFIG_FILE_LIMIT (1u << 20)
 #define LAST_PORT         65535
+#define API_LISTENERS_MAX 16
 
 const char *const config_supervisor_words[] = {"auto", "systemd", "children", NULL};
 const char *const config_tls_words[] = {"off", "allow", "require", NULL};
@@ -41,6 +44,30 @@ static int check_listen(const char *text, struct error **ret_error)
         if (strcmp(list.items[i], CONFIG_LISTEN_NODE) != 0)
             r = check_address(list.items[i], ret_error);
     return r;
+}
+
+static int check_api_listen(const char *text, struct error **ret_error)
+{
+    autostring_list struct string_list list = {0};
+    string_list_split(&list, text, ',');
+    if (list.count > API_LISTENERS_MAX)
+        return error_set(ret_error, EINVAL, "there are more than %d addresses", API_LISTENERS_MAX);
+    for (size_t i = 0; i < list.count; i++) {
+        struct endpoint endpoint cleanup(endpoint_clear) = {0};
+        int r = endpoint_parse(list.items[i], &endpoint, ret_error);
+        if (r < 0)
+            return r;
+        if (!endpoint.numeric)
+            return error_set(ret_error, EINVAL, "\"%s\" is no address of this machine", list.items[i]);
+    }
+    return 0;
+}
+
+static int check_audit(const char *text, struct error **ret_error)
+{
+    if (text[0] != '/' && strchr(text, '/'))
+        return error_set(ret_error, EINVAL, "\"%s\" is neither an absolute path nor a name in log-dir", text);
+    return 0;
 }
 
 static int check_advertised(const char *text, struct error **ret_error)
@@ -123,6 +150,32 @@ const struct config_key config_keys[] = {
     KEY("daemon", "group", group, FIELD_STRING, "blockd", .flags = FIELD_OPTIONAL, .max = 32,
         .help = "Group whose members may use the API beside root. Empty: only root."),
 
+    CHECKED_KEY("api", "listen", api_listen, check_api_listen, "", .flags = FIELD_OPTIONAL,
+                .help =
+                    "Addresses where the API is served over mutual TLS, separated by commas without blanks: "
+                    "ADDRESS or ADDRESS:PORT, the port being 24010 if absent. Empty: the unix socket only."),
+    CHECKED_KEY("api", "ca", api_ca, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "Certificate of the authority whose certificates clients show. Empty: ca-cert.pem in "
+                        "the folder pki of state-dir."),
+    CHECKED_KEY("api", "cert", api_cert, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "Certificate that clients are shown. Empty: node-cert.pem in the folder pki of "
+                        "state-dir."),
+    CHECKED_KEY("api", "key", api_key, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "Its private key. Empty: node-key.pem in the folder pki of state-dir."),
+    CHECKED_KEY("api", "crl", api_crl, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "List of revoked certificates; none are revoked where the file is missing. Empty: "
+                        "ca-crl.pem in the folder pki of state-dir."),
+    KEY("api", "connections", api_connections, FIELD_UINT, "256", .min = 1, .max = 4096,
+        .help = "Limit of connections at once, of each address in listen."),
+    KEY("api", "connections-per-address", api_address_connections, FIELD_UINT, "64", .min = 1, .max = 4096,
+        .help = "Limit of connections at once of one IPv4 address, or of one IPv6 network /64."),
+    KEY("api", "rate", api_rate, FIELD_UINT, "500", .max = 100000,
+        .help = "Limit of requests a second of one client certificate; twice as many at once. 0: no limit."),
+    CHECKED_KEY("api", "audit", api_audit, check_audit, "audit.log", .flags = FIELD_OPTIONAL,
+                .help =
+                    "Where changes are recorded, one JSON object a line: an absolute path, a file's name in "
+                    "log-dir, or journal for blockd's own log. Empty: nowhere."),
+
     KEY("engine", "port-min", port_min, FIELD_UINT, "49152", .min = 1, .max = LAST_PORT,
         .help = "First TCP port that is given to bricks."),
     KEY("engine", "port-max", port_max, FIELD_UINT, "49663", .min = 1, .max = LAST_PORT,
@@ -136,6 +189,13 @@ const struct config_key config_keys[] = {
                 "the node's address and 127.0.0.1. Empty: standard clients are not served."),
     KEY("volserver", "port", volserver_port, FIELD_UINT, "24007", .min = 1, .max = LAST_PORT,
         .help = "TCP port of the volfile server, the same on all nodes. Standard clients expect 24007."),
+
+    KEY("tls", "volumes", tls_volumes, FIELD_ENUM, "off", .words = volume_tls_words,
+        .help = "Whether volumes are made with TLS between bricks and clients, unless their creator says."),
+    KEY("tls", "volserver", tls_volserver, FIELD_BOOL, "no",
+        .help = "Whether the volfile server speaks TLS with standard clients, and only that."),
+    CHECKED_KEY("tls", "dir", tls_dir, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "Folder of the cluster's certificates. Empty: pki in state-dir."),
 
     CHECKED_KEY("nbd", "listen", nbd_listen, check_address, "127.0.0.1", .flags = FIELD_OPTIONAL,
                 .help = "Address of the NBD server. Empty: no TCP, only the unix socket."),
@@ -469,6 +529,11 @@ char *config_volserver_socket_path(const struct config *config)
     return xasprintf("%s/volserver.sock", config->run_dir);
 }
 
+char *config_tls_dir(const struct config *config)
+{
+    return *config->tls_dir ? xstrdup(config->tls_dir) : xasprintf("%s/pki", config->state_dir);
+}
+
 char *config_text(const struct config *config, const char *section)
 {
     struct strbuf text = {0};
@@ -487,6 +552,36 @@ char *config_text(const struct config *config, const char *section)
             strbuf_addf(&text, "%s\n", *(char *const *)member);
     }
     return strbuf_steal(&text);
+}
+
+static char *pki_file(const struct config *config, const char *path, const char *name)
+{
+    return *path ? xstrdup(path) : xasprintf("%s/pki/%s", config->state_dir, name);
+}
+
+void config_api_files(const struct config *config, struct config_api_files *ret_files)
+{
+    *ret_files = (struct config_api_files){.ca = pki_file(config, config->api_ca, "ca-cert.pem"),
+                                           .cert = pki_file(config, config->api_cert, "node-cert.pem"),
+                                           .key = pki_file(config, config->api_key, "node-key.pem"),
+                                           .crl = pki_file(config, config->api_crl, "ca-crl.pem")};
+}
+
+void config_api_files_clear(struct config_api_files *files)
+{
+    free(files->ca);
+    free(files->cert);
+    free(files->key);
+    free(files->crl);
+    *files = (struct config_api_files){0};
+}
+
+char *config_audit_path(const struct config *config)
+{
+    const char *audit = config->api_audit;
+    if (!*audit || strcmp(audit, CONFIG_AUDIT_JOURNAL) == 0)
+        return NULL;
+    return audit[0] == '/' ? xstrdup(audit) : xasprintf("%s/%s", config->log_dir, audit);
 }
 
 char *config_socket_path(const struct config *config)

@@ -9,8 +9,9 @@
 
 #include "rpc/schema.h"
 
-#define CONFIG_DEFAULT_PATH "/etc/blockd/blockd.conf"
-#define CONFIG_LISTEN_NODE  "node"
+#define CONFIG_DEFAULT_PATH  "/etc/blockd/blockd.conf"
+#define CONFIG_LISTEN_NODE   "node"
+#define CONFIG_AUDIT_JOURNAL "journal"
 
 enum config_supervisor { SUPERVISOR_AUTO, SUPERVISOR_SYSTEMD, SUPERVISOR_CHILDREN };
 
@@ -26,12 +27,22 @@ struct config {
     int log_level;   /* index into config_log_level_words */
     int supervisor;  /* enum config_supervisor */
     char *group;     /* who may use the socket beside root; default "blockd" */
+    /* [api] */
+    char *api_listen;                            /* endpoints over TLS, separated by commas; "" for none */
+    char *api_ca, *api_cert, *api_key, *api_crl; /* "": in STATE/pki; see config_api_files() */
+    uint64_t api_connections, api_address_connections; /* of each listener; 256, and 64 of one address */
+    uint64_t api_rate;                                 /* requests a second of one client; 0: no limit; 500 */
+    char *api_audit; /* a path, a name in log_dir, CONFIG_AUDIT_JOURNAL, or "" for none; audit.log */
     /* [engine] */
     uint64_t port_min, port_max; /* of bricks; 49152 to 49663 */
     uint64_t ping_timeout;       /* seconds; 5 */
     /* [volserver] */
     char *volserver_listen; /* addresses, separated by commas; "node": the node's and 127.0.0.1; "": no TCP */
     uint64_t volserver_port; /* 24007 */
+    /* [tls] */
+    int tls_volumes;    /* enum volume_tls (rpc/objects.h): of a volume whose creator did not say */
+    bool tls_volserver; /* the volfile server speaks TLS only, but for the unix socket */
+    char *tls_dir;      /* certificates (rpc/pki_files.h); "": STATE_DIR/pki */
     /* [nbd] */
     char *nbd_listen;         /* address of the TCP listener, "" for none; 127.0.0.1 */
     uint64_t nbd_port;        /* 10809 */
@@ -75,10 +86,20 @@ bool config_address_is_any(const char *address);
 /* Each address of volserver_listen in turn; the word "node" is one of them. */
 void config_volserver_addresses(const struct config *config, struct string_list *ret_addresses);
 
+/* The files of the API's TLS, where the configuration names none in STATE/pki. Each is the caller's. */
+struct config_api_files {
+    char *ca, *cert, *key, *crl;
+};
+void config_api_files(const struct config *config, struct config_api_files *ret_files);
+void config_api_files_clear(struct config_api_files *files);
+/* Where changes are recorded; NULL for the journal and for nowhere. The caller's. */
+char *config_audit_path(const struct config *config);
+
 /* The well-known paths below run_dir; the caller's. */
 char *config_socket_path(const struct config *config);      /* RUN/blockd.sock: the API */
 char *config_nbd_socket_path(const struct config *config);  /* RUN/nbd.sock: NBD over a unix socket */
 char *config_nbd_control_path(const struct config *config); /* RUN/nbd-control.sock: HTTP, metrics and sync */
 char *config_volserver_socket_path(const struct config *config); /* RUN/volserver.sock: volfiles, for root */
+char *config_tls_dir(const struct config *config);               /* the certificates of the cluster */
 
 #endif

@@ -2,14 +2,7 @@
 #include "examine.h"
 
 #include "rpc/base/alloc.h"
-
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+#include "rpc/schema_table.h"
 
 /* ---- Examination ---- */
 

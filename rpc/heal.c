@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 #include "heal.h"
 
-const char *const heal_state_words[] = {"dirty", "pending", "healing", "split-brain", NULL};
+#include "rpc/schema_table.h"
 
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+const char *const heal_state_words[] = {"dirty", "pending", "healing", "split-brain", NULL};
 
 static const struct field heal_file_fields[] = {
     {"file", FIELD_STRING, OF(heal_file, file), 0, .help = "Path in the volume, or gfid:UUID"},

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-#include "rpc/http_server.h"
-
 #include <errno.h>
 #include <microhttpd.h>
 #include <poll.h>
@@ -9,26 +7,30 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "http_priv.h"
 #include "rpc/api.h"
 #include "rpc/base/alloc.h"
-#include "rpc/base/clock.h"
 #include "rpc/base/strings.h"
+#include "rpc/base/uuid.h"
 
 #define HEADER_MEMORY     (32u << 10) /* a connection's request line and headers; more is answered with 431 */
 #define DISCARD_LIMIT     (1u << 20)  /* bytes read past the limit of a body so that the answer arrives */
 #define SPARE_CONNECTIONS 32          /* beyond the limit, so that a client is told instead of cut off */
 #define STREAM_BLOCK      (16u << 10)
-#define DRAIN_SECONDS     5 /* for replies that are on their way when the server stops */
+#define DRAIN_SECONDS     5           /* for replies that are on their way when the server stops */
+#define REPLY_RATE        (32u << 10) /* bytes a second that a client with a limit of time must read at least */
+#define REQUEST_ID        "X-Request-Id"
 
 struct http_server {
     struct MHD_Daemon *daemon;
     int listen_fd;
     struct http_server_options options;
+    struct http_connections *connections;
 
     pthread_mutex_t mutex; /* guards what follows; no other lock is taken under it */
     pthread_cond_t changed;
+    struct tls_server *tls; /* for the next connection; NULL: plain */
     bool stopping;
-    unsigned connections;
     unsigned handlers; /* running */
     unsigned replies;  /* not yet sent to their end; includes `handlers` */
 };
@@ -37,7 +39,9 @@ struct http_server {
 struct request {
     struct http_server *server;
     struct MHD_Connection *connection;
+    struct http_connection *peer;
     char *path;
+    char id[HTTP_REQUEST_ID_MAX + 1]; /* "" before the headers were seen */
     struct strbuf body;
     size_t received; /* bytes of the body so far; beyond the limit they are not kept */
     bool begun;      /* the headers were seen */
@@ -59,7 +63,14 @@ static int socket_of(struct MHD_Connection *connection)
     return info ? info->connect_fd : -1;
 }
 
-static void set_peer(struct http_request *request, int fd)
+static struct http_connection *peer_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static void set_credentials(struct http_request *request, int fd)
 {
     int domain = 0;
     struct ucred credentials;
@@ -75,6 +86,17 @@ static void set_peer(struct http_request *request, int fd)
     request->peer_pid = credentials.pid;
 }
 
+static void set_peer(struct http_request *request, const struct http_connection *peer)
+{
+    request->tls = peer->tls != NULL;
+    if (peer->tls)
+        request->peer_certificate = tls_peer_certificate(peer->tls);
+    if (peer->address[0])
+        request->peer_address = peer->address;
+    else
+        set_credentials(request, peer->fd);
+}
+
 static bool peer_is_gone(int fd)
 {
     struct pollfd state = {.fd = fd, .events = POLLRDHUP};
@@ -88,6 +110,21 @@ static bool peer_is_gone(int fd)
 static void idle_limit(struct MHD_Connection *connection, unsigned seconds)
 {
     MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
+}
+
+/* ---- Names of requests ---- */
+
+bool http_request_id_is_sane(const char *id)
+{
+    size_t length = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    return length > 0 && length <= HTTP_REQUEST_ID_MAX && !id[length];
+}
+
+static void name_request(struct request *request)
+{
+    const char *given = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, REQUEST_ID);
+    autofree char *fresh = given && http_request_id_is_sane(given) ? NULL : uuid_make();
+    strcpy(request->id, fresh ? fresh : given);
 }
 
 /* ---- What handlers ask ---- */
@@ -183,8 +220,14 @@ static enum MHD_Result reply(struct request *request, struct http_response *resp
                             response->content_type ? response->content_type : "application/json");
     if (response->allow)
         MHD_add_response_header(made, MHD_HTTP_HEADER_ALLOW, response->allow);
+    if (request->id[0])
+        MHD_add_response_header(made, REQUEST_ID, request->id);
     if (last)
         MHD_add_response_header(made, MHD_HTTP_HEADER_CONNECTION, "close");
+    const struct http_server_options *options = &request->server->options;
+    if (options->request_seconds && !response->stream)
+        http_connection_limit(request->peer,
+                              options->request_seconds + (unsigned)(response->body_length / REPLY_RATE));
     enum MHD_Result queued =
         MHD_queue_response(request->connection, response->status ? response->status : MHD_HTTP_OK, made);
     MHD_destroy_response(made);
@@ -197,6 +240,8 @@ static enum MHD_Result refuse(struct request *request, unsigned status, int numb
     autoerror struct error *error = NULL;
     error_set(&error, number, "%s", message);
     json_t *json = api_error_encode(error);
+    if (request->id[0])
+        api_error_name_request(json, request->id);
     struct http_response response = {.status = status, .body = json_dumps(json, JSON_COMPACT)};
     json_decref(json);
     response.body_length = response.body ? strlen(response.body) : 0;
@@ -293,10 +338,12 @@ static enum MHD_Result serve(struct request *request, const char *method)
         .path = request->path,
         .body = strbuf_string(&request->body),
         .body_length = request->body.length,
+        .id = request->id,
         .connection = request,
     };
-    set_peer(&seen, socket_of(request->connection));
+    set_peer(&seen, request->peer);
     struct http_response response = {0};
+    http_connection_limit(request->peer, 0);
     idle_limit(request->connection, 0);
     server->options.handler(server->options.handler_data, &seen, &response);
     idle_limit(request->connection, server->options.idle_seconds);
@@ -307,17 +354,11 @@ static enum MHD_Result serve(struct request *request, const char *method)
     return reply(request, &response, false);
 }
 
-static bool is_beyond_limit(struct MHD_Connection *connection)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info && info->socket_context;
-}
-
 static enum MHD_Result begin(struct request *request)
 {
     request->begun = true;
-    if (is_beyond_limit(request->connection))
+    name_request(request);
+    if (request->peer->beyond_limit)
         return refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, EAGAIN, "too many connections; try again");
     return announces_too_much(request) ? refuse_large(request) : MHD_YES;
 }
@@ -342,19 +383,73 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
                                                                    : serve(request, method);
 }
 
-/* Marks a connection beyond the limit by a socket context that is not NULL. */
+static void notice(struct http_server *server, const char *address, const char *reason)
+{
+    if (server->options.notice)
+        server->options.notice(server->options.handler_data, address, reason);
+}
+
+/* Runs at accept(2). */
+static enum MHD_Result on_accept(void *data, const struct sockaddr *address, socklen_t length)
+{
+    struct http_server *server = data;
+    (void)length;
+    if (http_connections_room(server->connections, address, server->options.address_limit))
+        return MHD_YES;
+    char text[HTTP_ADDRESS_SIZE];
+    http_address_text(address, text);
+    notice(server, text, "it has too many connections already");
+    return MHD_NO;
+}
+
+/* libmicrohttpd has made a session that has not begun. */
+static void start_tls(struct http_server *server, struct MHD_Connection *connection,
+                      struct http_connection *peer)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (!info || !info->tls_session)
+        return;
+    struct tls_server *tls;
+    {
+        scoped_lock(&server->mutex);
+        tls = tls_server_ref(server->tls);
+    }
+    tls_peer_start(tls, info->tls_session, peer->fd, &peer->tls, NULL);
+    tls_server_unref(tls);
+}
+
+/* Of a TLS client that closed, or was closed, before its first request line. */
+static void explain_silence(struct http_server *server, const struct http_connection *peer)
+{
+    if (tls_peer_is_plain(peer->tls))
+        notice(server, peer->address, "it speaks no TLS");
+    else if (peer->late)
+        notice(server, peer->address, "it made no request in time");
+    else
+        notice(
+            server, peer->address,
+            "it went before its TLS handshake was done; perhaps it does not trust this node's certificate");
+}
+
 static void on_connection(void *data, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *server = data;
-    (void)connection;
-    scoped_lock(&server->mutex);
-    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        server->connections--;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        struct http_connection *peer =
+            http_connection_add(server->connections, socket_of(connection), server->options.connection_limit);
+        *socket_context = peer;
+        start_tls(server, connection, peer);
+        http_connection_limit(peer, server->options.request_seconds);
         return;
     }
-    server->connections++;
-    *socket_context = server->connections > server->options.connection_limit ? server : NULL;
+    struct http_connection *peer = *socket_context;
+    if (!peer)
+        return;
+    if (peer->tls && !peer->spoke)
+        explain_silence(server, peer);
+    http_connection_remove(peer);
 }
 
 /* Runs at the request line. Only here is the path seen as it was sent, before its percent signs are decoded.
@@ -364,7 +459,11 @@ static void *on_line(void *data, const char *uri, struct MHD_Connection *connect
     struct request *request = xcalloc(1, sizeof *request);
     request->server = data;
     request->connection = connection;
+    request->peer = peer_of(connection);
     request->path = xstrndup(uri, strcspn(uri, "?"));
+    if (request->peer->spoke)
+        http_connection_limit(request->peer, request->server->options.request_seconds);
+    request->peer->spoke = true;
     return request;
 }
 
@@ -382,6 +481,7 @@ static void on_completed(void *data, struct MHD_Connection *connection, void **s
         server->replies--;
         pthread_cond_broadcast(&server->changed);
     }
+    http_connection_limit(request->peer, server->options.keep_seconds);
     strbuf_clear(&request->body);
     free(request->path);
     free(request);
@@ -392,9 +492,31 @@ static void on_completed(void *data, struct MHD_Connection *connection, void **s
 
 static void server_free(struct http_server *server)
 {
+    http_connections_free(server->connections);
+    tls_server_unref(server->tls);
     pthread_mutex_destroy(&server->mutex);
     pthread_cond_destroy(&server->changed);
     free(server);
+}
+
+/* libmicrohttpd wants a way to a certificate before it makes sessions; theirs is set for each (start_tls). */
+static int no_certificate(void)
+{
+    return -1;
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *server)
+{
+    const struct http_server_options *options = &server->options;
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_ITC;
+    return MHD_start_daemon(
+        options->tls ? flags | MHD_USE_TLS : flags, 0, on_accept, server, on_request, server,
+        MHD_OPTION_LISTEN_SOCKET, options->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+        options->connection_limit + SPARE_CONNECTIONS, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_CONNECTION_TIMEOUT, options->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_line, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        options->tls ? MHD_OPTION_HTTPS_CERT_CALLBACK2 : MHD_OPTION_END, no_certificate, MHD_OPTION_END);
 }
 
 int http_server_start(const struct http_server_options *options, struct http_server **ret_server,
@@ -403,6 +525,7 @@ int http_server_start(const struct http_server_options *options, struct http_ser
     struct http_server *server = xcalloc(1, sizeof *server);
     server->options = *options;
     server->listen_fd = options->listen_fd;
+    server->tls = tls_server_ref(options->tls);
     pthread_mutex_init(&server->mutex, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -410,21 +533,29 @@ int http_server_start(const struct http_server_options *options, struct http_ser
     pthread_cond_init(&server->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
 
+    int r = http_connections_new(&server->connections, ret_error);
     errno = 0;
-    server->daemon = MHD_start_daemon(
-        MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_ITC, 0, NULL, NULL, on_request,
-        server, MHD_OPTION_LISTEN_SOCKET, options->listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-        options->connection_limit + SPARE_CONNECTIONS, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-        MHD_OPTION_CONNECTION_TIMEOUT, options->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_line, server,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
-    if (!server->daemon) {
+    if (r == 0 && !(server->daemon = start_daemon(server))) {
         int number = errno ? errno : EIO;
+        r = error_set(ret_error, number, "cannot start the HTTP server: %s", strerror(number));
+    }
+    if (r < 0) {
         server_free(server);
-        return error_set(ret_error, number, "cannot start the HTTP server: %s", strerror(number));
+        return r;
     }
     *ret_server = server;
     return 0;
+}
+
+void http_server_set_tls(struct http_server *server, struct tls_server *tls)
+{
+    struct tls_server *before;
+    {
+        scoped_lock(&server->mutex);
+        before = server->tls;
+        server->tls = tls_server_ref(tls);
+    }
+    tls_server_unref(before);
 }
 
 /* Handlers are waited for as long as they take; their replies only as long as a live client needs to read

@@ -6,10 +6,12 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/schema_table.h"
 
 const char *const node_state_words[] = {"enabled", "stopped", NULL};
 const char *const volume_template_words[] = {"single", "replica3", "arbiter", "disperse", NULL};
 const char *const volume_state_words[] = {"started", "stopped", NULL};
+const char *const volume_tls_words[] = {"off", "on", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
 const char *const job_kind_words[] = {"preallocate", "rebalance", "remove",    "evacuate",
@@ -17,12 +19,6 @@ const char *const job_kind_words[] = {"preallocate", "rebalance", "remove",    "
 const char *const device_state_words[] = {"enabled", "disabled", NULL};
 const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
                                        "swap-heal", "leave", "left", NULL};
-
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
 
 /* The envelope is the same for every kind. */
 #define META_FIELDS                                                                                          \
@@ -80,6 +76,10 @@ static const struct field node_status_fields[] = {
     PHASE(node_status, "online, stopping, stopped, failed"),
     {"version", FIELD_STRING, OF(node_status, version), 0, .help = "Version of blockd"},
     {"started", FIELD_TIME, OF(node_status, started), 0, .help = "When its blockd started"},
+    {"certificate", FIELD_STRING, OF(node_status, certificate), FIELD_OPTIONAL,
+     .help = "Fingerprint (SHA-256) of its certificate, where it has one"},
+    {"certificate_expires", FIELD_TIME, OF(node_status, certificate_expires), FIELD_OPTIONAL,
+     .help = "Until when that is good; it is renewed before"},
     STATUS_COMMON(node_status),
     END,
 };
@@ -171,7 +171,10 @@ static const struct field volume_spec_fields[] = {
     {"overcommit", FIELD_RATIO, OF(volume_spec, overcommit), 0, 100, 1000000,
      .help = "The sum of block sizes may be this many times the volume's size"},
     {"access", FIELD_STRINGS, OF(volume_spec, access), FIELD_OPTIONAL, .max = 64,
-     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all"},
+     .help = "Who may mount it beside the nodes: addresses, networks /8, /16 or /24, or * for all; with "
+             "TLS certificates, cert:NAME or cert:*"},
+    {"tls", FIELD_ENUM, OF(volume_spec, tls), FIELD_OPTIONAL, .words = volume_tls_words,
+     .help = "on: bricks speak TLS only, and know clients by their certificates"},
     {"data", FIELD_UINT, OF(volume_spec, data), FIELD_OPTIONAL, 0, 16,
      .help = "Disperse: fragments of a set that hold data"},
     {"redundancy", FIELD_UINT, OF(volume_spec, redundancy), FIELD_OPTIONAL, 0, 15,

@@ -45,6 +45,8 @@ struct node_status {
     char *phase; /* "online", "stopping", "stopped", "failed" */
     char *version;
     int64_t started;
+    char *certificate;           /* fingerprint (SHA-256) of the node's certificate; NULL: it has none */
+    int64_t certificate_expires; /* milliseconds since the epoch */
     char *error;
 };
 
@@ -94,6 +96,10 @@ enum volume_template { TEMPLATE_SINGLE, TEMPLATE_REPLICA3, TEMPLATE_ARBITER, TEM
 extern const char *const volume_template_words[];
 enum volume_state { VOLUME_STARTED, VOLUME_STOPPED };
 extern const char *const volume_state_words[];
+
+/* DEFAULT is of a request only: as the configuration has it. */
+enum volume_tls { VOLUME_TLS_DEFAULT = -1, VOLUME_TLS_OFF, VOLUME_TLS_ON };
+extern const char *const volume_tls_words[];
 
 struct brick_spec {
     char *node, *device;
@@ -146,6 +152,7 @@ struct volume_spec {
     uint64_t bricks_made;       /* how many it ever had; 0: those that it has */
     bool forced;                /* deletion leaves bricks behind on devices that are gone */
     struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
+    int tls;                    /* enum volume_tls: bricks speak TLS, and know clients by certificates */
 };
 
 struct brick_status {

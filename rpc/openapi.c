@@ -127,10 +127,24 @@ static json_t *responses(json_t *schemas, const struct api_route *route)
     return result;
 }
 
+/* Whose certificates may call it over TLS; on the unix socket everybody who may use that may call all. */
+static json_t *role_list(const struct api_route *route)
+{
+    json_t *list = json_array();
+    unsigned may = route->roles & (ROLE_ANYONE | ROLE_NOBODY) ? ROLES_KNOWN : route->roles | ROLE_ADMIN;
+    for (size_t i = 0; api_role_words[i]; i++)
+        if (may & 1u << i)
+            json_array_append_new(list, json_string(api_role_words[i]));
+    if (route->roles & ROLE_NOBODY)
+        json_array_append_new(list, json_string("none"));
+    return list;
+}
+
 static json_t *operation(json_t *schemas, const struct api_route *route)
 {
-    json_t *result = json_pack("{s:s, s:o, s:o}", "summary", route->help, "parameters",
-                               parameters(schemas, route), "responses", responses(schemas, route));
+    json_t *result =
+        json_pack("{s:s, s:o, s:o, s:o}", "summary", route->help, "parameters", parameters(schemas, route),
+                  "responses", responses(schemas, route), "x-roles", role_list(route));
     if (route->request) {
         describe_schema(schemas, route->request);
         json_object_set_new(result, "requestBody",

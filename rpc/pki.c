@@ -33,7 +33,7 @@ static bool is_name(const char *name)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t length = strlen(name);
-    return length && length <= PKI_NAME_MAX && strspn(name, allowed) == length && !strchr("._-", *name);
+    return length && length <= PKI_NAME_MAX && strspn(name, allowed) == length && !strchr(".-", *name);
 }
 
 int pki_name_check(const char *name, struct error **ret_error)
@@ -42,7 +42,7 @@ int pki_name_check(const char *name, struct error **ret_error)
         return 0;
     return error_set(ret_error, EINVAL,
                      "a certificate's name has 1 to %d of the characters A-Z, a-z, 0-9, \".\", \"_\" and "
-                     "\"-\", and begins with a letter or a digit",
+                     "\"-\", and does not begin with \".\" or \"-\"",
                      PKI_NAME_MAX);
 }
 

@@ -33,7 +33,7 @@ const char *pki_role_word(enum pki_role role);
 /* "none" is -EINVAL. */
 int pki_role_parse(const char *word, enum pki_role *ret_role, struct error **ret_error);
 
-/* A CN: [A-Za-z0-9._-], 1 to PKI_NAME_MAX characters, the first one a letter or a digit. */
+/* A CN: [A-Za-z0-9._-], 1 to PKI_NAME_MAX characters, the first one none of "." and "-". */
 int pki_name_check(const char *name, struct error **ret_error);
 
 /* ---- Keys and requests: made where they are used ---- */

@@ -35,6 +35,7 @@ enum field_flags {
     FIELD_REQUIRED = 1 << 0, /* decoding fails without it */
     FIELD_OPTIONAL = 1 << 1, /* left out of the JSON when zero, NULL or empty */
     FIELD_HIDDEN = 1 << 2,   /* not offered on the command line (set by its own word there) */
+    FIELD_SECRET = 1 << 4,   /* a password, a token: its value is in no record of what was asked */
     FIELD_WORD = 1 << 3, /* on the command line a word in its place as required fields are, though optional */
 };
 

@@ -17,8 +17,12 @@
 
 struct api {
     struct core *core;
-    struct http_server *server;
+    struct http_server *server; /* on the unix socket */
     char *socket_path;
+    struct trust *trust;
+    struct rate *rate;
+    struct audit *audit;
+    struct listeners *listeners; /* over TLS */
 };
 
 /* ---- Query ---- */
@@ -106,50 +110,116 @@ static int serve(struct call *call, struct error **ret_error)
     int r = parse_query(call, ret_error);
     if (r == 0)
         r = parse_body(call, ret_error);
-    if (r == 0)
-        r = api_handlers[call->match->route->op](call, ret_error);
+    return r < 0 ? r : api_handlers[call->match->route->op](call, ret_error);
+}
+
+static void call_clear(struct call *call)
+{
     if (call->query)
         schema_clear(call->match->route->query, call->query);
     if (call->body)
         schema_clear(call->match->route->request, call->body);
     free(call->query);
     free(call->body);
-    return r;
+    free(call->object);
+}
+
+static bool is_change(const struct http_request *request)
+{
+    return strcmp(request->method, "GET") != 0;
 }
 
 /* Changes are logged with who asked, reads only when debugging. No body: it may hold what is nobody's
  * business. */
-static void log_request(const struct http_request *request, unsigned status, int64_t took_ms,
-                        const struct error *error)
+static void log_request(const struct http_request *request, const struct caller *caller, unsigned status,
+                        int64_t took_ms, const struct error *error)
 {
-    bool change = strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0;
-    enum log_level level = change ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
-    log_write(level, "%s %.300s by uid %d pid %d: %u in %lld ms%s%s", request->method, request->path,
-              request->peer_known ? (int)request->peer_uid : -1,
-              request->peer_known ? (int)request->peer_pid : -1, status, (long long)took_ms,
-              error ? ": " : "", error ? error->message : "");
+    autofree char *who = request->peer_known
+                             ? xasprintf("uid %d pid %d", (int)request->peer_uid, (int)request->peer_pid)
+                             : xasprintf("%s %s at %s", caller->role_word, caller->name,
+                                         request->peer_address ? request->peer_address : "?");
+    log_write(is_change(request) ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "%s %.300s by %s: %u in %lld ms, %s%s%s",
+              request->method, request->path, who, status, (long long)took_ms, request->id, error ? ": " : "",
+              error ? error->message : "");
+}
+
+/* What may not be called, or not now. Who has no good certificate does not decide how long the log gets. */
+static void send_away(const struct http_request *request, const struct caller *caller,
+                      struct http_response *response, const struct error *error)
+{
+    const char *address = request->peer_address ? request->peer_address : "a client of the socket";
+    autofree char *reason =
+        xasprintf("%s (%s %.100s, %s)", error_message(error), request->method, request->path, request->id);
+    if (caller->role & ROLES_KNOWN && error && error->number == EACCES)
+        log_warning("refused %s: %s", address, reason);
+    else
+        log_stranger(address, reason);
+    respond_error(response, error, request->id);
+}
+
+/* Who has a certificate of the cluster learns what there is; who has none does not. */
+static int admit(struct api *api, const struct http_request *request, const struct caller *caller,
+                 const struct api_match *match, int found, struct error **ret_error)
+{
+    static const struct api_route nothing = {.method = "", .path = "the API"};
+    int r = rate_take(api->rate, caller, request->peer_address, ret_error);
+    if (r < 0)
+        return r;
+    if (found == 0)
+        return caller_check(caller, match->route, ret_error);
+    return caller->role & ROLES_KNOWN ? 0 : caller_check(caller, &nothing, ret_error);
+}
+
+/* One that may be called: it is answered, logged and recorded. */
+static void answer(struct api *api, struct call *call, int found, struct error **error, int64_t started)
+{
+    const struct http_request *request = call->request;
+    struct http_response *response = call->response;
+    int r = found < 0 ? found : serve(call, error);
+    if (r < 0)
+        respond_error(response, *error, request->id);
+    if (found == -EOPNOTSUPP) {
+        response->status = 405;
+        response->allow = api_allowed_methods(request->path);
+    }
+    unsigned status = response->status ? response->status : 200;
+    int64_t took_ms = clock_monotonic_ms() - started;
+    log_request(request, call->caller, status, took_ms, *error);
+    if (is_change(request) && found == 0)
+        audit_change(api->audit, call, status, took_ms, *error);
 }
 
 static void handle(void *data, const struct http_request *request, struct http_response *response)
 {
     struct api *api = data;
-    autoerror struct error *error = NULL;
+    autoerror struct error *error = NULL, *refusal = NULL;
+    struct caller caller cleanup(caller_clear) = {0};
     struct api_match match = {0};
     int64_t started = clock_monotonic_ms();
-    int r = api_route_find(request->method, request->path, &match, &error);
-    bool routed = r == 0;
-    if (routed) {
-        struct call call = {.core = api->core, .request = request, .response = response, .match = &match};
-        r = serve(&call, &error);
-        api_match_clear(&match);
+    if (caller_identify(api->trust, request, &caller, &refusal) < 0) {
+        send_away(request, &caller, response, refusal);
+        return;
     }
-    if (r < 0)
-        respond_error(response, error);
-    if (r == -EOPNOTSUPP && !routed) {
-        response->status = 405;
-        response->allow = api_allowed_methods(request->path);
+    int found = api_route_find(request->method, request->path, &match, &error);
+    struct call call = {
+        .core = api->core, .request = request, .response = response, .match = &match, .caller = &caller};
+    if (admit(api, request, &caller, &match, found, &refusal) == 0) {
+        answer(api, &call, found, &error, started);
+        guard_stream(api->trust, request, response);
+    } else {
+        send_away(request, &caller, response, refusal);
+        if (caller.role & ROLES_KNOWN && is_change(request) && found == 0)
+            audit_change(api->audit, &call, response->status, clock_monotonic_ms() - started, refusal);
     }
-    log_request(request, response->status ? response->status : 200, clock_monotonic_ms() - started, error);
+    call_clear(&call);
+    api_match_clear(&match);
+}
+
+/* Of a client over TCP that was turned away below HTTP. */
+static void on_notice(void *data, const char *address, const char *reason)
+{
+    (void)data;
+    log_stranger(address, reason);
 }
 
 /* ---- Life ---- */
@@ -164,42 +234,59 @@ static void give_to_group(const char *path, const char *name)
         log_warning("cannot give %s to the group %s: %s", path, name, strerror(errno));
 }
 
-int api_start(struct core *core, const struct config *config, struct api **ret_api, struct error **ret_error)
+static int serve_socket(struct api *api, const struct config *config, struct http_server_options options,
+                        struct error **ret_error)
 {
-    struct api *api = xcalloc(1, sizeof *api);
-    api->core = core;
-    api->socket_path = config_socket_path(config);
     int fd = -1;
     int r = unix_listen(api->socket_path, 0600, &fd, ret_error);
-    if (r == 0) {
-        give_to_group(api->socket_path, config->group);
-        struct http_server_options options = {
-            .listen_fd = fd,
-            .connection_limit = CONNECTION_LIMIT,
-            .body_limit = BODY_LIMIT,
-            .idle_seconds = IDLE_SECONDS,
-            .handler = handle,
-            .handler_data = api,
-        };
-        r = http_server_start(&options, &api->server, ret_error);
-        if (r < 0)
-            close(fd);
-    }
-    if (r < 0) {
-        free(api->socket_path);
-        free(api);
+    if (r < 0)
         return r;
-    }
-    *ret_api = api;
+    give_to_group(api->socket_path, config->group);
+    options.listen_fd = fd;
+    options.connection_limit = CONNECTION_LIMIT;
+    options.idle_seconds = IDLE_SECONDS;
+    r = http_server_start(&options, &api->server, ret_error);
+    if (r < 0)
+        close(fd);
+    return r;
+}
+
+int api_start(struct core *core, const struct config *config, struct api **ret_api, struct error **ret_error)
+{
+    cleanup(cleanup_api) struct api *api = xcalloc(1, sizeof *api);
+    api->core = core;
+    api->socket_path = config_socket_path(config);
+    api->trust = trust_new();
+    api->rate = rate_new(config->api_rate);
+    api->audit = audit_new(config);
+    struct http_server_options options = {
+        .body_limit = BODY_LIMIT, .handler = handle, .notice = on_notice, .handler_data = api};
+    int r = serve_socket(api, config, options, ret_error);
+    if (r == 0)
+        r = listeners_new(config, &options, api->trust, &api->listeners, ret_error);
+    if (r < 0)
+        return r;
+    *ret_api = steal_ptr(&api);
     return 0;
+}
+
+void api_reload(struct api *api)
+{
+    audit_reopen(api->audit);
+    listeners_reload(api->listeners);
 }
 
 void api_stop(struct api *api)
 {
     if (!api)
         return;
-    unlink(api->socket_path); /* new clients learn at once that nobody is there */
+    if (api->server)
+        unlink(api->socket_path); /* new clients learn at once that nobody is there */
+    listeners_free(api->listeners);
     http_server_stop(api->server);
+    audit_free(api->audit);
+    rate_free(api->rate);
+    trust_free(api->trust);
     free(api->socket_path);
     free(api);
 }

@@ -11,8 +11,13 @@
 
 struct api;
 
-/* Listens on the unix socket of the configuration, for root and the configured group. `core` outlives it. */
+/*
+ * Listens on the unix socket of the configuration, for root and the configured group, and on its TCP
+ * addresses for who has a certificate. `core` and `config` outlive it.
+ */
 int api_start(struct core *core, const struct config *config, struct api **ret_api, struct error **ret_error);
+/* Opens the record of changes anew, and takes over certificates that have changed. */
+void api_reload(struct api *api);
 /* Ends streams and waits for requests that run. NULL is allowed. */
 void api_stop(struct api *api);
 DEFINE_CLEANUP(struct api *, cleanup_api, api_stop)

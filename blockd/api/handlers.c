@@ -49,12 +49,34 @@ static void fill_change(const struct call *call, const char *text, struct core_c
     };
 }
 
+/* The kind that a route's response describes. */
+static enum object_kind kind_of(const struct call *call)
+{
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (object_types[i].schema == call->match->route->response)
+            return object_types[i].kind;
+    return KIND_COUNT;
+}
+
+/* What the change was made to, for the record: the object itself, or the job that works on it. */
+static void name_result(struct call *call, const json_t *object)
+{
+    const char *name = json_string_value(json_object_get(object, "name"));
+    bool is_job = json_object_get(json_object_get(object, "spec"), "object") != NULL;
+    enum object_kind kind = is_job ? KIND_JOB : kind_of(call);
+    autofree char *path_name = name ? NULL : name_of(call);
+    if (kind != KIND_COUNT)
+        call->object = object_key(kind, name ? name : path_name);
+    call->revision = (uint64_t)json_integer_value(json_object_get(object, "revision"));
+}
+
 /* 200 (201 for what is new) when it is settled, 202 with the object or its job when the reconciler goes on.
  */
 static int answer(struct call *call, struct core_result *result)
 {
     bool makes = strcmp(call->match->route->method, "POST") == 0 && !call->match->arguments[0];
     unsigned status = makes ? 201 : 200;
+    name_result(call, result->object);
     respond_json(call->response, result->settled ? status : 202,
                  result->object ? json_incref(result->object) : json_object());
     core_result_clear(result);
@@ -138,15 +160,6 @@ static int volume_expand(struct call *call, struct error **ret_error)
 }
 
 /* ---- Reading ---- */
-
-/* The kind that a route's response describes. */
-static enum object_kind kind_of(const struct call *call)
-{
-    for (size_t i = 0; i < KIND_COUNT; i++)
-        if (object_types[i].schema == call->match->route->response)
-            return object_types[i].kind;
-    return KIND_COUNT;
-}
 
 static int get_object(struct call *call, struct error **ret_error)
 {
@@ -341,6 +354,7 @@ void api_body_defaults(enum api_op op, void *object)
         struct volume_create *request = object;
         request->template_name = TEMPLATE_REPLICA3;
         request->overcommit = 1.0;
+        request->tls = VOLUME_TLS_DEFAULT;
     } else if (op == API_BLOCK_CREATE) {
         struct block_create *request = object;
         request->block_size = 512;

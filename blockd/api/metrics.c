@@ -4,6 +4,7 @@
 
 #include "api_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
 
 static void header(struct strbuf *text, const char *name, const char *type, const char *help)
 {
@@ -119,6 +120,24 @@ static void add_devices(struct strbuf *text, struct core *core)
     json_decref(devices);
 }
 
+static void add_nodes(struct strbuf *text, struct core *core)
+{
+    json_t *nodes = items_of(core, KIND_NODE);
+    size_t index;
+    json_t *node;
+    header(text, "blockd_certificate_seconds_left", "gauge",
+           "Seconds until the certificate of a node expires; absent where it has none.");
+    json_array_foreach(nodes, index, node)
+    {
+        int64_t expires = 0;
+        if (*text_at(node, "status", "certificate") &&
+            clock_parse(text_at(node, "status", "certificate_expires"), &expires, NULL) == 0)
+            strbuf_addf(text, "blockd_certificate_seconds_left{node=\"%s\"} %lld\n", name_at(node),
+                        (long long)(expires - clock_real_ms()) / 1000);
+    }
+    json_decref(nodes);
+}
+
 static void add_processes(struct strbuf *text, struct core *core)
 {
     struct engine_process *processes = NULL;
@@ -150,6 +169,7 @@ char *metrics_text(struct core *core)
     header(&text, "blockd_reconcile_queue", "gauge", "Objects that wait for the reconciler.");
     strbuf_addf(&text, "blockd_reconcile_queue %llu\n", (unsigned long long)counters.queued);
     add_volumes(&text, core);
+    add_nodes(&text, core);
     add_devices(&text, core);
     add_processes(&text, core);
     autofree char *servers = export_metrics(core_exports(core));

@@ -12,9 +12,11 @@ void respond_json(struct http_response *response, unsigned status, json_t *json)
     json_decref(json);
 }
 
-void respond_error(struct http_response *response, const struct error *error)
+void respond_error(struct http_response *response, const struct error *error, const char *request_id)
 {
-    respond_json(response, api_code_of_errno(error ? error->number : 0)->status, api_error_encode(error));
+    json_t *body = api_error_encode(error);
+    api_error_name_request(body, request_id);
+    respond_json(response, api_code_of_errno(error ? error->number : 0)->status, body);
 }
 
 void respond_text(struct http_response *response, unsigned status, const char *content_type, char *text)

@@ -290,19 +290,37 @@ int moves_advance(struct core *core, const struct volume *volume, struct error *
 /* Works on the job; returns whether it is to be tried again later. */
 bool evacuate_run(struct core *core, const struct job *job);
 
-/* ---- jobs.c: long work, on a thread of its own ---- */
+/* ---- jobs.c: long work ---- */
+
+/* A job of a kind (enum job_kind) that works on an object; pending. */
+void job_init(struct job *job, int kind, enum object_kind object_kind, const struct meta *object);
+
+/* ---- job_workers.c: who works on the jobs, several at once ---- */
 
 struct jobs *jobs_new(struct core *core);
 int jobs_start(struct jobs *jobs, struct error **ret_error);
-void jobs_stop(struct jobs *jobs);
+void jobs_stop(struct jobs *jobs); /* waits for each worker's next step */
 void jobs_free(struct jobs *jobs);
+/* There may be something to do. */
 void jobs_wake(struct jobs *jobs);
 /* Progress that is newer than the store's. */
 void jobs_overlay(struct jobs *jobs, struct job *job);
-/* A job of a kind (enum job_kind) that works on an object; pending. */
-void job_init(struct job *job, int kind, enum object_kind object_kind, const struct meta *object);
+
+/* A worker's turn at a job; for what takes longer than a look. */
+struct job_turn;
+bool job_must_stop(const struct job_turn *turn);
+/* Notes what is done, now and then in the store, whose refusal it returns. */
+int job_progress(struct job_turn *turn, uint64_t done);
+
+/* ---- allocate.c: the job that takes a block's space at once ---- */
+
 /* A job that allocates the block's file from `done` on. */
 void job_init_allocation(struct job *job, const struct block *block, uint64_t done);
+/* Returns whether to try again later, as all that run jobs do. */
+bool allocation_run(struct core *core, const struct job *job, struct job_turn *turn);
+/* The job's block. -ECANCELED: it does not want the work, or no more; other errors: the store did not answer.
+ */
+int allocation_block(struct core *core, const struct job *job, struct block *ret_block);
 
 /* ---- heal.c ---- */
 
@@ -383,6 +401,17 @@ int volume_change_options(struct core *core, struct volume_spec *spec, const str
                           bool advanced, struct error **ret_error);
 int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
 
+/* volume_tls.c */
+/* Renews this node's certificate, and makes it once something wants one; notes it in the node's record. */
+int node_keep_certificate(struct core *core, struct error **ret_error);
+/* As above, and something is about to want one. */
+int node_need_certificate(struct core *core, struct error **ret_error);
+/* -EBUSY unless the volume is stopped. */
+int volume_change_tls(struct core *core, struct volume *volume, int tls, struct error **ret_error);
+/* Who may mount a share beside those who may mount the whole volume. */
+int share_check_access(const struct volume *volume, const struct string_list *access,
+                       struct error **ret_error);
+
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */
 bool rebalance_run(struct core *core, const struct job *job);
@@ -430,9 +459,8 @@ void shares_spread(struct core *core, const struct volume *volume);
 
 /* ---- share_remove.c ---- */
 
-/* Works until the job's folder is gone, and its project id free. -ECANCELED: `go_on` said no. */
-int share_remove_run(struct core *core, const struct job *job, files_progress go_on, void *data,
-                     struct error **ret_error);
+/* Removes the job's folder, and frees its project id. */
+bool share_remove_run(struct core *core, const struct job *job, struct job_turn *turn);
 
 /* result.c: waiting for the reconciler, and the answer */
 

@@ -226,18 +226,23 @@ static int bring_down(struct core *core, const struct node *node, struct error *
 
 static int bring_up(struct core *core, const struct node *node, struct error **ret_error)
 {
+    /* What needs no certificate goes on without one. */
+    autoerror struct error *problem = NULL;
+    int certificate = node_keep_certificate(core, &problem);
     int r = engine_volserver_up(core->engine, node, ret_error);
     if (r == 0)
         r = engine_nbd_up(core->engine, ret_error);
-    if (r < 0 || (string_equal(node->status.phase, "online") && !node->status.error))
-        return r;
     bool was_online = string_equal(node->status.phase, "online");
-    r = record_phase(core, node, "online", NULL, ret_error);
+    if (r < 0 || (was_online && !node->status.error && certificate == 0))
+        return r;
+    r = record_phase(core, node, "online", problem ? problem->message : NULL, ret_error);
     if (!was_online) {
         wake_dependents(core, KIND_DEVICE);
         wake_dependents(core, KIND_VOLUME);
         wake_dependents(core, KIND_EXPORT);
     }
+    if (r == 0 && certificate < 0)
+        r = error_set(ret_error, -certificate, "%s", error_message(problem));
     return r;
 }
 

@@ -137,9 +137,9 @@ static int prepare(struct core *core, const struct share_create *request, const 
     if (r == 0)
         r = check_size(request->size, ret_error);
     if (r == 0)
-        r = engine_access_check(&request->access, ret_error);
-    if (r == 0)
         r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
+    if (r == 0)
+        r = share_check_access(volume, &request->access, ret_error);
     if (r < 0)
         return r;
     if (volume->meta.deleting)
@@ -302,22 +302,39 @@ int core_share_patch(struct core *core, const char *name, const struct share_pat
     return change_run(core, resize, &call, change, ret_result, ret_error);
 }
 
+/* The volume must be as it was looked at: with TLS it takes no such list. */
+static int commit_access(struct core *core, const struct volume *volume, struct share *share,
+                         const struct core_change *change, struct error **ret_error)
+{
+    autofree char *key = object_key(KIND_SHARE, share->meta.name);
+    autofree char *volume_key = object_key(KIND_VOLUME, volume->meta.name);
+    struct txn txn = {0};
+    share->meta.generation++;
+    txn_put(&txn, KIND_SHARE, share, share->meta.revision);
+    txn_check(&txn, volume_key, volume->meta.revision);
+    return change_commit(core, change, &txn, key, share->meta.uid, ret_error);
+}
+
 static int set_access(struct core *core, const struct change_call *call, const struct core_change *change,
                       struct core_result *ret_result, struct error **ret_error)
 {
     const char *name = call->name;
     const struct share_access *access = call->request;
     struct share share cleanup(cleanup_share) = {0};
+    struct volume volume cleanup(cleanup_volume) = {0};
+    autofree char *volume_name = object_name_part(name, 0);
     bool none = access->access.count == 1 && strcmp(access->access.items[0], "none") == 0;
-    int r = none ? 0 : engine_access_check(&access->access, ret_error);
+    int r = get_live(core, name, change, &share, ret_error);
     if (r == 0)
-        r = get_live(core, name, change, &share, ret_error);
+        r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error);
+    if (r == 0 && !none)
+        r = share_check_access(&volume, &access->access, ret_error);
     if (r < 0)
         return r;
     string_list_clear(&share.spec.access);
     if (!none)
         string_list_copy(&share.spec.access, &access->access);
-    r = commit_edited(core, &share, change, ret_error);
+    r = commit_access(core, &volume, &share, change, ret_error);
     if (r < 0)
         return r;
     fault_point("share.access.after-record");

@@ -39,8 +39,23 @@ static int drop_project(struct core *core, const struct job *job)
     return job->spec.project ? free_project(core, &nothing, job, NULL) : 0;
 }
 
-int share_remove_run(struct core *core, const struct job *job, files_progress go_on, void *data,
-                     struct error **ret_error)
+struct removal {
+    struct job_turn *turn;
+    uint64_t done;
+};
+
+static bool note_removed(void *data, uint64_t bytes)
+{
+    struct removal *removal = data;
+    removal->done += bytes;
+    fault_point("job.remove.after-step");
+    job_progress(removal->turn, removal->done);
+    return !job_must_stop(removal->turn);
+}
+
+/* Works until the job's folder is gone, and its project id free. -ECANCELED: it must stop. */
+static int remove_tree(struct core *core, const struct job *job, struct removal *removal,
+                       struct error **ret_error)
 {
     struct volume volume cleanup(cleanup_volume) = {0};
     const char *name = strchr(job->spec.object, '/') + 1;
@@ -56,9 +71,27 @@ int share_remove_run(struct core *core, const struct job *job, files_progress go
     r = hosting_get(core->hosting, name, &connection, ret_error);
     if (r < 0)
         return r;
-    r = files_remove_tree(connection, job->spec.path, go_on, data, ret_error);
+    r = files_remove_tree(connection, job->spec.path, note_removed, removal, ret_error);
     hosting_put(core->hosting, connection);
     if (r == 0 && job->spec.project)
         r = free_project(core, &volume, job, ret_error);
     return r;
+}
+
+bool share_remove_run(struct core *core, const struct job *job, struct job_turn *turn)
+{
+    struct removal removal = {.turn = turn, .done = job->status.done};
+    autoerror struct error *problem = NULL;
+    job_record(core, job, "running", removal.done, job->status.error);
+    int r = remove_tree(core, job, &removal, &problem);
+    if (r == -ECANCELED && job_must_stop(turn))
+        return false;
+    if (r < 0) { /* it ends when all is gone, however often it has to be begun again */
+        if (!string_equal(job->status.error, error_message(problem)))
+            job_record(core, job, "running", removal.done, error_message(problem));
+        return true;
+    }
+    fault_point("job.remove.after-tree");
+    job_record(core, job, "succeeded", job->status.total, NULL);
+    return false;
 }

@@ -111,7 +111,10 @@ static int plan_new(struct core *core, const struct volume_create *request, stru
     volume->spec.redundancy =
         request->redundancy || !disperse ? request->redundancy : DISPERSE_REDUNDANCY_DEFAULT;
     volume->status.phase = xstrdup("pending");
+    volume->spec.tls = request->tls == VOLUME_TLS_DEFAULT ? core->config->tls_volumes : request->tls;
     r = layout_check(&volume->spec, ret_error);
+    if (r == 0)
+        r = engine_access_check(&volume->spec.access, volume->spec.tls == VOLUME_TLS_ON, ret_error);
     if (r == 0)
         r = volume_change_profile(&volume->spec, request->profile, ret_error);
     if (r == 0)
@@ -148,6 +151,8 @@ static int commit_new(struct core *core, const struct volume_create *request,
     struct volume volume cleanup(cleanup_volume) = {0};
     struct volume_plan plan cleanup(cleanup_volume_plan) = {0};
     int r = plan_new(core, request, &volume, &plan, ret_error);
+    if (r == 0 && volume.spec.tls == VOLUME_TLS_ON)
+        r = node_need_certificate(core, ret_error);
     if (r < 0)
         return r;
 
@@ -183,9 +188,6 @@ int core_volume_create(struct core *core, const struct volume_create *request,
                        const struct core_change *change, struct core_result *ret_result,
                        struct error **ret_error)
 {
-    int r = engine_access_check(&request->access, ret_error);
-    if (r < 0)
-        return r;
     struct change_call call = {.request = request};
     return change_run(core, create, &call, change, ret_result, ret_error);
 }
@@ -197,7 +199,9 @@ enum {
     PATCH_OVERCOMMIT,
     PATCH_ACCESS,
     PATCH_PROFILE,
-    PATCH_OPTIONS
+    PATCH_OPTIONS,
+    PATCH_ADVANCED,
+    PATCH_TLS
 }; /* the fields' places in volume_patch_schema */
 
 static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
@@ -227,6 +231,8 @@ static int change_spec(struct core *core, const struct change_call *call, const 
         r = volume_change_profile(&volume.spec, patch->profile, ret_error);
     if (r == 0 && (present >> PATCH_OPTIONS & 1))
         r = volume_change_options(core, &volume.spec, &patch->options, patch->advanced, ret_error);
+    if (r == 0 && (present >> PATCH_TLS & 1))
+        r = volume_change_tls(core, &volume, patch->tls, ret_error);
     if (r < 0)
         return r;
     if (present >> PATCH_STATE & 1)
@@ -237,6 +243,10 @@ static int change_spec(struct core *core, const struct change_call *call, const 
         string_list_clear(&volume.spec.access);
         string_list_copy(&volume.spec.access, &patch->access);
     }
+    if (present >> PATCH_ACCESS & 1 || present >> PATCH_TLS & 1)
+        r = engine_access_check(&volume.spec.access, volume.spec.tls == VOLUME_TLS_ON, ret_error);
+    if (r < 0)
+        return r;
     autofree char *key = object_key(KIND_VOLUME, name);
     r = commit_edited(core, &volume, change, ret_error);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
@@ -246,9 +256,6 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
                       const struct core_change *change, struct core_result *ret_result,
                       struct error **ret_error)
 {
-    int r = engine_access_check(&patch->access, ret_error);
-    if (r < 0)
-        return r;
     struct change_call call = {.name = name, .request = patch, .present = present};
     return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
@@ -346,7 +353,7 @@ static size_t keep_mountable(struct record_list *shares)
     for (size_t i = 0; i < shares->list.count; i++) {
         struct share *share = RECORD(shares, share, i), *place = RECORD(shares, share, count);
         if (share->spec.archived || share->meta.deleting ||
-            engine_access_check(&share->spec.access, NULL) < 0)
+            engine_access_check(&share->spec.access, false, NULL) < 0)
             continue;
         if (!share->status.path)
             share->status.path = share_path(share);

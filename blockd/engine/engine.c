@@ -158,6 +158,7 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     engine->event_threads = event_threads();
     engine->xlators = options->xlators ? xasprintf(XLATOR_ROOT "%s", options->xlators) : xstrdup("blockd");
     engine->config_path = steal_ptr(&config_path);
+    engine->pki = config_tls_dir(options->config);
     engine->address = xstrdup(options->config->address);
     engine->roots = *roots;
     const struct supervisor_options supervision = {
@@ -200,6 +201,7 @@ void engine_free(struct engine *engine)
     pthread_mutex_destroy(&engine->busy_mutex);
     free(engine->address);
     free(engine->config_path);
+    free(engine->pki);
     free(engine->xlators);
     free(engine->nbd_program);
     free(engine->rebalance_program);

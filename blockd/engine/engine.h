@@ -108,9 +108,10 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, con
                          struct volume_status *ret_status, struct error **ret_error);
 /*
  * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
- * a.b.c.d/8, /16 or /24 or as "a.*", and "*". GlusterFS's bricks compare no other networks: -EINVAL.
+ * a.b.c.d/8, /16 or /24 or as "a.*", and "*". GlusterFS's bricks compare no other networks: -EINVAL. With
+ * `tls` it is made of names of certificates instead, "cert:NAME" or "cert:*", or of "*".
  */
-int engine_access_check(const struct string_list *access, struct error **ret_error);
+int engine_access_check(const struct string_list *access, bool tls, struct error **ret_error);
 /* Path of the client volfile, STATE_DIR/volfiles/V/client.vol. The caller's. */
 char *engine_client_volfile(struct engine *engine, const char *volume);
 
@@ -170,6 +171,22 @@ int engine_share_used(struct engine *engine, const struct volume *volume, uint32
 int engine_option_check(struct engine *engine, const char *text, bool advanced, struct error **ret_error);
 /* -EINVAL names the profiles that there are. */
 int engine_profile_check(const char *name, struct error **ret_error);
+
+/* ---- Certificates ---- */
+
+/* Of this node; NULL and 0 while it has none. */
+struct engine_certificate {
+    char *fingerprint;
+    int64_t expires; /* milliseconds since the epoch */
+};
+void engine_certificate_clear(struct engine_certificate *certificate);
+/*
+ * Keeps the node's certificate good: renews it before it expires, and makes authority and certificate when
+ * they are `wanted` and this is the only node. `*ret_certificate` is filled on failure too, with one that
+ * serves on but cannot be renewed here (-ENOKEY: another node must sign). Cheap.
+ */
+int engine_certificates_up(struct engine *engine, const struct node *nodes, size_t count, bool wanted,
+                           struct engine_certificate *ret_certificate, struct error **ret_error);
 
 /* ---- What runs beside the bricks ---- */
 

@@ -28,6 +28,7 @@ struct engine {
     char *xlators; /* how the type of one of blockd's translators begins in a volfile */
     unsigned event_threads;
     char *config_path;
+    char *pki; /* folder of the certificates */
     struct engine_roots roots;
     struct supervisor *supervisor;
 
@@ -85,6 +86,7 @@ struct volfile_sources {
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
     size_t one_set;      /* not 0: a client of this set alone, counted from 1, to speak with its replicate */
+    const char *pki;     /* folder of the certificates; NULL: where GlusterFS looks without being told */
 };
 
 /* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.
@@ -95,10 +97,10 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 /* What standard clients load (mount -t glusterfs, qemu): nothing of blockd's own in it. */
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
-/* The volfile server's own; each address has been checked. */
+/* The volfile server's own; each address has been checked. With a folder of certificates it speaks TLS. */
 int volfile_volserver(const char *xlators, const char *folder, const char *socket,
-                      const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
-                      struct error **ret_error);
+                      const struct string_list *addresses, uint64_t port, const char *pki,
+                      struct strbuf *ret_text, struct error **ret_error);
 /* Who may connect, joined by commas: this machine, the nodes, and the volume's access list as patterns. */
 int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_list, struct error **ret_error);
 /* An entry of an access list as a pattern for bricks and for the volfile server. The caller's. */
@@ -279,6 +281,11 @@ static inline bool brick_is_local(const struct engine *engine, const struct bric
 {
     return string_equal(brick->node, engine->node);
 }
+
+/* ---- certificates.c ---- */
+
+/* Is this node's certificate good now? Cheap. */
+int certificates_check(struct engine *engine, struct error **ret_error);
 
 /* ---- volserver.c ---- */
 

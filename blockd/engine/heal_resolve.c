@@ -377,6 +377,7 @@ int engine_heal_resolve(struct engine *engine, const struct volume *volume, cons
         .ping_timeout = engine->config->ping_timeout,
         .event_threads = engine->event_threads,
         .xlators = engine->xlators,
+        .pki = engine->pki,
     };
     bool ended = false;
     autofree char *words = NULL;

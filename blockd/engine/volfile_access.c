@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "rpc/base/alloc.h"
+#include "rpc/pki.h"
 
 /* "*", "10.*", "10.1.*", "10.1.2.*": whole parts of an IPv4 address. */
 static bool is_pattern(const char *text)
@@ -64,13 +65,38 @@ int volfile_access_pattern(const char *entry, char **ret_pattern, struct error *
                      entry);
 }
 
-int engine_access_check(const struct string_list *access, struct error **ret_error)
+#define CERTIFICATE_PREFIX "cert:"
+
+/* The name in an entry, resp. "*"; NULL: it is an address. */
+static const char *entry_name(const char *entry)
+{
+    size_t length = strlen(CERTIFICATE_PREFIX);
+    return strncmp(entry, CERTIFICATE_PREFIX, length) == 0 ? entry + length : NULL;
+}
+
+static int check_entry(const char *entry, bool tls, struct error **ret_error)
+{
+    autofree char *pattern = NULL;
+    const char *name = entry_name(entry);
+    if (name && !tls)
+        return error_set(ret_error, EINVAL,
+                         "access \"%.80s\" needs TLS: without it bricks know clients by their addresses",
+                         entry);
+    if (name)
+        return strcmp(name, "*") == 0 ? 0 : pki_name_check(name, ret_error);
+    if (tls && strcmp(entry, "*") != 0)
+        return error_set(ret_error, EINVAL,
+                         "access \"%.64s\" is no certificate: with TLS, take cert:NAME, or cert:* for every "
+                         "certificate of the cluster",
+                         entry);
+    return volfile_access_pattern(entry, &pattern, ret_error);
+}
+
+int engine_access_check(const struct string_list *access, bool tls, struct error **ret_error)
 {
     int r = 0;
-    for (size_t i = 0; i < access->count && r == 0; i++) {
-        autofree char *pattern = NULL;
-        r = volfile_access_pattern(access->items[i], &pattern, ret_error);
-    }
+    for (size_t i = 0; i < access->count && r == 0; i++)
+        r = check_entry(access->items[i], tls, ret_error);
     return r;
 }
 
@@ -84,7 +110,9 @@ static int add_patterns(const struct string_list *access, struct string_list *li
 {
     for (size_t i = 0; i < access->count; i++) {
         autofree char *pattern = NULL;
-        int r = volfile_access_pattern(access->items[i], &pattern, ret_error);
+        /* Who has such a certificate is told at any address where to show it. */
+        const char *entry = entry_name(access->items[i]) ? "*" : access->items[i];
+        int r = volfile_access_pattern(entry, &pattern, ret_error);
         if (r < 0)
             return r;
         add_once(list, pattern);
@@ -135,9 +163,27 @@ int volfile_access(const struct volfile_sources *sources, struct strbuf *ret_lis
     return r;
 }
 
+void vol_brick_names(const struct volfile_sources *sources, struct strbuf *text)
+{
+    const struct string_list *access = &sources->volume->spec.access;
+    autostring_list struct string_list names = {0};
+    for (size_t i = 0; i < sources->node_count; i++)
+        add_once(&names, sources->nodes[i].meta.name);
+    for (size_t i = 0; i < access->count; i++) {
+        const char *name = entry_name(access->items[i]);
+        if (name || strcmp(access->items[i], "*") == 0)
+            add_once(&names, name ? name : "*");
+    }
+    join(&names, ",", text);
+}
+
 int vol_brick_access(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     autostring_list struct string_list all = {0};
+    if (sources->volume->spec.tls == VOLUME_TLS_ON) {
+        strbuf_adds(ret_text, "*"); /* a certificate's name decides, and root's port */
+        return 0;
+    }
     int r = may_have_all(sources, &all, ret_error);
     if (r < 0 || !shares_have_lists(sources)) {
         join(&all, ",", ret_text);

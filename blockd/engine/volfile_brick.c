@@ -92,6 +92,9 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
     vol_option(ret_text, "transport.address-family", address.family);
     vol_option(ret_text, "transport.socket.bind-address", address.text);
     vol_number(ret_text, "transport.socket.listen-port", volume_child(volume, index)->port);
+    r = vol_add_server_tls(sources, ret_text, ret_error);
+    if (r < 0)
+        return r;
     vol_number(ret_text, "transport.listen-backlog", 1024);
     /* The locks of a client that vanished are held until its connection is given up: as soon as a client
      * does. */
@@ -109,6 +112,12 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
                 vol_child_number(volume, index));
     strbuf_addf(ret_text, "    option \"auth.addr.%s-brick-%llu.allow\" \"%s\"\n", volume->meta.name,
                 vol_child_number(volume, index), strbuf_string(&peers));
+    if (volume->spec.tls == VOLUME_TLS_ON) {
+        autostrbuf struct strbuf names = {0};
+        vol_brick_names(sources, &names);
+        strbuf_addf(ret_text, "    option \"auth.login.%s-brick-%llu.ssl-allow\" \"%s\"\n", volume->meta.name,
+                    vol_child_number(volume, index), strbuf_string(&names));
+    }
     vol_end(ret_text, "\"%s-brick-%llu\"", volume->meta.name, vol_child_number(volume, index));
     volfile_set_options(volume, ret_text, from);
     return 0;

@@ -26,6 +26,9 @@ int vol_add_clients(const struct volfile_sources *sources, struct strbuf *text, 
         vol_number(text, "ping-timeout", sources->ping_timeout);
         vol_number(text, "transport.tcp-user-timeout", 2 * sources->ping_timeout);
         vol_number(text, "event-threads", sources->event_threads);
+        r = vol_add_client_tls(sources, text, ret_error);
+        if (r < 0)
+            return r;
         vol_end(text, "%s", "");
     }
     return 0;
@@ -163,20 +166,23 @@ static char *stable_name(const struct volume *volume, size_t set, struct strbuf 
  * A volume of one set has it too: folders get the note of their layout, without which they could not be
  * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
  * says: it is so after an expand, until the volume is rebalanced, and after it for files that were in use. A
- * file that somebody writes to is never moved by force.
+ * file that somebody writes to is never moved by force. With TLS it has another name: a process that knows
+ * the volume without must make its clients anew, as one that is there never begins to speak it.
  */
-void vol_add_distribute(const struct volume *volume, struct strbuf *text)
+const char *vol_add_distribute(const struct volume *volume, struct strbuf *text)
 {
+    const char *role = volume->spec.tls == VOLUME_TLS_ON ? "dht-tls" : "dht";
     autostrbuf struct strbuf below = {0};
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         autofree char *name = stable_name(volume, set, text);
         strbuf_addf(&below, "%s%s", set ? " " : "", name);
     }
-    vol_begin(text, "cluster/distribute", "%s-dht", volume->meta.name);
+    vol_begin(text, "cluster/distribute", "%s-%s", volume->meta.name, role);
     vol_option(text, "lookup-unhashed", "on");
     vol_option(text, "lookup-optimize", "off");
     vol_option(text, "force-migration", "off");
     vol_end(text, "%s", strbuf_string(&below));
+    return role;
 }
 
 /* What is above the bricks' clients, up to where the sets are one. The caller's: the name of its top. */
@@ -191,8 +197,7 @@ static char *add_sets(const struct volfile_sources *sources, const char *below, 
     }
     if (sources->one_set)
         return set_role(volume, sources->one_set - 1);
-    vol_add_distribute(volume, text);
-    return xstrdup("dht");
+    return xstrdup(vol_add_distribute(volume, text));
 }
 
 /* The top of a client's stack bears the volume's name. */
@@ -230,10 +235,12 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
+    struct volfile_sources standard = *sources;
+    standard.pki = NULL; /* other machines have their certificates where GlusterFS wants them */
     size_t from = ret_text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
-        r = vol_add_clients(sources, ret_text, ret_error);
+        r = vol_add_clients(&standard, ret_text, ret_error);
     if (r < 0)
         return r;
     autofree char *below = add_sets(sources, "client", ret_text);

@@ -39,6 +39,17 @@ unsigned long long vol_child_number(const struct volume *volume, size_t index);
 int vol_brick_access(const struct volfile_sources *sources, struct strbuf *ret_text,
                      struct error **ret_error);
 
+/* The names that certificates of the volume's users may bear, joined by commas; "*": any. */
+void vol_brick_names(const struct volfile_sources *sources, struct strbuf *text);
+
+/* ---- volfile_tls.c ---- */
+
+/* What listens with TLS. */
+int vol_add_server_certificates(const char *pki, struct strbuf *text, struct error **ret_error);
+/* Options of a brick, resp. of its client, when the volume has TLS; else none. */
+int vol_add_server_tls(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error);
+int vol_add_client_tls(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error);
+
 /* ---- volfile_client.c: what clients and the services have in common ---- */
 
 int vol_add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error);
@@ -51,6 +62,7 @@ void vol_begin_replicate(const struct volume *volume, size_t set, struct strbuf 
 void vol_begin_disperse(const struct volume *volume, size_t set, struct strbuf *text);
 /* Ends either, above the set's translators "V-BELOW-N". */
 void vol_end_set(const struct volume *volume, size_t set, const char *below, struct strbuf *text);
-void vol_add_distribute(const struct volume *volume, struct strbuf *text);
+/* Returns what comes after "V-" in its name. */
+const char *vol_add_distribute(const struct volume *volume, struct strbuf *text);
 
 #endif

@@ -17,8 +17,8 @@
 /* ---- The volfile server ---- */
 
 int volfile_volserver(const char *xlators, const char *folder, const char *socket,
-                      const struct string_list *addresses, uint64_t port, struct strbuf *ret_text,
-                      struct error **ret_error)
+                      const struct string_list *addresses, uint64_t port, const char *pki,
+                      struct strbuf *ret_text, struct error **ret_error)
 {
     int r = volfile_path_check("the folder of volfiles", folder, ret_error);
     if (r == 0)
@@ -40,6 +40,8 @@ int volfile_volserver(const char *xlators, const char *folder, const char *socke
     if (addresses->count)
         vol_option(ret_text, "addresses", strbuf_string(&list));
     vol_number(ret_text, "port", port);
+    if (pki && (r = vol_add_server_certificates(pki, ret_text, ret_error)) < 0)
+        return r;
     vol_end(ret_text, "%s", "");
     return 0;
 }
@@ -134,11 +136,10 @@ int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_te
         vol_option(ret_text, "entry-self-heal", "on");
         vol_end_set(volume, set, "client", ret_text);
     }
-    if (sets > 1)
-        vol_add_distribute(volume, ret_text);
+    const char *below = sets > 1 ? vol_add_distribute(volume, ret_text) : "replicate-0";
     vol_begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     vol_option(ret_text, "latency-measurement", "off");
     vol_option(ret_text, "count-fop-hits", "off");
-    vol_end(ret_text, sets > 1 ? "\"%s-dht\"" : "\"%s-replicate-0\"", volume->meta.name);
+    vol_end(ret_text, "\"%s-%s\"", volume->meta.name, below);
     return 0;
 }

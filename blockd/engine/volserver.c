@@ -145,7 +145,7 @@ int engine_volserver_up(struct engine *engine, const struct node *node, struct e
     autostrbuf struct strbuf text = {0};
     listen_addresses(engine, node, &addresses);
     int r = volfile_volserver(engine->xlators, folder, socket, &addresses, engine->config->volserver_port,
-                              &text, ret_error);
+                              engine->config->tls_volserver ? engine->pki : NULL, &text, ret_error);
     if (r == 0)
         r = file_write_if_changed(volfile, strbuf_string(&text), 0640, NULL, ret_error);
     if (r < 0)

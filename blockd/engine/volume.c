@@ -45,6 +45,7 @@ static struct volfile_sources sources_of(const struct engine *engine, const stru
         .ping_timeout = engine->config->ping_timeout,
         .event_threads = engine->event_threads,
         .xlators = engine->xlators,
+        .pki = engine->pki,
     };
 }
 
@@ -157,6 +158,8 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
 {
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
+        return r;
+    if (volume->spec.tls == VOLUME_TLS_ON && (r = certificates_check(engine, ret_error)) < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
     struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);

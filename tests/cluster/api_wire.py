@@ -47,7 +47,7 @@ def errors(node):
 
 def methods(node):
     """Every path with every method that it does not have: 405, with the methods that it has."""
-    routes = re.findall(r'(?:LIST|GET)\([A-Z_]+, "([^"]+)"', TABLE)
+    routes = re.findall(r'(?:LIST|GET)(?:_FOR\([A-Z_]+, |\()API_[A-Z_]+, "([^"]+)"', TABLE)
     paths = {}
     for path in routes:
         paths.setdefault(path, set()).add("GET")

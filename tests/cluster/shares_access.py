@@ -7,35 +7,15 @@ it is taken from the list; the node's own mounts go on."""
 import contextlib
 import os
 import pathlib
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import shares
 from api import require, require_equal
 from node import Node, require_root, skip, wait_until
+from volclient import STRANGER, stranger
 
-STRANGER = "127.0.0.2"
-
-
-@contextlib.contextmanager
-def stranger(node, folder):
-    """A FUSE client that comes from another address, with a volfile that somebody gave it."""
-    point, volfile = node.folder / "stranger", node.folder / "stranger.vol"
-    point.mkdir(exist_ok=True)
-    text = (node.state / "volserver" / "v.mount.vol").read_text()
-    volfile.write_text(text.replace("option remote-host",
-                                    f"option transport.socket.source-addr {STRANGER}\n    option remote-host"))
-    sub = [f"--subdir-mount={folder}"] if folder else []
-    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, *sub, "--attribute-timeout=0", "--entry-timeout=0",
-                               "-l", node.logs / "stranger.log", point], env=node.environment())
-    try:
-        wait_until("the stranger's mount, or its end", lambda: os.path.ismount(point) or client.poll() is not None)
-        yield point
-    finally:
-        subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
-        client.terminate()
-        client.wait(60)
+NO_CACHE = ("--attribute-timeout=0", "--entry-timeout=0")
 
 
 def reads(path):
@@ -54,7 +34,7 @@ def is_refused(point, number=[0]):
 
 
 def admitted(node, folder, name):
-    with stranger(node, folder) as point:
+    with stranger(node, *([f"--subdir-mount={folder}"] if folder else []), *NO_CACHE) as point:
         return reads(point / name) is not None
 
 
@@ -83,7 +63,7 @@ def main():
         with shares.mounted(node, "v/c") as point:
             require_equal(os.listdir(point), [], "a share that was made while another has a list")
 
-        with stranger(node, "/shares/a") as point:
+        with stranger(node, "--subdir-mount=/shares/a", *NO_CACHE) as point:
             wait_until("it is admitted again", lambda: reads(point / "file") == "a")
             node.cli("share", "access", "v/a", "none")
             wait_until("it is cut off", lambda: is_refused(point), 30)

@@ -8,7 +8,6 @@ import pathlib
 import random
 import re
 import signal
-import subprocess
 import sys
 import threading
 
@@ -18,7 +17,7 @@ import nbd
 import faults
 from load import Load
 from node import Node, require_programs, require_root, skip, wait_until
-from volclient import Volfiles, mounted, replace
+from volclient import Volfiles, mounted, replace, stranger
 
 RECORD = 4096
 
@@ -167,24 +166,6 @@ def check_hang(node, load):
         assert len(to_bricks(node, node.nbd_pid())) == 3
     finally:
         os.kill(server, signal.SIGCONT)
-
-
-@contextlib.contextmanager
-def stranger(node, *words):
-    """A FUSE client that comes from 127.0.0.2, with a volfile that somebody gave it."""
-    point, volfile = node.folder / "stranger", node.folder / "stranger.vol"
-    point.mkdir(exist_ok=True)
-    text = (node.state / "volserver" / "v.mount.vol").read_text()
-    volfile.write_text(text.replace("option remote-host", "option transport.socket.source-addr 127.0.0.2\n    option remote-host"))
-    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, "-l", node.logs / "stranger.log", *words, point],
-                              env=node.environment())
-    try:
-        wait_until("a FUSE mount", lambda: os.path.ismount(point) or client.poll() is not None)
-        yield point
-    finally:
-        subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
-        client.terminate()
-        client.wait(60)
 
 
 def reads(path):

@@ -208,12 +208,62 @@ static void volserver(void **state)
     string_list_add(&addresses, "2001:DB8::1");
     autostrbuf struct strbuf text = {0}, bad = {0};
     assert_int_equal(volfile_volserver("blockd", "/var/lib/blockd/volserver", "/run/blockd/volserver.sock",
-                                       &addresses, 24007, &text, NULL),
+                                       &addresses, 24007, NULL, &text, NULL),
                      0);
     check_golden("volserver", &text);
-    assert_int_equal(volfile_volserver("blockd", "/a`id`", "/run/s", &addresses, 24007, &bad, NULL), -EINVAL);
+    assert_int_equal(volfile_volserver("blockd", "/a`id`", "/run/s", &addresses, 24007, NULL, &bad, NULL),
+                     -EINVAL);
     string_list_add(&addresses, "host");
-    assert_int_equal(volfile_volserver("blockd", "/a", "/run/s", &addresses, 24007, &bad, NULL), -EINVAL);
+    assert_int_equal(volfile_volserver("blockd", "/a", "/run/s", &addresses, 24007, NULL, &bad, NULL),
+                     -EINVAL);
+}
+
+static void tls(void **state)
+{
+    (void)state;
+    MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
+    scene.volume.spec.tls = VOLUME_TLS_ON;
+    scene.sources.pki = "/var/lib/blockd/pki";
+    string_list_add(&scene.volume.spec.access, "cert:app.example");
+    check_client("tls-client", &scene);
+    check_mount("tls-mount", &scene);
+    check_brick("tls-brick", &scene, 1);
+    autostring_list struct string_list addresses = {0};
+    string_list_add(&addresses, "192.0.2.1");
+    autostrbuf struct strbuf text = {0}, list = {0};
+    assert_int_equal(volfile_volserver("blockd", "/var/lib/blockd/volserver", "/run/blockd/volserver.sock",
+                                       &addresses, 24007, "/var/lib/blockd/pki", &text, NULL),
+                     0);
+    check_golden("tls-volserver", &text);
+    assert_int_equal(volfile_access(&scene.sources, &list, NULL), 0);
+    assert_non_null(strstr(strbuf_string(&list), ",*"));
+
+    /* A folder of certificates is looked at as other paths are. */
+    scene.sources.pki = "/var/`id`";
+    autostrbuf struct strbuf bad = {0};
+    assert_int_equal(volfile_client(&scene.sources, &bad, NULL), -EINVAL);
+    assert_int_equal(volfile_brick(&scene.sources, 0, "/brick", "/run/roll", &bad, NULL), -EINVAL);
+}
+
+/* What names a client depends on whether bricks see certificates. */
+static void access_with_tls(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *entry;
+        bool plain, tls;
+    } cases[] = {
+        {"10.0.0.1", true, false},  {"10.0.0.0/8", true, false}, {"*", true, true},
+        {"cert:a", false, true},    {"cert:*", false, true},     {"cert:", false, false},
+        {"cert:a*", false, false},  {"cert:a b", false, false},  {"cert:a,b", false, false},
+        {"cert:[a]", false, false}, {"cert:-a", false, false},   {"CERT:a", false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        autostring_list struct string_list list = {0};
+        string_list_add(&list, cases[i].entry);
+        assert_int_equal(engine_access_check(&list, false, NULL), cases[i].plain ? 0 : -EINVAL);
+        assert_int_equal(engine_access_check(&list, true, NULL), cases[i].tls ? 0 : -EINVAL);
+    }
 }
 
 static void disperse(void **state)
@@ -298,7 +348,7 @@ static void refuses_access(void **state)
         autoerror struct error *error = NULL;
         autostring_list struct string_list list = {0};
         string_list_add(&list, bad[i]);
-        assert_int_equal(engine_access_check(&list, &error), -EINVAL);
+        assert_int_equal(engine_access_check(&list, false, &error), -EINVAL);
         MADE_SCENE(scene, "demo", TEMPLATE_SINGLE, v4);
         string_list_add(&scene.volume.spec.access, bad[i]);
         autostrbuf struct strbuf text = {0};
@@ -400,6 +450,8 @@ int main(void)
         cmocka_unit_test(access_list),
         cmocka_unit_test(share_access),
         cmocka_unit_test(volserver),
+        cmocka_unit_test(tls),
+        cmocka_unit_test(access_with_tls),
         cmocka_unit_test(refuses_access),
         cmocka_unit_test(disperse),
         cmocka_unit_test(distribute),

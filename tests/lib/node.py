@@ -93,6 +93,7 @@ class Node:
         self.ports = traces.Ports(ports)
         self.nbd_port = self.ports.range[-1]
         self.volserver_port = self.ports.range[-2]
+        self.api_port = self.ports.range[-3]
         self.socket = self.run / "blockd.sock"
         self.nbd_socket = self.run / "nbd.sock"
         self.config = self.folder / "blockd.conf"
@@ -100,7 +101,7 @@ class Node:
             "node": {"name": name},
             "daemon": {"state-dir": self.state, "run-dir": self.run, "log-dir": self.logs, "supervisor": "children",
                        "group": "", "log-level": "debug"},
-            "engine": {"port-min": self.ports.range[0], "port-max": self.ports.range[-3]},
+            "engine": {"port-min": self.ports.range[0], "port-max": self.ports.range[-4]},
             "volserver": {"port": self.volserver_port},
             "nbd": {"port": self.nbd_port},
         }

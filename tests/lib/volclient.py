@@ -7,7 +7,10 @@ import socket
 import struct
 import subprocess
 
+from node import wait_until
+
 PATIENCE = 60
+STRANGER = "127.0.0.2"
 HANDSHAKE, HANDSHAKE_VERSION, GETSPEC = 14398633, 2, 2
 CALLBACK = 52743234
 LAST_FRAGMENT = 0x80000000
@@ -29,6 +32,25 @@ def mounted(node, what="/v", name="m", host="127.0.0.1", **options):
         yield point
     finally:
         subprocess.run(["umount", point], check=False)
+
+
+@contextlib.contextmanager
+def stranger(node, *words):
+    """A FUSE client of the volume v that comes from another address, with a volfile that somebody gave it."""
+    point, volfile = node.folder / "stranger", node.folder / "stranger.vol"
+    point.mkdir(exist_ok=True)
+    text = (node.state / "volserver" / "v.mount.vol").read_text()
+    volfile.write_text(text.replace("option remote-host",
+                                    f"option transport.socket.source-addr {STRANGER}\n    option remote-host"))
+    client = subprocess.Popen(["/usr/sbin/glusterfs", "-N", "-f", volfile, "-l", node.logs / "stranger.log", *words, point],
+                              env=node.environment())
+    try:
+        wait_until("the stranger's mount, or its end", lambda: os.path.ismount(point) or client.poll() is not None)
+        yield point
+    finally:
+        subprocess.run(["umount", "-l", point], check=False, stderr=subprocess.DEVNULL)
+        client.terminate()
+        client.wait(60)
 
 
 def call(key, program=HANDSHAKE, version=HANDSHAKE_VERSION, procedure=GETSPEC, number=1):

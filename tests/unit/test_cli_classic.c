@@ -7,29 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fake_daemon.h"
-
-static int setup(void **state)
-{
-    (void)state;
-    unsetenv("GB_CLI_TIMEOUT");
-    fake_start();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_stop();
-    return 0;
-}
-
-static int reset(void **state)
-{
-    (void)state;
-    fake_reset();
-    return 0;
-}
+#include "expect_cli.h"
 
 /* A block that is there, exported by n1 from 127.0.0.1. */
 static void offer_block(void)
@@ -40,24 +18,6 @@ static void offer_block(void)
     fake_answer("GET", "/v1/exports/n1/v/b", 200, FAKE_EXPORT);
     fake_answer("GET", "/v1/nodes", 200, FAKE_NODES);
     fake_answer("GET", "/v1/status", 200, FAKE_STATUS);
-}
-
-/* Exit status, standard output and standard error of a command. */
-static void expect(const char *words, int status, const char *out, const char *err)
-{
-    struct run run autorun = run_cli(words);
-    if (run.status != status || strcmp(run.out, out) != 0 || strcmp(run.err, err) != 0)
-        fail_msg("%s: status %d\n--- out:\n%s--- err:\n%s--- wanted %d\n--- out:\n%s--- err:\n%s", words,
-                 run.status, run.out, run.err, status, out, err);
-}
-
-/* The text must be in the output or the error of a command that ends with that status. */
-static void expect_text(const char *words, int status, const char *text)
-{
-    struct run run autorun = run_cli(words);
-    if (run.status != status || (!strstr(run.err, text) && !strstr(run.out, text)))
-        fail_msg("%s: status %d, wanted %d and \"%s\"\n%s%s", words, run.status, status, text, run.out,
-                 run.err);
 }
 
 static void expect_asked(const char *line)
@@ -498,7 +458,7 @@ static void test_help(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup(function, reset)
+#define TEST(function) cmocka_unit_test_setup(function, fake_forget)
     const struct CMUnitTest tests[] = {
         TEST(test_create),
         TEST(test_create_options),
@@ -525,5 +485,5 @@ int main(void)
         TEST(test_unknown),
         TEST(test_help),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, fake_setup, fake_teardown);
 }

@@ -7,44 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fake_daemon.h"
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_start();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_stop();
-    return 0;
-}
-
-static int reset(void **state)
-{
-    (void)state;
-    fake_reset();
-    return 0;
-}
-
-static void expect(const char *words, int status, const char *out, const char *err)
-{
-    struct run run autorun = run_cli(words);
-    if (run.status != status || strcmp(run.out, out) != 0 || strcmp(run.err, err) != 0)
-        fail_msg("%s: status %d\n--- out:\n%s--- err:\n%s--- wanted %d\n--- out:\n%s--- err:\n%s", words,
-                 run.status, run.out, run.err, status, out, err);
-}
-
-static void expect_text(const char *words, int status, const char *text)
-{
-    struct run run autorun = run_cli(words);
-    if (run.status != status || (!strstr(run.err, text) && !strstr(run.out, text)))
-        fail_msg("%s: status %d, wanted %d and \"%s\"\n%s%s", words, run.status, status, text, run.out,
-                 run.err);
-}
+#include "expect_cli.h"
 
 /* Runs the words and wants exactly this request, whatever came of it. */
 static void expect_request(const char *words, const char *line)
@@ -476,7 +439,7 @@ static void test_complete(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup(function, reset)
+#define TEST(function) cmocka_unit_test_setup(function, fake_forget)
     const struct CMUnitTest tests[] = {
         TEST(test_shapes),         TEST(test_synopses),
         TEST(test_requests),       TEST(test_values_left_to_the_daemon),
@@ -487,5 +450,5 @@ int main(void)
         TEST(test_watch),          TEST(test_watch_json),
         TEST(test_help),           TEST(test_complete),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, fake_setup, fake_teardown);
 }

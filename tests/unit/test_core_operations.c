@@ -343,10 +343,23 @@ int engine_heal_up(struct engine *engine, const struct volume *volumes, size_t v
     return 0;
 }
 
-int engine_access_check(const struct string_list *access, struct error **ret_error)
+int engine_access_check(const struct string_list *access, bool tls, struct error **ret_error)
 {
-    (void)access, (void)ret_error;
+    (void)access, (void)tls, (void)ret_error;
     return 0;
+}
+
+int engine_certificates_up(struct engine *engine, const struct node *nodes, size_t count, bool wanted,
+                           struct engine_certificate *ret_certificate, struct error **ret_error)
+{
+    (void)engine, (void)nodes, (void)count, (void)wanted, (void)ret_error;
+    *ret_certificate = (struct engine_certificate){0};
+    return 0;
+}
+
+void engine_certificate_clear(struct engine_certificate *certificate)
+{
+    (void)certificate;
 }
 
 int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error)

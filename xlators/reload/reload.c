@@ -4,13 +4,11 @@
  * server or from a file, and one from a file only once; but a brick must come up when no server is there. All
  * requests pass. Translators that come or go wait for the next start of the process.
  */
-#include "xlators/abi.h"
+#include "xlators/thread.h"
 
 #include <errno.h>
 #include <libgen.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/inotify.h>
 
 #include <glusterfs/defaults.h>
@@ -75,21 +73,6 @@ static void *run(void *data)
     return NULL;
 }
 
-/* The process lives as long as this translator, so that the thread has no end of its own. */
-static void start(xlator_t *this)
-{
-    pthread_t thread;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int number = pthread_create(&thread, NULL, run, this);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (number)
-        gf_log(this->name, GF_LOG_ERROR, "cannot start a thread: %s", strerror(number));
-    else
-        pthread_detach(thread);
-}
-
 static int watch_file(struct reload *reload, const char *path)
 {
     char *folder = strdup(path), *name = strdup(path);
@@ -130,7 +113,7 @@ static int32_t reload_notify(xlator_t *this, int32_t event, void *data, ...)
     struct reload *reload = this->private;
     if (event == GF_EVENT_PARENT_UP && reload->name && !reload->started) { /* the graph is in force now */
         reload->started = true;
-        start(this);
+        thread_start(this, run);
     }
     return default_notify(this, event, data);
 }

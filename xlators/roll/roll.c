@@ -4,12 +4,10 @@
  * client uses an old set of bricks any more. The first line is the pid of the brick, then comes the identity
  * of each client on a line of its own: process, graph and host. All requests pass.
  */
-#include "xlators/abi.h"
+#include "xlators/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -58,7 +56,7 @@ static bool keep(const struct roll *roll, const char *text)
     return good && rename(roll->temporary, roll->path) == 0;
 }
 
-/* The process lives as long as this translator, so that the thread has no end of its own. */
+/* For the life of the process. */
 static void *run(void *data)
 {
     xlator_t *this = data;
@@ -74,20 +72,6 @@ static void *run(void *data)
         }
     }
     return NULL;
-}
-
-static void start(xlator_t *this)
-{
-    pthread_t thread;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int number = pthread_create(&thread, NULL, run, this);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (number)
-        gf_log(this->name, GF_LOG_ERROR, "cannot start a thread: %s", strerror(number));
-    else
-        pthread_detach(thread);
 }
 
 static int32_t roll_init(xlator_t *this)
@@ -114,7 +98,7 @@ static int32_t roll_notify(xlator_t *this, int32_t event, void *data, ...)
     struct roll *roll = this->private;
     if (event == GF_EVENT_PARENT_UP && !roll->started) { /* the graph is in force now */
         roll->started = true;
-        start(this);
+        thread_start(this, run);
     }
     return default_notify(this, event, data);
 }

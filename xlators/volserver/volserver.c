@@ -230,7 +230,24 @@ static int listen_unix(rpcsvc_t *service, const char *path)
     return r;
 }
 
-static int listen_tcp(rpcsvc_t *service, const char *address, const char *port)
+static const char *const tls_options[] = {
+    "transport.socket.ssl-enabled", "transport.socket.ssl-own-cert", "transport.socket.ssl-private-key",
+    "transport.socket.ssl-ca-list", "transport.socket.ssl-crl-path",
+};
+
+/* As they stand in the volfile: the transport reads the files for every connection. */
+static int copy_tls_options(dict_t *from, dict_t *to)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof tls_options / sizeof *tls_options; i++) {
+        char *value = NULL;
+        if (dict_get_str(from, (char *)tls_options[i], &value) == 0)
+            r = set(to, tls_options[i], value);
+    }
+    return r;
+}
+
+static int listen_tcp(xlator_t *this, rpcsvc_t *service, const char *address, const char *port)
 {
     const char *const pairs[][2] = {
         {"transport-type", "socket"},
@@ -248,6 +265,8 @@ static int listen_tcp(rpcsvc_t *service, const char *address, const char *port)
     int r = options ? 0 : -1;
     for (size_t i = 0; r == 0 && i < sizeof pairs / sizeof *pairs; i++)
         r = set(options, pairs[i][0], pairs[i][1]);
+    if (r == 0)
+        r = copy_tls_options(this->options, options);
     if (r == 0)
         r = rpcsvc_create_listeners(service, options, "volserver") == 1 ? 0 : -1;
     if (options)
@@ -271,7 +290,7 @@ static int listen_all(xlator_t *this, rpcsvc_t *service)
     unsigned count = 0;
     for (char *next = list ? strtok_r(list, ",", &rest) : NULL; r == 0 && next;
          next = strtok_r(NULL, ",", &rest)) {
-        r = ++count > ADDRESSES_MAX ? -1 : listen_tcp(service, next, port);
+        r = ++count > ADDRESSES_MAX ? -1 : listen_tcp(this, service, next, port);
         if (r != 0)
             gf_log(this->name, GF_LOG_ERROR, "cannot listen on %s, port %s: is another program there?", next,
                    port);
@@ -294,6 +313,8 @@ static int start_service(xlator_t *this, struct volserver *server)
     server->service = rpcsvc_init(this, this->ctx, this->options, 0);
     if (!server->service)
         return -1;
+    /* Else the transport would take what stands in the options for a brick's matter only. */
+    this->ctx->secure_srvr = MGMT_SSL_COPY_IO;
     /* Unprivileged ports are where glusterfs and libgfapi ask from; what they get holds no secret. */
     server->service->allow_insecure = _gf_true;
     program.private = server;
@@ -356,6 +377,11 @@ static struct volume_options volserver_options[] = {
     {.key = {"socket"}, .type = GF_OPTION_TYPE_PATH},
     {.key = {"addresses"}, .type = GF_OPTION_TYPE_STR},
     {.key = {"port"}, .type = GF_OPTION_TYPE_INT, .min = 1, .max = 65535},
+    {.key = {"transport.socket.ssl-enabled"}, .type = GF_OPTION_TYPE_BOOL},
+    {.key = {"transport.socket.ssl-own-cert"}, .type = GF_OPTION_TYPE_STR},
+    {.key = {"transport.socket.ssl-private-key"}, .type = GF_OPTION_TYPE_STR},
+    {.key = {"transport.socket.ssl-ca-list"}, .type = GF_OPTION_TYPE_STR},
+    {.key = {"transport.socket.ssl-crl-path"}, .type = GF_OPTION_TYPE_STR},
     {.key = {NULL}},
 };
 
