@@ -15,6 +15,10 @@
 #include "rpc/base/files.h"
 #include "rpc/base/log.h"
 #include "rpc/base/loop.h"
+#include "rpc/http_client.h"
+
+#define STORE_FILE   "store.db"
+#define TRIES_A_LINE 20 /* tries for the store to one line of the log */
 
 struct daemon {
     const char *config_path;
@@ -52,13 +56,16 @@ static void set_log_level(const struct config *config)
         log_set_level(level);
 }
 
-/* A state folder or a run folder cannot be left while what runs has its files there. */
+/* A state folder, a run folder or a store cannot be left while what runs has its files or records there. */
 static int check_reload(const struct config *now, const struct config *fresh, struct error **ret_error)
 {
-    const char *const kept[][3] = {{"node.name", now->node_name, fresh->node_name},
-                                   {"daemon.state-dir", now->state_dir, fresh->state_dir},
-                                   {"daemon.run-dir", now->run_dir, fresh->run_dir},
-                                   {"daemon.log-dir", now->log_dir, fresh->log_dir}};
+    const char *const kept[][3] = {
+        {"node.name", now->node_name, fresh->node_name},
+        {"daemon.state-dir", now->state_dir, fresh->state_dir},
+        {"daemon.run-dir", now->run_dir, fresh->run_dir},
+        {"daemon.log-dir", now->log_dir, fresh->log_dir},
+        {"store.backend", config_store_words[now->store_backend], config_store_words[fresh->store_backend]},
+        {"store.prefix", now->store_prefix, fresh->store_prefix}};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         if (strcmp(kept[i][1], kept[i][2]) != 0)
             return error_set(ret_error, EBUSY, "%s cannot change from %s to %s while the node serves",
@@ -147,17 +154,102 @@ static char *nbd_program(void)
     return beside ? beside : xstrdup("blockd-nbd");
 }
 
-static int start(struct daemon *daemon, struct error **ret_error)
+/* ---- The store ---- */
+
+static void add_option(struct strbuf *url, const char *name, const char *value)
+{
+    if (!*value)
+        return;
+    autofree char *escaped = http_escape(value);
+    strbuf_addf(url, "&%s=%s", name, escaped);
+}
+
+/* The caller's. */
+static char *store_url(const struct config *config)
+{
+    if (config->store_backend == CONFIG_STORE_SQLITE)
+        return xasprintf("sqlite:%s/" STORE_FILE, config->state_dir);
+    struct strbuf url = {0};
+    autofree char *prefix = http_escape(config->store_prefix);
+    strbuf_addf(&url, "etcd://%s?prefix=%s", config->store_endpoints, prefix);
+    add_option(&url, "ca", config->store_ca);
+    add_option(&url, "cert", config->store_cert);
+    add_option(&url, "key", config->store_key);
+    return strbuf_steal(&url);
+}
+
+/* With another store than before everything that runs here would be taken for a leftover. */
+static int check_former_store(const struct config *config, struct error **ret_error)
+{
+    autofree char *file = xasprintf("%s/" STORE_FILE, config->state_dir);
+    if (config->store_backend == CONFIG_STORE_SQLITE || access(file, F_OK) < 0)
+        return 0;
+    return error_set(
+        ret_error, EEXIST,
+        "[store] backend is etcd, and this node's records are in %s: set backend = sqlite, or move the "
+        "file away when etcd has them",
+        file);
+}
+
+static bool is_told_to_end(struct daemon *daemon, const sigset_t *signals)
+{
+    const struct timespec pause = {.tv_sec = 1};
+    int number = sigtimedwait(signals, NULL, &pause);
+    if (number == SIGHUP)
+        reload(daemon);
+    return daemon->again || number == SIGTERM || number == SIGINT;
+}
+
+/* What runs goes on meanwhile, as it does without blockd. -ECANCELED: told to end. */
+static int await_store(struct daemon *daemon, const sigset_t *signals, struct error **ret_error)
+{
+    for (unsigned tries = 0;; tries++) {
+        struct store_list nothing = {0};
+        autoerror struct error *problem = NULL;
+        int r = store_list(daemon->store, "nodes/", NULL, 1, &nothing, &problem);
+        store_list_clear(&nothing);
+        if (r == 0 && tries)
+            log_info("the store answers");
+        if (r != -ENOTCONN)
+            return r < 0 ? error_set(ret_error, -r, "%s", error_message(problem)) : 0;
+        if (tries % TRIES_A_LINE == 0)
+            log_warning("waiting for the store; what runs on this node goes on: %s", error_message(problem));
+        sd_notifyf(0, "STATUS=Waiting for the store: %s\nEXTEND_TIMEOUT_USEC=60000000",
+                   error_message(problem));
+        if (is_told_to_end(daemon, signals))
+            return error_set(ret_error, ECANCELED, "told to end");
+    }
+}
+
+static int open_store(struct daemon *daemon, const sigset_t *signals, struct error **ret_error)
+{
+    autofree char *url = store_url(&daemon->config);
+    int r = check_former_store(&daemon->config, ret_error);
+    if (r == 0)
+        r = store_open(url, &daemon->store, ret_error);
+    return r < 0 ? r : await_store(daemon, signals, ret_error);
+}
+
+/* What only the store itself can say of its settings; a file is not touched. */
+static int check_store(const struct config *config, struct error **ret_error)
+{
+    if (config->store_backend == CONFIG_STORE_SQLITE)
+        return 0;
+    autofree char *url = store_url(config);
+    struct store *store cleanup(cleanup_store) = NULL;
+    return store_open(url, &store, ret_error);
+}
+
+static int start(struct daemon *daemon, const sigset_t *signals, struct error **ret_error)
 {
     const struct config *config = &daemon->config;
-    autofree char *url = getenv("BLOCKD_STORE_URL") ? xstrdup(getenv("BLOCKD_STORE_URL")) : xasprintf("sqlite:%s/store.db", config->state_dir);
     autofree char *nbd = nbd_program();
     autofree char *rebalance = program_relative("blockd-rebalance");
     autofree char *options = program_relative("blockd-options");
     autofree char *xlators = program_relative("../xlators"); /* of a build that is not installed */
     int r = make_folders(config, ret_error);
     if (r == 0)
-        r = store_open(url, &daemon->store, ret_error);
+        r = open_store(daemon, signals, ret_error);
     if (r < 0)
         return r;
 
@@ -221,10 +313,10 @@ static int run(struct daemon *daemon, struct error **ret_error)
     if (r == 0)
         r = loop_add_signals(daemon->loop, &signals, on_signal, daemon, &source, ret_error);
     if (r == 0)
-        r = start(daemon, ret_error);
+        r = start(daemon, &signals, ret_error);
     if (r < 0)
         return r;
-    sd_notify(0, "READY=1");
+    sd_notify(0, "READY=1\nSTATUS=");
     log_info("blockd %s serves node %s", BLOCKD_VERSION, daemon->config.node_name);
     return loop_run(daemon->loop, ret_error);
 }
@@ -271,7 +363,9 @@ int main(int argc, char **argv)
         return 2;
     }
     set_log_level(&daemon.config);
-    int r = check_only ? 0 : run(&daemon, &error);
+    int r = check_only ? check_store(&daemon.config, &error) : run(&daemon, &error);
+    if (r == -ECANCELED)
+        r = 0; /* told to end while it waited */
     if (r < 0)
         log_error("%s", error_message(error));
     stop(&daemon);

@@ -16,13 +16,14 @@ enum json_style { JSON_NONE, JSON_STYLE_SPACED, JSON_STYLE_PLAIN, JSON_STYLE_PRE
 /* One run of the program. */
 struct cli {
     const char *socket_option, *config_option; /* --socket, --config */
+    const char *endpoint_option, *ca_option, *cert_option, *key_option;
     enum json_style json;
     unsigned timeout;  /* seconds that a classic command waits */
     bool hurry;        /* a shell waits for words: give up on the daemon after a second */
     bool terminal;     /* progress bars may be drawn on `err` */
     char *note;        /* for people, beside the reply of a classic command that succeeds; NULL: none */
     FILE *out, *err;   /* what was asked for; everything else */
-    char *socket_path; /* once connected */
+    char *socket_path; /* once connected to this machine's blockd */
     struct http_client *client;
     bool no_answer; /* the last call failed because blockd did not answer it */
     bool met;       /* blockd has answered before in this run */
@@ -34,6 +35,13 @@ struct cli {
  */
 int cli_run(struct cli *cli, int argc, char **argv);
 void cli_clear(struct cli *cli);
+
+/* ---- connect.c ---- */
+
+/* Where the value of a global option goes, "--socket"; NULL: it is none. */
+const char **global_option(struct cli *cli, const char *word, size_t length);
+/* Makes the client for where blockd is. */
+int cli_connect(struct cli *cli, struct error **ret_error);
 
 /* ---- client.c: calls to blockd ---- */
 
@@ -207,7 +215,7 @@ char *arguments_path(const struct arguments *arguments);
 
 int nouns_run(struct cli *cli, int argc, char **argv);
 
-/* ---- Verbs of a noun that are no call of the API, but work on this machine: share_mount.c ---- */
+/* ---- noun_words.c: verbs of a noun that are no call of the API, but work on this machine ---- */
 
 struct noun_word {
     const char *noun, *verb, *syntax, *help;
@@ -294,6 +302,19 @@ int version_run(struct cli *cli);
 /* STATUS_DIFFERS when something is left to be repaired, or was refused. */
 int examine_run(struct cli *cli, const struct arguments *arguments);
 int adopt_run(struct cli *cli, const struct arguments *arguments);
+
+/* ---- certificate.c ---- */
+
+/* certificate sign and revoke, as the API has them. */
+int certificate_run(struct cli *cli, const struct arguments *arguments);
+int certificate_issue(struct cli *cli, int argc, char **argv);
+extern const struct classic_option certificate_issue_options[];
+
+/* ---- share_mount.c ---- */
+
+int share_mount_run(struct cli *cli, int argc, char **argv);
+int share_unmount_run(struct cli *cli, int argc, char **argv);
+extern const struct classic_option share_mount_options[], share_unmount_options[];
 
 /* ---- help.c ---- */
 

@@ -7,7 +7,6 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/uuid.h"
-#include "rpc/config.h"
 
 #define WAIT_LIMIT      3600 /* of ?wait= */
 #define ANSWER_SECONDS  30   /* to answer beside the time that it was asked to wait */
@@ -19,37 +18,11 @@
 
 /* ---- The connection ---- */
 
-static int find_socket(struct cli *cli, struct error **ret_error)
-{
-    const char *path = cli->socket_option ? cli->socket_option : getenv("BLOCKD_SOCKET");
-    if (path && *path) {
-        cli->socket_path = xstrdup(path);
-        return 0;
-    }
-    struct config config = {0};
-    int r = config_load(cli->config_option ? cli->config_option : CONFIG_DEFAULT_PATH, &config, ret_error);
-    /* The daemon's file need not be readable to those who may call it: then the defaults hold. */
-    if (r == -EACCES && !cli->config_option) {
-        if (ret_error) {
-            error_free(*ret_error);
-            *ret_error = NULL;
-        }
-        r = config_load("/dev/null", &config, ret_error);
-    }
-    if (r < 0)
-        return r;
-    cli->socket_path = config_socket_path(&config);
-    config_clear(&config);
-    return 0;
-}
-
 static int connect_once(struct cli *cli, struct error **ret_error)
 {
     if (cli->client)
         return 0;
-    int r = cli->socket_path ? 0 : find_socket(cli, ret_error);
-    if (r == 0)
-        r = http_client_new(cli->socket_path, &cli->client, ret_error);
+    int r = cli_connect(cli, ret_error);
     if (r < 0)
         cli->no_answer = true;
     return r;

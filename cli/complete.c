@@ -212,12 +212,10 @@ static int skip_globals(struct cli *cli, int argc, char **argv)
 {
     int i = 0;
     while (i < argc) {
-        bool socket = strcmp(argv[i], "--socket") == 0, config = strcmp(argv[i], "--config") == 0;
-        if (i + 1 < argc && socket)
-            cli->socket_option = argv[i + 1];
-        if (i + 1 < argc && config)
-            cli->config_option = argv[i + 1];
-        if (socket || config || strcmp(argv[i], "timeout") == 0)
+        const char **value = global_option(cli, argv[i], strlen(argv[i]));
+        if (i + 1 < argc && value)
+            *value = argv[i + 1];
+        if (value || strcmp(argv[i], "timeout") == 0)
             i += 2;
         else if (argv[i][0] == '-')
             i++;

@@ -15,6 +15,10 @@ const struct help_word help_words[] = {
 const struct help_word help_global_options[] = {
     {"--socket", "PATH", "Socket of blockd; else $BLOCKD_SOCKET, else as the configuration says"},
     {"--config", "FILE", "Configuration that says where the socket is; /etc/blockd/blockd.conf if absent"},
+    {"--endpoint", "URL,...", "blockd of a cluster, https://HOST:PORT; several: the next where one is away"},
+    {"--ca", "FILE", "Certificate of the cluster's authority, for --endpoint"},
+    {"--cert", "FILE", "Certificate to show, for --endpoint"},
+    {"--key", "FILE", "Its private key, for --endpoint"},
     {"--json", "", "Print JSON, with spaces; --json-spaced is the same"},
     {"--json-plain", "", "Print JSON without spaces"},
     {"--json-pretty", "", "Print JSON on several lines"},
@@ -61,7 +65,7 @@ static void print_nouns(FILE *stream)
         for (const struct noun_word *word = noun_words; word->noun; word++)
             if (strcmp(word->noun, noun) == 0)
                 strbuf_addf(&verbs, ", %s", word->verb);
-        fprintf(stream, "  %-8s  %s\n", noun, strbuf_string(&verbs));
+        fprintf(stream, "  %-11s  %s\n", noun, strbuf_string(&verbs));
     }
 }
 

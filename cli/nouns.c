@@ -281,6 +281,8 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
         return status_run(cli);
     if (command->route->op == API_EXAMINE)
         return examine_run(cli, &arguments);
+    if (command->route->op == API_CERTIFICATE_SIGN || command->route->op == API_CERTIFICATE_REVOKE)
+        return certificate_run(cli, &arguments);
     if (command->route->op == API_DEVICE_ADOPT)
         return adopt_run(cli, &arguments);
     if (strcmp(command->route->method, "GET") != 0)

@@ -25,16 +25,16 @@ static int json_style(const char *word)
 }
 
 /* "--socket PATH" or "--socket=PATH" at *index. 1: it was that. */
-static int global_value(const char *option, int argc, char **argv, int *index, const char **ret_value,
-                        struct error **ret_error)
+static int global_value(struct cli *cli, int argc, char **argv, int *index, struct error **ret_error)
 {
-    size_t length = strlen(option);
     const char *word = argv[*index];
-    if (strncmp(word, option, length) != 0 || (word[length] && word[length] != '='))
+    size_t length = strcspn(word, "=");
+    const char **value = global_option(cli, word, length);
+    if (!value)
         return 0;
     if (!word[length] && *index + 1 >= argc)
-        return error_set(ret_error, EINVAL, "%s needs a value", option);
-    *ret_value = word[length] ? word + length + 1 : argv[++*index];
+        return error_set(ret_error, EINVAL, "%s needs a value", word);
+    *value = word[length] ? word + length + 1 : argv[++*index];
     return 1;
 }
 
@@ -46,9 +46,7 @@ static int take_globals(struct cli *cli, int argc, char **argv, struct error **r
     for (int i = 0; i < argc; i++) {
         int style = ended ? JSON_NONE : json_style(argv[i]);
         ended |= strcmp(argv[i], "--") == 0;
-        int r = ended ? 0 : global_value("--socket", argc, argv, &i, &cli->socket_option, ret_error);
-        if (r == 0 && !ended)
-            r = global_value("--config", argc, argv, &i, &cli->config_option, ret_error);
+        int r = ended ? 0 : global_value(cli, argc, argv, &i, ret_error);
         if (r < 0)
             return r;
         if (style != JSON_NONE)

@@ -438,7 +438,7 @@ static int usage(struct cli *cli, const struct noun_word *word, const struct err
     return STATUS_USAGE;
 }
 
-static int run_mount(struct cli *cli, int argc, char **argv)
+int share_mount_run(struct cli *cli, int argc, char **argv)
 {
     cleanup(mount_words_clear) struct mount_words words = {0};
     autoerror struct error *error = NULL;
@@ -448,7 +448,7 @@ static int run_mount(struct cli *cli, int argc, char **argv)
     return finish(cli, r, error, words.share, "mounted");
 }
 
-static int run_unmount(struct cli *cli, int argc, char **argv)
+int share_unmount_run(struct cli *cli, int argc, char **argv)
 {
     autoerror struct error *error = NULL;
     const char *word = NULL;
@@ -469,7 +469,7 @@ static int run_unmount(struct cli *cli, int argc, char **argv)
     return finish(cli, r, error, word, "unmounted");
 }
 
-static const struct classic_option mount_options[] = {
+const struct classic_option share_mount_options[] = {
     {"-o", "OPTION,...",
      "ro; coherent (no cache: for programs on several machines that share open files under locks; it "
      "excludes "
@@ -478,23 +478,7 @@ static const struct classic_option mount_options[] = {
      "negative-timeout=SECONDS"},
     {NULL, NULL, NULL},
 };
-static const struct classic_option unmount_options[] = {
+const struct classic_option share_unmount_options[] = {
     {"--lazy", NULL, "Take it out of sight now, and end it when nobody uses it any more"},
     {NULL, NULL, NULL},
 };
-
-const struct noun_word noun_words[] = {
-    {"share", "mount", "VOLUME/SHARE FOLDER [-o OPTION,...]", "Mount a share on this machine", mount_options,
-     run_mount},
-    {"share", "unmount", "FOLDER|VOLUME/SHARE [--lazy]", "Unmount a share on this machine", unmount_options,
-     run_unmount},
-    {.noun = NULL},
-};
-
-const struct noun_word *noun_word_find(const char *noun, const char *verb)
-{
-    for (const struct noun_word *word = noun_words; word->noun; word++)
-        if (strcmp(word->noun, noun) == 0 && strcmp(word->verb, verb) == 0)
-            return word;
-    return NULL;
-}

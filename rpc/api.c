@@ -6,6 +6,7 @@
 
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/certificates.h"
 #include "rpc/examine.h"
 #include "rpc/schema_table.h"
 
@@ -435,6 +436,13 @@ const struct api_route api_routes[API_OP_COUNT] = {
     GET(API_JOB_GET, "/v1/jobs/{job}", "job", "info", &job_schema, "Show a job"),
     CHANGE(API_JOB_DELETE, "DELETE", "/v1/jobs/{job}", "job", "cancel", 0, &change_query_schema, NULL,
            &job_schema, "Cancel a job, or forget one that has ended"),
+
+    CHANGE(API_CERTIFICATE_SIGN, "POST", "/v1/certificates", "certificate", "sign", 0, NULL,
+           &certificate_sign_schema, &certificate_signed_schema,
+           "Sign a request for a certificate of the cluster"),
+    CHANGE(API_CERTIFICATE_REVOKE, "POST", "/v1/certificates/revoke", "certificate", "revoke", 0, NULL,
+           &certificate_revoke_schema, &certificate_revoked_schema,
+           "Revoke a certificate: new connections with it are refused"),
 
     CHANGE(API_EXAMINE, "POST", "/v1/examine", "examine", NULL, 0, NULL, &examine_request_schema,
            &examine_report_schema, "Compare a node with the store, and mend what differs"),

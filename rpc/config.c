@@ -20,6 +20,7 @@
 #define API_LISTENERS_MAX 16
 
 const char *const config_supervisor_words[] = {"auto", "systemd", "children", NULL};
+const char *const config_store_words[] = {"sqlite", "etcd", NULL};
 const char *const config_tls_words[] = {"off", "allow", "require", NULL};
 const char *const config_log_level_words[] = {"error", "warning", "info", "debug", NULL};
 
@@ -175,6 +176,23 @@ const struct config_key config_keys[] = {
                 .help =
                     "Where changes are recorded, one JSON object a line: an absolute path, a file's name in "
                     "log-dir, or journal for blockd's own log. Empty: nowhere."),
+
+    KEY("store", "backend", store_backend, FIELD_ENUM, "sqlite", .words = config_store_words,
+        .help = "Where the state is kept: in a file of this node, or in etcd, which several nodes share."),
+    KEY("store", "endpoints", store_endpoints, FIELD_STRING, "", .flags = FIELD_OPTIONAL,
+        .help = "Members of etcd, separated by commas without blanks: HOST, HOST:PORT, or either behind "
+                "http:// or "
+                "https://. The port is 2379 unless said. The first one that answers is used."),
+    KEY("store", "prefix", store_prefix, FIELD_STRING, "/blockd", .max = 256,
+        .help = "What stands before each key in etcd. Clusters that share an etcd have one of their own."),
+    CHECKED_KEY(
+        "store", "ca", store_ca, check_path, "", .flags = FIELD_OPTIONAL,
+        .help = "File with the certificates by which etcd's members are judged. With it they are spoken to "
+                "by TLS."),
+    CHECKED_KEY("store", "cert", store_cert, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "File with the certificate that is shown to etcd."),
+    CHECKED_KEY("store", "key", store_key, check_path, "", .flags = FIELD_OPTIONAL,
+                .help = "File with the key of that certificate."),
 
     KEY("engine", "port-min", port_min, FIELD_UINT, "49152", .min = 1, .max = LAST_PORT,
         .help = "First TCP port that is given to bricks."),
@@ -468,6 +486,11 @@ static int check_together(const struct config *config, const char *path, struct 
             error_prefix(ret_error, "%s: set [node] name, the host's name does not do", path);
         return r;
     }
+    if (config->store_backend == CONFIG_STORE_ETCD && !*config->store_endpoints)
+        return error_set(ret_error, EINVAL, "%s: [store] backend = etcd needs endpoints = HOST:PORT,...",
+                         path);
+    if (!*config->store_cert != !*config->store_key)
+        return error_set(ret_error, EINVAL, "%s: [store] cert and key are set together or not at all", path);
     if (config->port_min > config->port_max)
         return error_set(ret_error, EINVAL, "%s: [engine] port-min %llu is above port-max %llu", path,
                          (unsigned long long)config->port_min, (unsigned long long)config->port_max);

@@ -33,6 +33,12 @@ struct config {
     uint64_t api_connections, api_address_connections; /* of each listener; 256, and 64 of one address */
     uint64_t api_rate;                                 /* requests a second of one client; 0: no limit; 500 */
     char *api_audit; /* a path, a name in log_dir, CONFIG_AUDIT_JOURNAL, or "" for none; audit.log */
+    /* [store] */
+    int store_backend;     /* enum config_store */
+    char *store_endpoints; /* of etcd, separated by commas; "" for sqlite */
+    char *store_prefix;    /* of keys in etcd; /blockd */
+    char *store_ca;        /* PEM files; "" for none */
+    char *store_cert, *store_key;
     /* [engine] */
     uint64_t port_min, port_max; /* of bricks; 49152 to 49663 */
     uint64_t ping_timeout;       /* seconds; 5 */
@@ -56,6 +62,8 @@ struct config {
     uint64_t nbd_memory;      /* limit of bytes of request and reply payload in flight a connection; 64 MiB */
 };
 
+enum config_store { CONFIG_STORE_SQLITE, CONFIG_STORE_ETCD };
+extern const char *const config_store_words[];
 enum config_tls { TLS_OFF, TLS_ALLOW, TLS_REQUIRE };
 extern const char *const config_supervisor_words[], *const config_tls_words[],
                                                         *const config_log_level_words[];

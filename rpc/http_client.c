@@ -5,14 +5,19 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "rpc/base/alloc.h"
 
-#define REPLY_LIMIT ((size_t)256 << 20)
+#define REPLY_LIMIT     ((size_t)256 << 20)
+#define CONNECT_SECONDS 5 /* for a connection over TCP with its TLS handshake */
 
 struct http_client {
     CURL *curl;
-    char *socket_path;
+    char *socket_path;       /* NULL: over TLS */
+    struct string_list urls; /* of the servers */
+    size_t server;           /* index of the one that answered last */
+    char *ca, *cert, *key;
     char problem[CURL_ERROR_SIZE];
 };
 
@@ -52,7 +57,7 @@ static curl_socket_t open_socket(void *data, curlsocktype purpose, struct curl_s
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
-int http_client_new(const char *socket_path, struct http_client **ret_client, struct error **ret_error)
+static int make(struct http_client **ret_client, struct error **ret_error)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, start_curl);
@@ -61,7 +66,43 @@ int http_client_new(const char *socket_path, struct http_client **ret_client, st
         return error_set(ret_error, EIO, "cannot start libcurl");
     struct http_client *client = xcalloc(1, sizeof *client);
     client->curl = curl;
-    client->socket_path = xstrdup(socket_path);
+    *ret_client = client;
+    return 0;
+}
+
+int http_client_new(const char *socket_path, struct http_client **ret_client, struct error **ret_error)
+{
+    int r = make(ret_client, ret_error);
+    if (r == 0)
+        (*ret_client)->socket_path = xstrdup(socket_path);
+    return r;
+}
+
+/* libcurl says of a file that is missing only that there is a problem with a certificate. */
+static int check_file(const char *path, struct error **ret_error)
+{
+    if (!path || access(path, R_OK) == 0)
+        return 0;
+    return error_set(ret_error, errno, "cannot read %s: %s", path, strerror(errno));
+}
+
+int http_client_new_tls(const struct string_list *urls, const struct http_client_tls *tls,
+                        struct http_client **ret_client, struct error **ret_error)
+{
+    struct http_client *client = NULL;
+    int r = check_file(tls->ca, ret_error);
+    if (r == 0)
+        r = check_file(tls->cert, ret_error);
+    if (r == 0)
+        r = check_file(tls->key, ret_error);
+    if (r == 0)
+        r = make(&client, ret_error);
+    if (r < 0)
+        return r;
+    string_list_copy(&client->urls, urls);
+    client->ca = xstrdup(tls->ca);
+    client->cert = xstrdup(tls->cert);
+    client->key = xstrdup(tls->key);
     *ret_client = client;
     return 0;
 }
@@ -71,8 +112,40 @@ void http_client_free(struct http_client *client)
     if (!client)
         return;
     curl_easy_cleanup(client->curl);
+    string_list_clear(&client->urls);
     free(client->socket_path);
+    free(client->ca);
+    free(client->cert);
+    free(client->key);
     free(client);
+}
+
+const char *http_client_server(const struct http_client *client)
+{
+    return client->socket_path ? client->socket_path : client->urls.items[client->server];
+}
+
+static void set_up_tls(struct http_client *client)
+{
+    CURL *curl = client->curl;
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPIDLE, 30L);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPINTVL, 10L);
+    curl_easy_setopt(curl, CURLOPT_CAPATH, NULL); /* the machine's own authorities are not the cluster's */
+    curl_easy_setopt(curl, CURLOPT_CAINFO, client->ca);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, client->ca ? 1L : 0L);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, client->ca ? 2L : 0L);
+    curl_easy_setopt(curl, CURLOPT_SSLCERT, client->cert);
+    curl_easy_setopt(curl, CURLOPT_SSLKEY, client->key);
+}
+
+static void set_up_socket(struct http_client *client)
+{
+    curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR, "http");
+    curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
 }
 
 /* curl_easy_reset() keeps the connection, so each call starts from the same options. */
@@ -85,9 +158,8 @@ static struct curl_slist *prepare(struct http_client *client, const struct http_
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->problem);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
+    client->socket_path ? set_up_socket(client) : set_up_tls(client);
     curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* the environment may name one for other purposes */
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)call->timeout_ms);
@@ -114,27 +186,82 @@ static struct curl_slist *prepare(struct http_client *client, const struct http_
     return headers;
 }
 
+static int explain_tls(const struct http_client *client, CURLcode code, const char *problem,
+                       struct error **ret_error)
+{
+    const char *server = http_client_server(client);
+    if (code == CURLE_COULDNT_RESOLVE_HOST)
+        return error_set(ret_error, ECONNREFUSED, "%s: %s", server, problem);
+    if (code == CURLE_PEER_FAILED_VERIFICATION)
+        return error_set(
+            ret_error, EACCES,
+            "%s does not show a certificate of the authority in %s with that name or address: %s", server,
+            client->ca, problem);
+    if (code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE)
+        return error_set(ret_error, EINVAL,
+                         "the certificate in %s with the key in %s, or the authority in %s, "
+                         "cannot be used: %s",
+                         client->cert ? client->cert : "no file", client->key ? client->key : "no file",
+                         client->ca ? client->ca : "no file", problem);
+    if (code == CURLE_SSL_CONNECT_ERROR)
+        return error_set(ret_error, ECONNREFUSED, "no TLS connection with %s comes about: %s", server,
+                         problem);
+    return 0;
+}
+
 static int explain(struct http_client *client, CURLcode code, const struct http_call *call,
                    const struct sink *sink, struct error **ret_error)
 {
     const char *problem = client->problem[0] ? client->problem : curl_easy_strerror(code);
+    const char *server = http_client_server(client);
     long number = 0;
     curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &number);
-    if (code == CURLE_COULDNT_CONNECT && (number == EACCES || number == EPERM))
+    int r = client->socket_path ? 0 : explain_tls(client, code, problem, ret_error);
+    if (r < 0)
+        return r;
+    if (code == CURLE_COULDNT_CONNECT && client->socket_path && (number == EACCES || number == EPERM))
         return error_set(ret_error, EACCES,
                          "the socket %s is not for this user: run as root or as a member of its group",
-                         client->socket_path);
+                         server);
     if (code == CURLE_COULDNT_CONNECT)
-        return error_set(ret_error, ECONNREFUSED, "nobody answers on %s: is blockd running?",
-                         client->socket_path);
+        return error_set(ret_error, ECONNREFUSED, "nobody answers on %s: is blockd running?", server);
     if (code == CURLE_OPERATION_TIMEDOUT)
         return error_set(ret_error, ETIMEDOUT, "%s %s on %s was not answered within %d ms", call->method,
-                         call->path, client->socket_path, call->timeout_ms);
+                         call->path, server, call->timeout_ms);
     if (sink->too_large)
         return error_set(ret_error, EIO, "the answer to %s %s is larger than %zu bytes", call->method,
                          call->path, REPLY_LIMIT);
-    return error_set(ret_error, EIO, "%s %s on %s failed: %s", call->method, call->path, client->socket_path,
-                     problem);
+    return error_set(ret_error, EIO, "%s %s on %s failed: %s", call->method, call->path, server, problem);
+}
+
+/* Did it end before anything of the request was sent? Then it may be made elsewhere, whatever it is. */
+static bool never_sent(struct http_client *client, CURLcode code)
+{
+    curl_off_t ready = 0; /* time when the connection stood, handshake and all */
+    curl_easy_getinfo(client->curl, CURLINFO_PRETRANSFER_TIME_T, &ready);
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
+           code == CURLE_SSL_CONNECT_ERROR || (code == CURLE_OPERATION_TIMEDOUT && ready == 0);
+}
+
+/* One try with one server. 1: it did not get to sending, and another server may be tried. */
+static int call_server(struct http_client *client, const struct http_call *call, struct sink *sink,
+                       struct error **ret_error)
+{
+    autofree char *url =
+        xasprintf("%s%s", client->socket_path ? "http://localhost" : http_client_server(client), call->path);
+    struct curl_slist *headers = prepare(client, call, url, sink);
+    CURLcode code = curl_easy_perform(client->curl);
+    curl_slist_free_all(headers);
+    if (code == CURLE_OK || sink->ended)
+        return 0;
+    bool elsewhere = never_sent(client, code);
+    /* The time of one connection is not that of the whole call. */
+    if (elsewhere && code == CURLE_OPERATION_TIMEDOUT && !client->socket_path)
+        code = CURLE_COULDNT_CONNECT;
+    int r = explain(client, code, call, sink, ret_error);
+    if (client->urls.count)
+        client->server = (client->server + 1) % client->urls.count;
+    return elsewhere && client->urls.count ? 1 : r;
 }
 
 int http_client_call(struct http_client *client, const struct http_call *call, unsigned *ret_status,
@@ -148,15 +275,18 @@ int http_client_call(struct http_client *client, const struct http_call *call, u
         if ((unsigned char)*c < ' ' || *c == 0x7f)
             return error_set(ret_error, EINVAL, "the idempotency key has a control character");
 
-    autofree char *url = xasprintf("http://localhost%s", call->path);
     struct sink sink = {.call = call};
-    struct curl_slist *headers = prepare(client, call, url, &sink);
-    CURLcode code = curl_easy_perform(client->curl);
-    curl_slist_free_all(headers);
-    if (code != CURLE_OK && !sink.ended) {
-        int r = explain(client, code, call, &sink, ret_error);
+    autoerror struct error *error = NULL;
+    size_t servers = client->urls.count ? client->urls.count : 1;
+    int r = 1;
+    for (size_t tries = 0; r == 1 && tries < servers; tries++) {
+        error_free(steal_ptr(&error));
+        r = call_server(client, call, &sink, &error);
+    }
+    if (r != 0) {
         strbuf_clear(&sink.body);
-        return r;
+        return error_set(ret_error, error->number, "%s%s", error->message,
+                         r == 1 && servers > 1 ? "; no other endpoint answers either" : "");
     }
     long status = 0;
     curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);

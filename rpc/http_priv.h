@@ -18,7 +18,7 @@ struct http_connection {
     struct in6_addr group;           /* what counts as one address; all zero on a unix socket */
     bool beyond_limit;               /* it is told so with its first request */
     bool spoke;                      /* a request line has come */
-    bool late;                       /* its time was over */
+    _Atomic bool late;               /* its time was over */
     struct tls_peer *tls;            /* NULL: plain */
     int64_t deadline;                /* CLOCK_MONOTONIC ms; 0: none */
     struct http_connection *next, *previous;

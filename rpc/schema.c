@@ -47,7 +47,7 @@ static int check_string(const struct field *field, const char *text, struct erro
         return error_set(ret_error, EINVAL, "%s is longer than %llu characters", field->name,
                          (unsigned long long)max);
     for (const char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+        if (((unsigned char)*c < 0x20 || *c == 0x7f) && !((field->flags & FIELD_LINES) && *c == '\n'))
             return error_set(ret_error, EINVAL, "%s holds a control character", field->name);
     return 0;
 }

@@ -36,6 +36,7 @@ enum field_flags {
     FIELD_OPTIONAL = 1 << 1, /* left out of the JSON when zero, NULL or empty */
     FIELD_HIDDEN = 1 << 2,   /* not offered on the command line (set by its own word there) */
     FIELD_SECRET = 1 << 4,   /* a password, a token: its value is in no record of what was asked */
+    FIELD_LINES = 1 << 5,    /* text of several lines: a PEM file */
     FIELD_WORD = 1 << 3, /* on the command line a word in its place as required fields are, though optional */
 };
 

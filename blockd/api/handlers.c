@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api_priv.h"
+#include "blockd/core/certificates.h"
 #include "blockd/core/examine.h"
 #include "rpc/base/alloc.h"
 
@@ -234,6 +235,28 @@ static int get_status(struct call *call, struct error **ret_error)
     return 0;
 }
 
+static int certificate_sign(struct call *call, struct error **ret_error)
+{
+    struct certificate_signed reply;
+    int r = core_certificate_sign(call->core, call->body, &reply, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 201, schema_encode(&certificate_signed_schema, &reply));
+    schema_clear(&certificate_signed_schema, &reply);
+    return 0;
+}
+
+static int certificate_revoke(struct call *call, struct error **ret_error)
+{
+    struct certificate_revoked reply;
+    int r = core_certificate_revoke(call->core, call->body, &reply, ret_error);
+    if (r < 0)
+        return r;
+    respond_json(call->response, 200, schema_encode(&certificate_revoked_schema, &reply));
+    schema_clear(&certificate_revoked_schema, &reply);
+    return 0;
+}
+
 static int examine(struct call *call, struct error **ret_error)
 {
     static const struct examine_request look;
@@ -343,6 +366,8 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_METRICS] = get_metrics,
     [API_HEALTHZ] = get_healthz,
     [API_DEVICE_ADOPT] = adopt,
+    [API_CERTIFICATE_SIGN] = certificate_sign,
+    [API_CERTIFICATE_REVOKE] = certificate_revoke,
     [API_EXAMINE] = examine,
     [API_EXAMINE_GET] = examine,
     [API_READYZ] = get_readyz,
@@ -358,5 +383,8 @@ void api_body_defaults(enum api_op op, void *object)
     } else if (op == API_BLOCK_CREATE) {
         struct block_create *request = object;
         request->block_size = 512;
+    } else if (op == API_CERTIFICATE_SIGN) {
+        struct certificate_sign *request = object;
+        request->days = CERTIFICATE_DAYS;
     }
 }

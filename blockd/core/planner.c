@@ -11,6 +11,8 @@
 /* A brick refuses writes below 1 % of free space (storage/posix, `reserve`), and XFS has needs of its own. */
 #define KEPT_BACK_PERCENT 2
 #define BRICK_STEP        (UINT64_C(1) << 20)
+/* Less than that makes no device the better one: journals and manifests come and go. */
+#define ROOM_STEP (UINT64_C(16) << 20)
 /* The witness keeps names and marks: 4 KiB for each file, where one has 64 KiB on average. */
 #define WITNESS_SHARE 16
 #define WITNESS_MIN   (UINT64_C(16) << 20)
@@ -163,7 +165,7 @@ struct rank {
 static struct rank rank_of(const struct attempt *attempt, size_t index)
 {
     const struct planner_device *device = &attempt->devices[index];
-    struct rank rank = {.room_missing = UINT64_MAX - planner_room(device)};
+    struct rank rank = {.room_missing = UINT64_MAX - planner_room(device) / ROOM_STEP};
     size_t each = layout_set_bricks(attempt->request->spec);
     for (size_t i = attempt->picked / each * each; i < attempt->picked; i++) {
         const struct planner_device *other = &attempt->devices[attempt->picks[i]];

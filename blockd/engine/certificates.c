@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
 #include "rpc/pki_files.h"
 
 #define LIFE_SECONDS (90 * 86400LL) /* renewed after sixty days */
@@ -105,4 +106,25 @@ int certificates_check(struct engine *engine, struct error **ret_error)
     if (r < 0 && ret_error)
         error_prefix(ret_error, "the certificate of node %s", engine->node);
     return r;
+}
+
+int engine_certificate_sign(struct engine *engine, const struct pki_subject *subject, const char *request,
+                            char **ret_certificate, char **ret_authority, struct error **ret_error)
+{
+    autopki_authority struct pki_authority authority = {0};
+    int r = pki_folder_load_authority(engine->pki, &authority, ret_error);
+    if (r == 0)
+        r = pki_sign(&authority, request, subject, ret_certificate, ret_error);
+    if (r == 0)
+        *ret_authority = steal_ptr(&authority.certificate);
+    return r;
+}
+
+int engine_certificate_revoke(struct engine *engine, const char *serial, char **ret_list,
+                              struct error **ret_error)
+{
+    scoped_claim(engine, "certificates", "");
+    autofree char *path = pki_path(engine->pki, PKI_LIST);
+    int r = pki_folder_revoke(engine->pki, serial, ret_error);
+    return r < 0 ? r : file_read(path, PKI_LIST_MAX, ret_list, NULL, ret_error);
 }

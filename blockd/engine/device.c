@@ -610,8 +610,7 @@ int device_check_mounted(struct engine *engine, const char *name, struct error *
         return error_set(ret_error, ENODEV, "device %s is taken out: %s", name, bad);
     autofree char *folder = device_mount_point(engine, name);
     autofree char *marker = xasprintf("%s/" DEVICE_MARKER, folder);
-    struct mount_view view;
-    if (mounts_at(folder, &view, NULL) < 0)
+    if (!mounts_has(folder))
         return error_set(ret_error, ENODEV, "device %s is not mounted at %s", name, folder);
     autofree char *uid = NULL;
     int r = file_read(marker, 64, &uid, NULL, NULL);

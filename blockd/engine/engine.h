@@ -14,6 +14,7 @@
 
 #include "rpc/config.h"
 #include "rpc/objects.h"
+#include "rpc/pki.h"
 
 struct engine;
 
@@ -187,6 +188,14 @@ void engine_certificate_clear(struct engine_certificate *certificate);
  */
 int engine_certificates_up(struct engine *engine, const struct node *nodes, size_t count, bool wanted,
                            struct engine_certificate *ret_certificate, struct error **ret_error);
+
+/* Signs a request; the texts are the caller's. -ENOKEY where the authority's key is not. */
+int engine_certificate_sign(struct engine *engine, const struct pki_subject *subject, const char *request,
+                            char **ret_certificate, char **ret_authority, struct error **ret_error);
+/* Puts a serial number on the list of those revoked, which is the caller's then. Connections that are there
+ * stay. */
+int engine_certificate_revoke(struct engine *engine, const char *serial, char **ret_list,
+                              struct error **ret_error);
 
 /* ---- What runs beside the bricks ---- */
 

@@ -224,6 +224,9 @@ struct mount_view {
 };
 /* What is mounted on top at a folder; -ENOENT when nothing is. */
 int mounts_at(const char *folder, struct mount_view *ret_view, struct error **ret_error);
+/* Is something mounted at a folder? Unlike mounts_at() it does not read the table of mounts: for what each
+ * request asks. */
+bool mounts_has(const char *folder);
 /* Where a block device is mounted first, NULL when nowhere. The caller's. */
 int mounts_of(dev_t device, char **ret_folder, struct error **ret_error);
 /* Every folder below `folder` (without links) at which something is mounted; one with two mounts twice. */

@@ -2,8 +2,10 @@
 #include "blockd/engine/engine_priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "rpc/base/alloc.h"
@@ -104,6 +106,17 @@ int mounts_at(const char *folder, struct mount_view *ret_view, struct error **re
         return error_set(ret_error, ENOENT, "nothing is mounted at %s", folder);
     *ret_view = search.view;
     return 0;
+}
+
+bool mounts_has(const char *folder)
+{
+    struct statx status;
+    struct mount_view view;
+    if (statx(AT_FDCWD, folder, AT_STATX_DONT_SYNC, 0, &status) == 0 &&
+        status.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+        return status.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+    /* A file system that gave up after an I/O error says nothing but EIO. */
+    return mounts_at(folder, &view, NULL) == 0;
 }
 
 struct of_search {

@@ -28,11 +28,11 @@ struct store;
  * "etcd://ENDPOINT,...": an etcd v3 cluster, by one or more of its members' client addresses: HOST,
  * HOST:PORT, or either behind http:// or https://. After a question mark, joined by "&", values
  * percent-encoded: "prefix=/P" stands before each key (default /blockd), "ca=FILE" judges the servers,
- * "cert=FILE" and "key=FILE" show who this is. -EINVAL, and the errno of a file that cannot be read; etcd
- * itself is not asked yet.
+ * "cert=FILE" and "key=FILE" show who this is, and "timeout=SECONDS" bounds each call (default 15). -EINVAL,
+ * and the errno of a file that cannot be read; etcd itself is not asked yet.
  *
- * While no etcd answers, or those that do have no quorum, every call fails with -ENOTCONN within about ten
- * seconds, and watches wait. Where a failed store_commit() may have been done, its message says so.
+ * While no etcd answers, or those that do have no quorum, every call fails with -ENOTCONN within that
+ * time, and watches wait. Where a failed store_commit() may have been done, its message says so.
  */
 int store_open(const char *url, struct store **ret_store, struct error **ret_error);
 /* No call may be under way. Open watches are ended first (their callback does not run again). NULL is

@@ -21,6 +21,7 @@ struct etcd_settings {
     char *prefix;                 /* "/blockd/": begins and ends with a slash */
     char *marks;                  /* "/blockd.txn/" */
     char *ca, *cert, *key;        /* paths of PEM files; NULL without */
+    int patience_ms;              /* of an operation */
 };
 
 /* `location` is what follows "etcd:" (see store_open()). *ret_settings is released with

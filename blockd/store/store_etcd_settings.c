@@ -9,6 +9,8 @@
 
 #define ENDPOINTS_MAX  16
 #define PREFIX_MAX     256
+#define PATIENCE_MAX   60
+#define PATIENCE       15000
 #define DEFAULT_PREFIX "/blockd"
 #define DEFAULT_PORT   "2379"
 
@@ -109,6 +111,17 @@ static int set_file(char **member, const char *what, const char *path, struct er
     return 0;
 }
 
+static int set_patience(struct etcd_settings *settings, const char *text, struct error **ret_error)
+{
+    size_t digits = strspn(text, "0123456789");
+    unsigned long seconds = digits && digits < 4 && !text[digits] ? strtoul(text, NULL, 10) : 0;
+    if (seconds < 1 || seconds > PATIENCE_MAX)
+        return error_set(ret_error, EINVAL, "etcd's timeout \"%s\" is not between 1 and %d seconds", text,
+                         PATIENCE_MAX);
+    settings->patience_ms = (int)seconds * 1000;
+    return 0;
+}
+
 static int hex_value(char digit)
 {
     static const char digits[] = "0123456789abcdef";
@@ -124,8 +137,8 @@ static int percent_decode(char *text, struct error **ret_error)
         int high = *in == '%' ? hex_value(in[1]) : -1, low = high >= 0 ? hex_value(in[2]) : -1;
         if (*in == '%' && (low < 0 || high + low == 0))
             return error_set(ret_error, EINVAL, "the store's URL has a %% that begins no character");
-        *out++ = *in == '%' ? (char)(high << 4 | low) : *in;
-        in += *in == '%' ? 2 : 0;
+        *out++ = low < 0 ? *in : (char)(unsigned char)(high * 16 + low);
+        in += low < 0 ? 0 : 2;
     }
     *out = '\0';
     return 0;
@@ -148,6 +161,8 @@ static int set_option(struct etcd_settings *settings, char *option, struct error
         return set_file(&settings->cert, "client certificate", value, ret_error);
     if (strcmp(option, "key") == 0 && !settings->key)
         return set_file(&settings->key, "client key", value, ret_error);
+    if (strcmp(option, "timeout") == 0 && !settings->patience_ms)
+        return set_patience(settings, value, ret_error);
     return error_set(ret_error, EINVAL, "the store's URL has an unknown or repeated option \"%s\"", option);
 }
 
@@ -161,6 +176,8 @@ static int parse(const char *location, struct etcd_settings *settings, struct er
     int r = 0;
     for (size_t i = 0; i < options.count && r == 0; i++)
         r = set_option(settings, options.items[i], ret_error);
+    if (!settings->patience_ms)
+        settings->patience_ms = PATIENCE;
     if (r == 0 && !settings->prefix)
         r = set_prefix(settings, DEFAULT_PREFIX, ret_error);
     if (r == 0 && !settings->cert != !settings->key)

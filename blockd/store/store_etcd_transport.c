@@ -14,8 +14,7 @@
 #include "rpc/base/clock.h"
 
 #define CONNECT_MS     2000
-#define ATTEMPT_MS     4000  /* longer than an election, shorter than etcd's own patience of 7 s */
-#define PATIENCE_MS    10000 /* of an operation */
+#define ATTEMPT_MS     4000 /* longer than an election, shorter than etcd's own patience of 7 s */
 #define AWAY_MS        2500 /* the same while nobody answers: callers must not queue up behind etcd's absence */
 #define FIRST_DELAY_MS 100
 #define LAST_DELAY_MS  3000
@@ -280,8 +279,9 @@ static int send_request(struct handle *handle, const char *url, const char *body
 
 struct etcd_effort etcd_effort_begin(struct etcd_transport *transport)
 {
+    int patience = transport->settings->patience_ms, away = patience < AWAY_MS ? patience : AWAY_MS;
     scoped_lock(&transport->mutex);
-    return (struct etcd_effort){.deadline = clock_monotonic_ms() + (transport->away ? AWAY_MS : PATIENCE_MS)};
+    return (struct etcd_effort){.deadline = clock_monotonic_ms() + (transport->away ? away : patience)};
 }
 
 int etcd_attempt(struct etcd_transport *transport, struct etcd_effort *effort, const char *path,

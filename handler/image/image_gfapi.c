@@ -231,12 +231,15 @@ static int make_folders(struct gfapi_volume *volume, const char *file, struct er
 static int create_file(struct image_volume *base, const char *file, uint64_t size, struct error **ret_error)
 {
     struct gfapi_volume *volume = gfapi_volume(base);
-    int r = make_folders(volume, file, ret_error);
-    if (r < 0)
-        return r;
-
     struct stat status;
     cleanup(cleanup_glfs_fd) glfs_fd_t *fd = glfs_creat(volume->fs, file, O_RDWR | O_CLOEXEC, FILE_MODE);
+    /* The folder is there but for the first time, and replicate asks much of all bricks to say so. */
+    if (!fd && errno == ENOENT) {
+        int r = make_folders(volume, file, ret_error);
+        if (r < 0)
+            return r;
+        fd = glfs_creat(volume->fs, file, O_RDWR | O_CLOEXEC, FILE_MODE);
+    }
     if (!fd || glfs_fstat(fd, &status) < 0)
         return gfapi_file_error(volume, "create", file, gfapi_failure(), ret_error);
     if ((uint64_t)status.st_size == size)

@@ -16,12 +16,13 @@ ETCD_PORT, PEER_PORT = 2379, 2380
 MEMBERS = 3
 
 
-class Etcd:
-    """One member; its data stays over stop and start."""
+class Member:
+    """One member of etcd; its data stays over stop and start."""
 
     def __init__(self, machine, name, folder, members, mark):
         self.machine, self.name, self.folder, self.mark = machine, name, folder, mark
-        self.url = f"http://{machine.address}:{ETCD_PORT}"
+        self.endpoint = f"{machine.address}:{ETCD_PORT}"
+        self.url = f"http://{self.endpoint}"
         self.argv = [
             "etcd", "--name", name, "--data-dir", folder / "data", "--listen-client-urls", self.url,
             "--advertise-client-urls", self.url, "--listen-peer-urls", self.peer_url(machine),
@@ -56,15 +57,13 @@ class Etcd:
 class ClusterNode(Node):
     """A blockd on a machine of its own."""
 
-    def __init__(self, machine, name, store, settings=None):
-        self.machine, self.store = machine, store
+    def __init__(self, machine, name, endpoints, settings=None):
+        self.machine = machine
         super().__init__(name, {
             "node": {"address": machine.address}, "nbd": {"listen": machine.address, "plain-anywhere": "yes"}})
+        self.configure({"store": {"backend": "etcd", "endpoints": endpoints}})
         self.configure(settings or {})
         self.prefix = machine.prefix()
-
-    def environment(self, **more):
-        return super().environment(BLOCKD_STORE_URL=self.store, **more)
 
 
 class Cluster:
@@ -85,13 +84,14 @@ class Cluster:
             stack.enter_context(self.fabric)
             machines = [self.fabric.machine() for _ in range(self.count)]
             members = [(f"node{i + 1}", machine) for i, machine in enumerate(machines[:MEMBERS])]
-            self.etcds = [Etcd(machine, name, self.folder / name, members, self.mark) for name, machine in members]
+            self.etcds = [Member(machine, name, self.folder / name, members, self.mark) for name, machine in members]
             for etcd in self.etcds:
                 stack.callback(self._end, etcd)
                 etcd.start()
             wait_until("etcd answers", lambda: all(etcd.answers() for etcd in self.etcds))
-            store = "etcd://" + ",".join(etcd.url for etcd in self.etcds)
-            self.nodes = [ClusterNode(machine, f"node{i + 1}", store, self.settings) for i, machine in enumerate(machines)]
+            endpoints = ",".join(etcd.endpoint for etcd in self.etcds)
+            self.nodes = [ClusterNode(machine, f"node{i + 1}", endpoints, self.settings)
+                          for i, machine in enumerate(machines)]
             for node in self.nodes:
                 stack.callback(node.clean)
                 node.start(wait=False)

@@ -9,6 +9,8 @@
 
 Leaving the block stops everything, and raises when a process, mount or loop device is left. A test script begins with
 `require_root()` and calls `skip(reason)` where it cannot run.
+
+With BLOCKD_STORE=etcd in the environment each node keeps its records in an etcd of its own instead of SQLite.
 """
 
 import contextlib
@@ -26,6 +28,7 @@ import time
 import uuid
 
 import traces
+from etcd import Etcd
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("BLOCKD_BUILD", TOP / "build")).resolve()
@@ -105,6 +108,9 @@ class Node:
             "volserver": {"port": self.volserver_port},
             "nbd": {"port": self.nbd_port},
         }
+        self.etcd = Etcd().start() if os.environ.get("BLOCKD_STORE") == "etcd" else None
+        if self.etcd:
+            self.settings["store"] = self.etcd.settings()
         self.configure(settings or {})
         self.process = None
 
@@ -351,6 +357,8 @@ class Node:
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.ports.close()
+        if self.etcd:
+            self.etcd.stop()
 
 
 def _terminated(number, frame):

@@ -44,6 +44,8 @@ static void defaults_without_a_file(void **state)
     assert_string_equal(config.group, "blockd");
     assert_int_equal(config.log_level, 2);
     assert_int_equal(config.supervisor, SUPERVISOR_AUTO);
+    assert_int_equal(config.store_backend, CONFIG_STORE_SQLITE);
+    assert_string_equal(config.store_prefix, "/blockd");
     assert_int_equal(config.port_min, 49152);
     assert_int_equal(config.port_max, 49663);
     assert_int_equal(config.ping_timeout, 5);
@@ -77,6 +79,9 @@ static void every_key_is_read(void **state)
                                "log-level = debug\n"
                                "supervisor = children\n"
                                "group =\n"
+                               "[store]\n"
+                               "backend = etcd\nendpoints = a,https://[::1]:2379\nprefix = /p/q\n"
+                               "ca = /srv/ca\ncert = /srv/cert\nkey = /srv/key\n"
                                "[engine]\n"
                                "port-min = 50000\nport-max = 50001\nping-timeout = 42\n"
                                "[nbd]\n"
@@ -98,6 +103,12 @@ static void every_key_is_read(void **state)
     assert_int_equal(config.log_level, 3);
     assert_int_equal(config.supervisor, SUPERVISOR_CHILDREN);
     assert_string_equal(config.group, "");
+    assert_int_equal(config.store_backend, CONFIG_STORE_ETCD);
+    assert_string_equal(config.store_endpoints, "a,https://[::1]:2379");
+    assert_string_equal(config.store_prefix, "/p/q");
+    assert_string_equal(config.store_ca, "/srv/ca");
+    assert_string_equal(config.store_cert, "/srv/cert");
+    assert_string_equal(config.store_key, "/srv/key");
     assert_int_equal(config.port_min, 50000);
     assert_int_equal(config.port_max, 50001);
     assert_int_equal(config.ping_timeout, 42);
@@ -146,6 +157,10 @@ static void bad_files_name_the_line(void **state)
         {"[daemon]\ngroup = a\x01"
          "b\n",
          2, "control character"},
+        {"[store]\nbackend = etcd2\n", 2, "none of sqlite, etcd"},
+        {"[store]\nbackend = etcd\n", 0, "needs endpoints"},
+        {"[store]\nkey = /k\n", 0, "together"},
+        {"[store]\nprefix =\n", 2, "empty"},
         {"[engine]\nport-min = 0\n", 2, "not between 1 and 65535"},
         {"[engine]\nport-max = 65536\n", 2, "not between"},
         {"[engine]\nport-max = 18446744073709551617\n", 2, "no number"},

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
+"""A real etcd of one member on free ports, with its data in memory where there is /dev/shm."""
+
+import base64
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.request
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Etcd:
+    def __init__(self):
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="etcd-", dir=base))
+        self.port, self.peer_port = free_port(), free_port()
+        self.endpoint = f"127.0.0.1:{self.port}"
+        self.process = None
+
+    def settings(self, prefix="/blockd"):
+        """The section [store] of a node that keeps its records here."""
+        return {"backend": "etcd", "endpoints": self.endpoint, "prefix": prefix}
+
+    def start(self):
+        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                ["etcd", "--name", "m0", "--data-dir", self.folder / "data", "--listen-client-urls", client,
+                 "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+                 "--initial-cluster", f"m0={peer}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+
+    def call(self, path, **request):
+        body = json.dumps(request).encode()
+        with urllib.request.urlopen(f"http://{self.endpoint}{path}", body, timeout=30) as reply:
+            return json.load(reply)
+
+    def get(self, prefix):
+        """{key: value} of everything that begins with a text."""
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        reply = self.call("/v3/kv/range", key=base64.b64encode(prefix.encode()).decode(),
+                          range_end=base64.b64encode(end.encode()).decode())
+        return {base64.b64decode(kv["key"]).decode(): base64.b64decode(kv.get("value", "")).decode()
+                for kv in reply.get("kvs", [])}
+
+    def put(self, key, value):
+        self.call("/v3/kv/put", key=base64.b64encode(key.encode()).decode(),
+                  value=base64.b64encode(value.encode()).decode())
+
+    def stop(self):
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
