@@ -171,7 +171,8 @@ static char *store_url(const struct config *config)
         return xasprintf("sqlite:%s/" STORE_FILE, config->state_dir);
     struct strbuf url = {0};
     autofree char *prefix = http_escape(config->store_prefix);
-    strbuf_addf(&url, "etcd://%s?prefix=%s", config->store_endpoints, prefix);
+    strbuf_addf(&url, "etcd://%s?prefix=%s&timeout=%llu", config->store_endpoints, prefix,
+                (unsigned long long)config->store_timeout);
     add_option(&url, "ca", config->store_ca);
     add_option(&url, "cert", config->store_cert);
     add_option(&url, "key", config->store_key);

@@ -347,4 +347,20 @@ void manual_classic(FILE *stream);
 void manual_words(FILE *stream);
 void manual_options(FILE *stream);
 
+/* ---- config_set.c ---- */
+
+/* blockd.conf of this machine. */
+const char *config_file(const struct cli *cli);
+/* Adds lines at the end, unless the whole would not be good. */
+int config_append(const char *path, const char *lines, struct error **ret_error);
+
+/* ---- cluster.c, join.c ---- */
+
+/* -EEXIST: blockd.conf has another [api] listen. */
+int config_listen(const struct cli *cli, const char *listen, bool *ret_changed, struct error **ret_error);
+int cluster_init_run(struct cli *cli, int argc, char **argv);
+extern const struct classic_option cluster_init_options[];
+int node_join_run(struct cli *cli, int argc, char **argv);
+extern const struct classic_option node_join_options[];
+
 #endif

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "rpc/base/alloc.h"
@@ -64,9 +65,8 @@ static int load_client_config(struct client_config *config, struct error **ret_e
         return client_config_load(named, config, ret_error);
     autofree char *own = home ? xasprintf("%s/%s", home, CLIENT_CONFIG_HOME) : NULL;
     int r = own ? client_config_load(own, config, ret_error) : 0;
-    if (r < 0 || config->endpoint)
+    if (r < 0 || (own && access(own, F_OK) == 0))
         return r;
-    client_config_clear(config);
     r = client_config_load(CLIENT_CONFIG_PATH, config, ret_error);
     /* One that is for other users does not keep this one from the socket. */
     if (r == -EACCES) {

@@ -11,6 +11,11 @@ const struct noun_word noun_words[] = {
      share_unmount_options, share_unmount_run},
     {"certificate", "issue", "NAME FOLDER [--role ROLE] [--days N] [--host HOST]...",
      "Make a key in a folder, and have its certificate signed", certificate_issue_options, certificate_issue},
+    {"cluster", "init", "[--admin FOLDER] [--listen ADDRESS[:PORT]]",
+     "Begin a cluster with this node: its authority, and an administrator's certificate",
+     cluster_init_options, cluster_init_run},
+    {"node", "join", "HOST[:PORT] --token TOKEN|--token-file FILE [OPTION]...",
+     "Make this machine a node of a cluster", node_join_options, node_join_run},
     {.noun = NULL},
 };
 

@@ -240,6 +240,7 @@ static int change(struct cli *cli, const struct command *command, const struct a
                                     .path = path,
                                     .body = arguments->body,
                                     .wait = arguments->wait,
+                                    .at_once = !command->route->query,
                                     .patience = arguments->no_wait ? PATIENCE_NOWAIT : arguments->wait};
     if (cli->terminal && request.wait > BAR_APPEARS)
         request.wait = BAR_APPEARS;

@@ -7,6 +7,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 #include "rpc/certificates.h"
+#include "rpc/cluster.h"
 #include "rpc/examine.h"
 #include "rpc/schema_table.h"
 
@@ -437,6 +438,26 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_JOB_DELETE, "DELETE", "/v1/jobs/{job}", "job", "cancel", 0, &change_query_schema, NULL,
            &job_schema, "Cancel a job, or forget one that has ended"),
 
+    CHANGE(API_CLUSTER_INIT, "POST", "/v1/cluster/init", NULL, NULL, 0, NULL, NULL, &cluster_authority_schema,
+           "Make the cluster's authority, and this node's certificate, unless they are there"),
+    [API_CLUSTER_AUTHORITY] = {API_CLUSTER_AUTHORITY, "GET", "/v1/cluster/authority", "cluster", "authority",
+                               ROLE_NOBODY, NULL, NULL, &cluster_authority_schema, RESPONSE_OBJECT,
+                               "Show who signs the cluster's certificates"},
+    [API_CLUSTER_JOIN] = {API_CLUSTER_JOIN, "POST", "/v1/cluster/join", NULL, NULL, ROLE_NOBODY, NULL,
+                          &join_request_schema, &join_reply_schema, RESPONSE_OBJECT,
+                          "Make a node one of the cluster's, by a token"},
+    GET_FOR(0, API_TOKEN_LIST, "/v1/tokens", "cluster", "token list", &token_list_schema,
+            "List the tokens that nodes join with"),
+    CHANGE(API_TOKEN_CREATE, "POST", "/v1/tokens", "cluster", "token create", 0, NULL, &token_create_schema,
+           &token_created_schema, "Make a token that one node joins with, once"),
+    CHANGE(API_TOKEN_DELETE, "DELETE", "/v1/tokens/{token}", "cluster", "token revoke", 0, NULL, NULL,
+           &token_deleted_schema, "Withdraw a token"),
+
+    GET_FOR(0, API_CERTIFICATE_LIST, "/v1/certificates", "certificate", "list", &certificate_list_schema,
+            "List the certificates that were signed"),
+    CHANGE(API_CERTIFICATE_RENEW, "POST", "/v1/certificates/renew", "certificate", "renew", 0, NULL, NULL,
+           &certificate_record_schema,
+           "Sign the answering node's certificate anew, which it does itself in time"),
     CHANGE(API_CERTIFICATE_SIGN, "POST", "/v1/certificates", "certificate", "sign", 0, NULL,
            &certificate_sign_schema, &certificate_signed_schema,
            "Sign a request for a certificate of the cluster"),

@@ -157,15 +157,14 @@ const struct config_key config_keys[] = {
                     "ADDRESS or ADDRESS:PORT, the port being 24010 if absent. Empty: the unix socket only."),
     CHECKED_KEY("api", "ca", api_ca, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "Certificate of the authority whose certificates clients show. Empty: ca-cert.pem in "
-                        "the folder pki of state-dir."),
+                        "[tls] dir."),
     CHECKED_KEY("api", "cert", api_cert, check_path, "", .flags = FIELD_OPTIONAL,
-                .help = "Certificate that clients are shown. Empty: node-cert.pem in the folder pki of "
-                        "state-dir."),
+                .help = "Certificate that clients are shown. Empty: node-cert.pem in [tls] dir."),
     CHECKED_KEY("api", "key", api_key, check_path, "", .flags = FIELD_OPTIONAL,
-                .help = "Its private key. Empty: node-key.pem in the folder pki of state-dir."),
+                .help = "Its private key. Empty: node-key.pem in [tls] dir."),
     CHECKED_KEY("api", "crl", api_crl, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "List of revoked certificates; none are revoked where the file is missing. Empty: "
-                        "ca-crl.pem in the folder pki of state-dir."),
+                        "ca-crl.pem in [tls] dir."),
     KEY("api", "connections", api_connections, FIELD_UINT, "256", .min = 1, .max = 4096,
         .help = "Limit of connections at once, of each address in listen."),
     KEY("api", "connections-per-address", api_address_connections, FIELD_UINT, "64", .min = 1, .max = 4096,
@@ -193,6 +192,8 @@ const struct config_key config_keys[] = {
                 .help = "File with the certificate that is shown to etcd."),
     CHECKED_KEY("store", "key", store_key, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "File with the key of that certificate."),
+    KEY("store", "timeout", store_timeout, FIELD_UINT, "15", .min = 1, .max = 60,
+        .help = "Seconds after which a change fails while no etcd answers, or those that do have no quorum."),
 
     KEY("engine", "port-min", port_min, FIELD_UINT, "49152", .min = 1, .max = LAST_PORT,
         .help = "First TCP port that is given to bricks."),
@@ -579,7 +580,8 @@ char *config_text(const struct config *config, const char *section)
 
 static char *pki_file(const struct config *config, const char *path, const char *name)
 {
-    return *path ? xstrdup(path) : xasprintf("%s/pki/%s", config->state_dir, name);
+    autofree char *folder = config_tls_dir(config);
+    return *path ? xstrdup(path) : xasprintf("%s/%s", folder, name);
 }
 
 void config_api_files(const struct config *config, struct config_api_files *ret_files)

@@ -29,7 +29,7 @@ struct config {
     char *group;     /* who may use the socket beside root; default "blockd" */
     /* [api] */
     char *api_listen;                            /* endpoints over TLS, separated by commas; "" for none */
-    char *api_ca, *api_cert, *api_key, *api_crl; /* "": in STATE/pki; see config_api_files() */
+    char *api_ca, *api_cert, *api_key, *api_crl; /* "": in tls_dir; see config_api_files() */
     uint64_t api_connections, api_address_connections; /* of each listener; 256, and 64 of one address */
     uint64_t api_rate;                                 /* requests a second of one client; 0: no limit; 500 */
     char *api_audit; /* a path, a name in log_dir, CONFIG_AUDIT_JOURNAL, or "" for none; audit.log */
@@ -39,6 +39,7 @@ struct config {
     char *store_prefix;    /* of keys in etcd; /blockd */
     char *store_ca;        /* PEM files; "" for none */
     char *store_cert, *store_key;
+    uint64_t store_timeout; /* seconds of one call to etcd; 15 */
     /* [engine] */
     uint64_t port_min, port_max; /* of bricks; 49152 to 49663 */
     uint64_t ping_timeout;       /* seconds; 5 */
@@ -94,7 +95,7 @@ bool config_address_is_any(const char *address);
 /* Each address of volserver_listen in turn; the word "node" is one of them. */
 void config_volserver_addresses(const struct config *config, struct string_list *ret_addresses);
 
-/* The files of the API's TLS, where the configuration names none in STATE/pki. Each is the caller's. */
+/* The files of the API's TLS, where the configuration names none in tls_dir. Each is the caller's. */
 struct config_api_files {
     char *ca, *cert, *key, *crl;
 };

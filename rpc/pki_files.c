@@ -87,11 +87,14 @@ static int make_authority(const char *folder, const char *name, struct error **r
         r = pki_revoke(&made, NULL, NULL, &list, ret_error);
     if (r == 0)
         r = save(folder, PKI_AUTHORITY_KEY, made.key, ret_error);
-    fault_point("pki-authority-key");
+    fault_point("pki.authority.after-key");
     if (r == 0)
         r = save(folder, PKI_LIST, list, ret_error);
-    fault_point("pki-list");
-    return r < 0 ? r : save(folder, PKI_AUTHORITY, made.certificate, ret_error);
+    fault_point("pki.authority.after-list");
+    if (r == 0)
+        r = save(folder, PKI_AUTHORITY, made.certificate, ret_error);
+    fault_point("pki.authority.after-certificate");
+    return r;
 }
 
 int pki_folder_authority(const char *folder, const char *name, struct error **ret_error)
@@ -158,6 +161,7 @@ int pki_folder_revoke(const char *folder, const char *serial, struct error **ret
         r = pki_revoke(&authority, old, serial, &list, ret_error);
     if (r == 0)
         r = save(folder, PKI_LIST, list, ret_error);
+    fault_point("pki.revoke.after-list");
     return r < 0 ? r : write_bundle(folder, authority.certificate, list, ret_error);
 }
 
@@ -184,7 +188,7 @@ int pki_folder_request(const char *folder, const char *name, char **ret_request,
             r = save(folder, PKI_NODE_KEY, key, ret_error);
         if (r < 0)
             return r;
-        fault_point("pki-node-key");
+        fault_point("pki.node.after-key");
     } else if (r < 0) {
         return load(folder, PKI_NODE_KEY, &key, ret_error);
     }

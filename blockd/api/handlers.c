@@ -6,6 +6,7 @@
 
 #include "api_priv.h"
 #include "blockd/core/certificates.h"
+#include "blockd/core/cluster.h"
 #include "blockd/core/examine.h"
 #include "rpc/base/alloc.h"
 
@@ -235,6 +236,38 @@ static int get_status(struct call *call, struct error **ret_error)
     return 0;
 }
 
+/* A handler that answers with one structure; CALL_TEXT fills `reply`. */
+#define REPLY_HANDLER(handler, structure, code, call_text)                                                   \
+    static int handler(struct call *call, struct error **ret_error)                                          \
+    {                                                                                                        \
+        struct structure reply;                                                                              \
+        int r = call_text;                                                                                   \
+        if (r < 0)                                                                                           \
+            return r;                                                                                        \
+        respond_json(call->response, code, schema_encode(&structure##_schema, &reply));                      \
+        schema_clear(&structure##_schema, &reply);                                                           \
+        return 0;                                                                                            \
+    }
+
+REPLY_HANDLER(cluster_init, cluster_authority, 200, core_cluster_init(call->core, &reply, ret_error))
+REPLY_HANDLER(cluster_authority, cluster_authority, 200,
+              core_cluster_authority(call->core, &reply, ret_error))
+REPLY_HANDLER(cluster_join, join_reply, 200, core_cluster_join(call->core, call->body, &reply, ret_error))
+REPLY_HANDLER(token_create, token_created, 201, core_token_create(call->core, call->body, &reply, ret_error))
+REPLY_HANDLER(token_list, token_list, 200, core_token_list(call->core, &reply, ret_error))
+REPLY_HANDLER(certificate_renew, certificate_record, 200,
+              core_certificate_renew(call->core, &reply, ret_error))
+REPLY_HANDLER(certificate_list, certificate_list, 200, core_certificate_list(call->core, &reply, ret_error))
+
+static int token_delete(struct call *call, struct error **ret_error)
+{
+    const char *id = call->match->arguments[0];
+    int r = core_token_delete(call->core, id, ret_error);
+    if (r == 0)
+        respond_json(call->response, 200, json_pack("{s:s}", "id", id));
+    return r;
+}
+
 static int certificate_sign(struct call *call, struct error **ret_error)
 {
     struct certificate_signed reply;
@@ -366,6 +399,14 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_METRICS] = get_metrics,
     [API_HEALTHZ] = get_healthz,
     [API_DEVICE_ADOPT] = adopt,
+    [API_CLUSTER_INIT] = cluster_init,
+    [API_CLUSTER_AUTHORITY] = cluster_authority,
+    [API_CLUSTER_JOIN] = cluster_join,
+    [API_TOKEN_LIST] = token_list,
+    [API_TOKEN_CREATE] = token_create,
+    [API_TOKEN_DELETE] = token_delete,
+    [API_CERTIFICATE_LIST] = certificate_list,
+    [API_CERTIFICATE_RENEW] = certificate_renew,
     [API_CERTIFICATE_SIGN] = certificate_sign,
     [API_CERTIFICATE_REVOKE] = certificate_revoke,
     [API_EXAMINE] = examine,
@@ -383,6 +424,9 @@ void api_body_defaults(enum api_op op, void *object)
     } else if (op == API_BLOCK_CREATE) {
         struct block_create *request = object;
         request->block_size = 512;
+    } else if (op == API_TOKEN_CREATE) {
+        struct token_create *request = object;
+        request->ttl = TOKEN_TTL_DEFAULT;
     } else if (op == API_CERTIFICATE_SIGN) {
         struct certificate_sign *request = object;
         request->days = CERTIFICATE_DAYS;

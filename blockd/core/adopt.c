@@ -13,7 +13,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 
-#define OPS_AT_ONCE 100 /* below STORE_OPS_MAX */
+#define OPS_AT_ONCE 60 /* each with its volume's promises, below STORE_OPS_MAX */
 
 struct adoption {
     struct core *core;
@@ -167,22 +167,38 @@ static int prepare_volume(struct core *core, const char *key, const json_t *valu
     return r;
 }
 
-/* What a block or a share is promised of its volume. */
-static void reserve(struct core *core, const char *key, const json_t *value, bool taken)
+/* What a block or a share is promised of its volume, added to what others of the transaction are. */
+static void count_promise(json_t *promises, const char *key, const json_t *value)
 {
     bool share = string_starts_with(key, "shares/");
     if (!share && !string_starts_with(key, "blocks/"))
         return;
     autofree char *volume = object_name_part(strchr(key, '/') + 1, 0);
-    uint64_t size = (uint64_t)json_integer_value(json_object_get(json_object_get(value, "spec"), "size"));
-    if (share && taken)
-        ledger_reserve_share(core->ledger, volume, size, 1, UINT64_MAX, NULL);
-    else if (share)
-        ledger_release_share(core->ledger, volume, size, 1);
-    else if (taken)
-        ledger_reserve(core->ledger, volume, size, 1, UINT64_MAX, NULL);
-    else
-        ledger_release(core->ledger, volume, size, 1);
+    const json_t *sum = json_object_get(promises, volume);
+    json_int_t size = json_integer_value(json_object_get(json_object_get(value, "spec"), "size"));
+    json_object_set_new(promises, volume,
+                        json_pack("[I, I, I]", json_integer_value(json_array_get(sum, 0)) + size,
+                                  json_integer_value(json_array_get(sum, 1)) + !share,
+                                  json_integer_value(json_array_get(sum, 2)) + share));
+}
+
+static uint64_t number_at(const json_t *array, size_t index)
+{
+    return (uint64_t)json_integer_value(json_array_get(array, index));
+}
+
+static int add_promises(struct core *core, struct txn *txn, json_t *promises, struct error **ret_error)
+{
+    const char *volume;
+    json_t *sum;
+    json_object_foreach(promises, volume, sum)
+    {
+        const struct promise more = {number_at(sum, 0), number_at(sum, 1), number_at(sum, 2)};
+        int r = ledger_add(core, txn, volume, &more, UINT64_MAX, ret_error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 /* Puts the records from `first` on that fit into one transaction. */
@@ -190,6 +206,7 @@ static int put_some(struct core *core, const struct adopt_plan *plan, size_t fir
                     struct error **ret_error)
 {
     struct txn txn = {0};
+    json_t *promises cleanup(json_decrefp) = json_object();
     size_t all = json_array_size(plan->puts), next = first;
     int r = 0;
     for (; next < all && next - first < OPS_AT_ONCE && r == 0; next++) {
@@ -198,16 +215,12 @@ static int put_some(struct core *core, const struct adopt_plan *plan, size_t fir
         autofree char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
         r = prepare_volume(core, key, value, &plan->moved, ret_error);
         txn_put_text(&txn, key, text, 0);
+        count_promise(promises, key, value);
     }
-    for (size_t i = first; i < next && r == 0; i++)
-        reserve(core, json_string_value(json_array_get(json_array_get(plan->puts, i), 0)),
-                json_array_get(json_array_get(plan->puts, i), 1), true);
-    if (r == 0) {
+    if (r == 0)
+        r = add_promises(core, &txn, promises, ret_error);
+    if (r == 0)
         r = txn_commit(core, &txn, ret_error);
-        for (size_t i = first; i < next && r < 0; i++)
-            reserve(core, json_string_value(json_array_get(json_array_get(plan->puts, i), 0)),
-                    json_array_get(json_array_get(plan->puts, i), 1), false);
-    }
     txn_clear(&txn);
     *ret_next = next;
     return r;
@@ -239,14 +252,6 @@ static int finish(struct core *core, const struct adopt_plan *plan, struct error
     store_entry_clear(&mark);
     store_entry_clear(&former);
     return r;
-}
-
-static bool adoption_is_open(struct core *core)
-{
-    struct store_entry entry = {0};
-    bool open = store_get(core->store, ADOPTION_KEY, &entry, NULL) == 0;
-    store_entry_clear(&entry);
-    return open;
 }
 
 static int apply(struct core *core, const struct adopt_plan *plan, struct error **ret_error)

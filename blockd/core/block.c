@@ -196,7 +196,11 @@ static int commit_new(struct core *core, const struct block_create *request, con
     struct txn txn = {0};
     autofree char *key = object_key(KIND_BLOCK, block->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, request->volume);
-    int r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
+    const struct promise promise = {.bytes = block->spec.size, .blocks = 1};
+    uint64_t limit = 0;
+    int r = volume_limit(volume, &limit, ret_error);
+    if (r == 0)
+        r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
     if (r == 0 && request->prealloc == PREALLOC_FULL) {
         struct job job cleanup(cleanup_job) = {0};
         job_init_allocation(&job, block, 0);
@@ -206,7 +210,10 @@ static int commit_new(struct core *core, const struct block_create *request, con
     if (r == 0) {
         txn_put(&txn, KIND_BLOCK, block, 0);
         txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
-        r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
+        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, request->volume);
+        r = ledger_add(core, &txn, request->volume, &promise, limit, ret_error);
+        if (r == 0)
+            r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
     }
     txn_clear(&txn);
     return r;
@@ -220,26 +227,17 @@ static int create(struct core *core, const struct change_call *call, const struc
     struct block block cleanup(cleanup_block) = {0};
     autofree char *name = xasprintf("%s/%s", request->volume, request->name);
     autofree char *key = object_key(KIND_BLOCK, name);
-    uint64_t limit = 0;
     /* Two requests for one file must not both find it unused. */
     pthread_mutex_t *adopting cleanup(cleanup_unlock) =
         request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     int r = prepare(core, request, name, &volume, &block, ret_error);
     if (r == 0)
-        r = volume_limit(&volume, &limit, ret_error);
-    if (r == 0)
         r = check_fits_set(&volume, block.spec.size, ret_error);
+    autostring_list struct string_list export_keys = {0};
     if (r == 0)
-        r = ledger_reserve(core->ledger, request->volume, block.spec.size, 1, limit, ret_error);
+        r = commit_new(core, request, &volume, &block, change, &export_keys, ret_error);
     if (r < 0)
         return r;
-
-    autostring_list struct string_list export_keys = {0};
-    r = commit_new(core, request, &volume, &block, change, &export_keys, ret_error);
-    if (r < 0) {
-        ledger_release(core->ledger, request->volume, block.spec.size, 1);
-        return r;
-    }
     if (adopting)
         pthread_mutex_unlock(steal_ptr(&adopting));
     fault_point("block.create.after-record");
@@ -359,10 +357,10 @@ static int resize(struct core *core, const struct change_call *call, const struc
 
     uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
+    const struct promise more = {.bytes = grown}, less = {.bytes = patch->size < old ? old - patch->size : 0};
     if ((r = volume_limit(&volume, &limit, ret_error)) < 0 ||
         (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
-        (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0 ||
-        (r = ledger_reserve(core->ledger, volume_name, grown, 0, limit, ret_error)) < 0)
+        (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0)
         return r;
     block.spec.size = patch->size;
     block.meta.generation++;
@@ -370,12 +368,15 @@ static int resize(struct core *core, const struct change_call *call, const struc
     if (allocate)
         add_growth_job(&block, old, &txn);
     txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
-    r = change_commit(core, change, &txn, key, block.meta.uid, ret_error);
-    if (r < 0) {
-        ledger_release(core->ledger, volume_name, grown, 0);
-        return r;
+    {
+        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume_name);
+        if ((r = ledger_add(core, &txn, volume_name, &more, limit, ret_error)) == 0 &&
+            (r = ledger_subtract(core, &txn, volume_name, &less, ret_error)) == 0)
+            r = change_commit(core, change, &txn, key, block.meta.uid, ret_error);
     }
-    ledger_release(core->ledger, volume_name, patch->size < old ? old - patch->size : 0, 0);
+    txn_clear(&txn);
+    if (r < 0)
+        return r;
     fault_point("block.resize.after-record");
     if (change->wait) {
         queue_run(core->queue, key, NULL);

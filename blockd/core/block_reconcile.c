@@ -53,10 +53,16 @@ static int exports_gone(struct core *core, const char *block_name, struct error 
 
 static int forget(struct core *core, const struct block *block, const char *volume, struct error **ret_error)
 {
-    int r = record_delete(core, KIND_BLOCK, &block->meta, ret_error);
+    struct txn txn = {0};
+    autofree char *key = object_key(KIND_BLOCK, block->meta.name);
+    pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume);
+    txn_delete(&txn, key, block->meta.revision);
+    int r = ledger_subtract(core, &txn, volume, &(struct promise){.bytes = block->spec.size, .blocks = 1},
+                            ret_error);
     if (r == 0)
-        ledger_release(core->ledger, volume, block->spec.size, 1);
-    return r;
+        r = txn_commit(core, &txn, ret_error);
+    txn_clear(&txn);
+    return r == -ESTALE ? -EAGAIN : r;
 }
 
 static int erase(struct core *core, const struct block *block, const char *volume, bool with_file,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 #include "blockd/core/certificates.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -44,6 +45,8 @@ int core_certificate_sign(struct core *core, const struct certificate_sign *requ
         return r;
     autopki_certificate struct pki_certificate made = {0};
     r = pki_read(reply.certificate, &made, ret_error);
+    if (r == 0)
+        r = certificate_record_read(core, &made, ret_error);
     if (r < 0) {
         schema_clear(&certificate_signed_schema, &reply);
         return r;
@@ -59,8 +62,13 @@ int core_certificate_revoke(struct core *core, const struct certificate_revoke *
                             struct certificate_revoked *ret_reply, struct error **ret_error)
 {
     char *list = NULL;
-    int r = engine_certificate_revoke(core->engine, request->serial, &list, ret_error);
+    autofree char *serial = xstrdup(request->serial);
+    for (char *c = serial; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    int r = engine_certificate_revoke(core->engine, serial, &list, ret_error);
+    if (r == 0 && (r = certificate_record_revoked(core, serial, ret_error)) < 0)
+        free(list);
     if (r == 0)
-        *ret_reply = (struct certificate_revoked){xstrdup(request->serial), list};
+        *ret_reply = (struct certificate_revoked){xstrdup(serial), list};
     return r;
 }

@@ -33,6 +33,11 @@ int change_commit(struct core *core, const struct core_change *change, struct tx
     idempotency_record(txn, change, key, uid);
     int r = txn_commit(core, txn, ret_error);
     txn_clear(txn);
+    struct store_entry entry = {0};
+    if (r == -ESTALE && change->revision && store_get(core->store, key, &entry, NULL) == 0) {
+        r = entry.revision == change->revision ? -ERESTART : r;
+        store_entry_clear(&entry);
+    }
     return r;
 }
 
@@ -47,7 +52,7 @@ static bool again(struct core *core, const struct core_change *change, int r, un
     if (r == 0 || *tries >= TRIES_MAX)
         return false;
     autofree char *key = NULL, *uid = NULL;
-    if (r == -ESTALE && !change->revision) {
+    if (r == -ERESTART || (r == -ESTALE && !change->revision)) {
         ++*tries;
     } else if (idempotency_find(core, change, &key, &uid, NULL) == 1) {
         /* The same request, sent twice at once: the other one came between, and its answer is this one's. */
@@ -74,5 +79,5 @@ int change_run(struct core *core, change_operation operation, const struct chang
         if (r == 0)
             r = operation(core, call, change, ret_result, ret_error);
     } while (again(core, change, r, &tries, ret_error));
-    return r;
+    return r == -ERESTART ? -ESTALE : r;
 }

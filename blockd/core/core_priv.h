@@ -49,6 +49,7 @@ struct core {
 
     pthread_mutex_t
         placement_mutex; /* one volume is placed at a time, so that ports and devices are not picked twice */
+    atomic_ullong revoked_done; /* revision of the newest revocation that is on this node's list */
     atomic_ullong next_project; /* the first project id that may be free */
 
     pthread_mutex_t
@@ -217,22 +218,31 @@ void queue_counters(struct queue *queue, struct core_counters *ret_counters);
 
 /* ---- ledger.c: how much of each hosting volume is promised to blocks and shares ---- */
 
+struct promise {
+    uint64_t bytes, blocks, shares;
+};
+
+/* Sums up the records where the ledger differs from them. */
 int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error);
 void ledger_free(struct ledger *ledger);
-/* Takes `bytes` (and `blocks`) more if the sum stays within `limit` and the volume is not closed. -ENOSPC,
- * -ENOENT. */
-int ledger_reserve(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks, uint64_t limit,
+/*
+ * These make a change of the ledger part of a transaction; when somebody else changes the volume's promises
+ * meanwhile, that fails with -ESTALE. Whoever holds the volume's lock (unlocked with pthread_mutex_unlock())
+ * from before the call until after the commit has no such race in this process.
+ */
+pthread_mutex_t *ledger_lock(struct ledger *ledger, const char *volume);
+/* -ENOSPC unless the volume's bytes stay within `limit`. */
+int ledger_add(struct core *core, struct txn *txn, const char *volume, const struct promise *more,
+               uint64_t limit, struct error **ret_error);
+int ledger_subtract(struct core *core, struct txn *txn, const char *volume, const struct promise *less,
+                    struct error **ret_error);
+/* -ENOTEMPTY; otherwise the transaction happens only if no block or share is made before it. */
+int ledger_check_empty(struct core *core, struct txn *txn, const char *volume, struct error **ret_error);
+int ledger_read(struct core *core, const char *volume, struct promise *ret_promise, struct error **ret_error);
+/* Makes each volume's sum anew where it differs from the records. */
+int ledger_mend(struct core *core, struct error **ret_error);
+int ledger_examine(struct core *core, struct object_list *findings, uint64_t *checked,
                    struct error **ret_error);
-void ledger_release(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t blocks);
-/* The same for `shares`. */
-int ledger_reserve_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares,
-                         uint64_t limit, struct error **ret_error);
-void ledger_release_share(struct ledger *ledger, const char *volume, uint64_t bytes, uint64_t shares);
-uint64_t ledger_shares(struct ledger *ledger, const char *volume);
-/* Refuses reservations from now on; -ENOTEMPTY while there are blocks or shares. */
-int ledger_close(struct ledger *ledger, const char *volume, struct error **ret_error);
-void ledger_open(struct ledger *ledger, const char *volume);
-void ledger_read(struct ledger *ledger, const char *volume, uint64_t *ret_bytes, uint64_t *ret_blocks);
 
 /* ---- hosting.c: connections to hosting volumes ---- */
 
@@ -351,6 +361,8 @@ void manifest_free(struct manifest *manifest);
  * nothing but the store knows of, such as a name.
  */
 int manifest_flush(struct core *core, int timeout_ms);
+/* Is an adoption of devices not complete, so that the store has not everything yet? */
+bool adoption_is_open(struct core *core);
 /* Writes every manifest as a whole, soon. */
 void manifest_write_anew(struct core *core);
 
@@ -400,6 +412,32 @@ char *device_full_name(const struct core *core, const char *word);
 int volume_change_options(struct core *core, struct volume_spec *spec, const struct string_list *changes,
                           bool advanced, struct error **ret_error);
 int volume_change_profile(struct volume_spec *spec, const char *profile, struct error **ret_error);
+
+/* ---- token.c ---- */
+
+struct token_record;
+/* The record is the caller's. */
+int token_find(struct core *core, const char *id, struct token_record *ret_record, uint64_t *ret_revision,
+               struct error **ret_error);
+int token_save(struct core *core, const struct token_record *record, uint64_t revision,
+               struct error **ret_error);
+/* Forgets those that expired long ago. */
+void token_sweep(struct core *core);
+
+/* ---- certificate_record.c ---- */
+
+#define REVOKED_PREFIX "revoked/" /* keys of the store: SERIAL */
+struct pki_certificate;
+/* Notes that a certificate was signed: PEM, or read already. */
+int certificate_record(struct core *core, const char *certificate, struct error **ret_error);
+int certificate_record_read(struct core *core, const struct pki_certificate *certificate,
+                            struct error **ret_error);
+/* Tells all nodes that a serial number counts no more. */
+int certificate_record_revoked(struct core *core, const char *serial, struct error **ret_error);
+/* Puts on this node's list what others have revoked. */
+int certificate_apply_revoked(struct core *core, struct error **ret_error);
+/* Forgets certificates whose time was over long ago. */
+void certificate_sweep(struct core *core);
 
 /* volume_tls.c */
 /* Renews this node's certificate, and makes it once something wants one; notes it in the node's record. */
@@ -477,7 +515,7 @@ int result_replay(struct core *core, const struct core_change *change, struct co
 int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
                void *ret_object, struct error **ret_error);
 /* Commits the operation's transaction with the request's mark, and empties it. `key` and `uid` are the
- * object's. */
+ * object's. -ERESTART: it is not the object that was changed meanwhile, but what changes with it. */
 int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
                   const char *uid, struct error **ret_error);
 /* What an operation is asked for. */

@@ -87,7 +87,7 @@ static int examine_grants_of(const struct survey *survey, const char *volume, st
             continue;
         autofree char *object = xasprintf("grant %s/%s", volume, block);
         finding_add(survey->findings, "grant-stale", object, "no grant: there is no export", "a grant",
-                    "withdraw it; its clients are cut off")
+                    "withdraw it; its clients are cut off (adopt the devices first if the store was lost)")
             ->repairable = true;
     }
     return r;
@@ -225,6 +225,8 @@ int examine_records(const struct survey *survey, struct error **ret_error)
     int r = examine_grants(survey, ret_error);
     if (r == 0)
         r = examine_ports(survey, ret_error);
+    if (r == 0)
+        r = ledger_examine(survey->core, survey->findings, survey->checked, ret_error);
     return r < 0 ? r : examine_manifests(survey, ret_error);
 }
 
@@ -320,6 +322,8 @@ int repair_records(struct core *core, const struct finding *finding, struct erro
         return repair_grant(core, finding, ret_error);
     if (string_starts_with(finding->code, "port-"))
         return repair_port(core, finding, ret_error);
+    if (strcmp(finding->code, "ledger-differs") == 0)
+        return ledger_mend(core, ret_error);
     if (strcmp(finding->code, "file-unknown") == 0)
         return remove_file(core, finding, ret_error);
     if (strcmp(finding->code, "block-size") == 0)

@@ -316,11 +316,18 @@ void manifest_write_anew(struct core *core)
     set_due(manifest, 0);
 }
 
+bool adoption_is_open(struct core *core)
+{
+    struct store_entry entry = {0};
+    bool open = store_get(core->store, ADOPTION_KEY, &entry, NULL) == 0;
+    store_entry_clear(&entry);
+    return open;
+}
+
 int manifest_start(struct core *core, struct error **ret_error)
 {
     struct manifest *manifest = core->manifest;
     struct store_list nothing = {0};
-    struct store_entry adoption = {0};
     int r = make_identity(core, ret_error);
     if (r == 0)
         r = store_list(core->store, "nodes/", NULL, 1, &nothing, ret_error);
@@ -328,8 +335,7 @@ int manifest_start(struct core *core, struct error **ret_error)
         return r;
     manifest->seen = nothing.revision;
     store_list_clear(&nothing);
-    manifest->paused = store_get(core->store, ADOPTION_KEY, &adoption, NULL) == 0;
-    store_entry_clear(&adoption);
+    manifest->paused = adoption_is_open(core);
     if (manifest->paused)
         log_warning("an adoption of devices is not complete: run gluster-block device adopt again");
     manifest->dirty = manifest->missed = true;

@@ -34,6 +34,19 @@ int reconcile_key(struct core *core, const char *key, struct error **ret_error)
     return (follows ? followers : reconcilers)[kind](core, name, ret_error);
 }
 
+static void wake_own_node(struct core *core)
+{
+    autofree char *key = object_key(KIND_NODE, core->node);
+    queue_add(core->queue, key);
+}
+
+static void sweep(struct core *core)
+{
+    idempotency_sweep(core);
+    token_sweep(core);
+    certificate_sweep(core);
+}
+
 /* On a thread of the store. */
 static void on_change(void *data, const struct store_event *event)
 {
@@ -48,6 +61,8 @@ static void on_change(void *data, const struct store_event *event)
     }
     if (object_key_parse(event->key, &kind, &name) == 0)
         queue_add(core->queue, event->key);
+    else if (string_starts_with(event->key, REVOKED_PREFIX))
+        wake_own_node(core);
 }
 
 static bool needs_look(enum object_kind kind, const void *object)
@@ -93,13 +108,53 @@ static void visit(struct core *core, enum object_kind kind, const char *prefix, 
     record_list_clear(&records);
 }
 
-static bool export_is_wanted(void *data, const char *volume, const char *block)
+/* Has the store a block of this identity, under whatever name? Also when it does not answer: no. */
+static bool knows_block(struct core *core, const char *volume, const char *gbid)
 {
-    struct core *core = data;
+    struct record_list blocks = {.kind = KIND_BLOCK};
+    bool known = false;
+    if (!gbid || record_list(core, KIND_BLOCK, volume, &blocks, NULL) < 0)
+        return false;
+    for (size_t i = 0; i < blocks.list.count && !known; i++)
+        known = string_equal(RECORD(&blocks, block, i)->meta.uid, gbid);
+    record_list_clear(&blocks);
+    return known;
+}
+
+struct sweep {
+    struct core *core;
+    size_t orphans; /* grants of blocks that the store has never heard of */
+};
+
+/*
+ * Only where the store knows the block and has no export of it (it was renamed, say) are clients cut off. A
+ * store that does not know the block was lost, or is an older one: what runs goes on until somebody decides.
+ */
+static bool export_is_wanted(void *data, const char *volume, const char *block, const char *gbid)
+{
+    struct sweep *sweep = data;
+    struct core *core = sweep->core;
     struct export export cleanup(cleanup_export) = {0};
     autofree char *name = xasprintf("%s/%s/%s", core->node, volume, block);
-    /* Only "it is not there" is a reason to cut clients off; an unreadable store is not. */
-    return record_get(core, KIND_EXPORT, name, &export, NULL) != -ENOENT;
+    if (record_get(core, KIND_EXPORT, name, &export, NULL) != -ENOENT || adoption_is_open(core))
+        return true;
+    if (knows_block(core, volume, gbid))
+        return false;
+    sweep->orphans++;
+    return true;
+}
+
+static void sweep_grants(struct core *core)
+{
+    autoerror struct error *problem = NULL;
+    struct sweep sweep = {.core = core};
+    if (export_sweep(core->exports, export_is_wanted, &sweep, &problem) < 0)
+        log_warning("cannot remove stale grants: %s", error_message(problem));
+    if (sweep.orphans)
+        log_warning(
+            "%zu block%s served that the store does not know: adopt the devices (gluster-block device "
+            "adopt), or end it by gluster-block examine --repair",
+            sweep.orphans, sweep.orphans == 1 ? " is" : "s are");
 }
 
 static void full_pass(struct core *core, bool now)
@@ -120,10 +175,8 @@ static void full_pass(struct core *core, bool now)
 static void *run(void *data)
 {
     struct core *core = data;
-    autoerror struct error *problem = NULL;
     full_pass(core, true);
-    if (export_sweep(core->exports, export_is_wanted, core, &problem) < 0)
-        log_warning("cannot remove stale grants: %s", error_message(problem));
+    sweep_grants(core);
     atomic_store(&core->ready, true);
 
     unsigned passes = 0;
@@ -145,7 +198,7 @@ static void *run(void *data)
         if (due) {
             full_pass(core, false);
             if (++passes % SWEEP_PASSES == 0 && presence_leads(core->presence))
-                idempotency_sweep(core);
+                sweep(core);
             clock_gettime(CLOCK_MONOTONIC, &when);
             when.tv_sec += FULL_PASS_SECONDS;
         } else {

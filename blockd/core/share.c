@@ -167,11 +167,18 @@ static int commit_new(struct core *core, const struct volume *volume, struct sha
     struct txn txn = {0};
     autofree char *key = object_key(KIND_SHARE, share->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, volume->meta.name);
-    int r = allot_project(core, share, &txn, ret_error);
+    uint64_t limit = 0;
+    int r = volume_limit(volume, &limit, ret_error);
+    if (r == 0)
+        r = allot_project(core, share, &txn, ret_error);
+    const struct promise promise = {.bytes = share->spec.size, .shares = 1};
     if (r == 0) {
         txn_put(&txn, KIND_SHARE, share, 0);
         txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
-        r = change_commit(core, change, &txn, key, share->meta.uid, ret_error);
+        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume->meta.name);
+        r = ledger_add(core, &txn, volume->meta.name, &promise, limit, ret_error);
+        if (r == 0)
+            r = change_commit(core, change, &txn, key, share->meta.uid, ret_error);
     }
     txn_clear(&txn);
     return r;
@@ -185,19 +192,11 @@ static int create(struct core *core, const struct change_call *call, const struc
     struct share share cleanup(cleanup_share) = {0};
     autofree char *name = xasprintf("%s/%s", request->volume, request->name);
     autofree char *key = object_key(KIND_SHARE, name);
-    uint64_t limit = 0;
     int r = prepare(core, request, name, &volume, &share, ret_error);
     if (r == 0)
-        r = volume_limit(&volume, &limit, ret_error);
-    if (r == 0)
-        r = ledger_reserve_share(core->ledger, request->volume, share.spec.size, 1, limit, ret_error);
+        r = commit_new(core, &volume, &share, change, ret_error);
     if (r < 0)
         return r;
-    r = commit_new(core, &volume, &share, change, ret_error);
-    if (r < 0) {
-        ledger_release_share(core->ledger, request->volume, share.spec.size, 1);
-        return r;
-    }
     fault_point("share.create.after-record");
     if (change->wait) /* the caller's thread does the work at once */
         queue_run(core->queue, key, NULL);
@@ -241,14 +240,14 @@ static int check_shrink(struct core *core, const struct volume *volume, const st
                      share->meta.name, taken, wanted);
 }
 
-static int commit_edited(struct core *core, struct share *share, const struct core_change *change,
-                         struct error **ret_error)
+/* `txn` is emptied. */
+static int commit_edited(struct core *core, struct share *share, struct txn *txn,
+                         const struct core_change *change, struct error **ret_error)
 {
     autofree char *key = object_key(KIND_SHARE, share->meta.name);
-    struct txn txn = {0};
     share->meta.generation++;
-    txn_put(&txn, KIND_SHARE, share, share->meta.revision);
-    return change_commit(core, change, &txn, key, share->meta.uid, ret_error);
+    txn_put(txn, KIND_SHARE, share, share->meta.revision);
+    return change_commit(core, change, txn, key, share->meta.uid, ret_error);
 }
 
 static int answer(struct core *core, const struct share *share, const struct core_change *change,
@@ -278,17 +277,18 @@ static int resize(struct core *core, const struct change_call *call, const struc
     uint64_t old = share.spec.size, grown = patch->size > old ? patch->size - old : 0;
     if (patch->size < old)
         r = check_shrink(core, &volume, &share, patch->size, ret_error);
-    if (r == 0)
-        r = ledger_reserve_share(core->ledger, volume_name, grown, 0, limit, ret_error);
+    const struct promise more = {.bytes = grown}, less = {.bytes = patch->size < old ? old - patch->size : 0};
+    share.spec.size = patch->size;
+    struct txn txn = {0};
+    if (r == 0) {
+        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume_name);
+        if ((r = ledger_add(core, &txn, volume_name, &more, limit, ret_error)) == 0 &&
+            (r = ledger_subtract(core, &txn, volume_name, &less, ret_error)) == 0)
+            r = commit_edited(core, &share, &txn, change, ret_error);
+    }
+    txn_clear(&txn);
     if (r < 0)
         return r;
-    share.spec.size = patch->size;
-    r = commit_edited(core, &share, change, ret_error);
-    if (r < 0) {
-        ledger_release_share(core->ledger, volume_name, grown, 0);
-        return r;
-    }
-    ledger_release_share(core->ledger, volume_name, patch->size < old ? old - patch->size : 0, 0);
     fault_point("share.resize.after-record");
     return answer(core, &share, change, ret_result, ret_error);
 }

@@ -7,6 +7,7 @@
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/base/files.h"
 #include "rpc/volume_layout.h"
 
 /* ---- Live state ---- */
@@ -14,9 +15,13 @@
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error)
 {
     struct volume_status live = {0};
+    struct promise promise;
     struct object_list others;
+    int r = ledger_read(core, volume->meta.name, &promise, ret_error);
+    if (r < 0)
+        return r;
     reports_bricks(core->reports, volume, &others);
-    int r = engine_volume_status(core->engine, volume, &others, &live, ret_error);
+    r = engine_volume_status(core->engine, volume, &others, &live, ret_error);
     object_list_clear(&others, &brick_status_schema);
     if (r < 0)
         return r;
@@ -28,8 +33,9 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
         string_replace(&live.error, status->error);
     if (failed || string_equal(status->phase, "pending"))
         string_replace(&live.phase, status->phase);
-    ledger_read(core->ledger, volume->meta.name, &live.provisioned, &live.blocks);
-    live.shares = ledger_shares(core->ledger, volume->meta.name);
+    live.provisioned = promise.bytes;
+    live.blocks = promise.blocks;
+    live.shares = promise.shares;
 
     struct volume discarded = {.status = *status};
     *status = live;
@@ -80,6 +86,24 @@ int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *
     return 0;
 }
 
+/* What a lost store left running would take the new volume's bricks for its own. */
+static int check_not_served(struct core *core, const char *name, struct error **ret_error)
+{
+    autofree char *folder = xasprintf("%s/grants/%s", core->config->run_dir, name);
+    autostring_list struct string_list files = {0};
+    int r = folder_list(folder, &files, ret_error);
+    for (size_t i = 0; r == 0 && i < files.count; i++) {
+        autofree char *block = grant_file_block(files.items[i]);
+        if (block)
+            r = error_set(ret_error, EBUSY,
+                          "block %s/%s is served here from a volume that the store does not know: adopt its "
+                          "devices (gluster-block device adopt), or end that by gluster-block examine "
+                          "--repair",
+                          name, block);
+    }
+    return r;
+}
+
 static int check_new_name(struct core *core, const char *name, struct error **ret_error)
 {
     struct volume other cleanup(cleanup_volume) = {0};
@@ -89,7 +113,7 @@ static int check_new_name(struct core *core, const char *name, struct error **re
     if (strlen(name) > ENGINE_NAME_MAX)
         return error_set(ret_error, EINVAL, "the volume name \"%.32s...\" is longer than %d characters", name,
                          ENGINE_NAME_MAX);
-    return 0;
+    return check_not_served(core, name, ret_error);
 }
 
 #define DISPERSE_DATA_DEFAULT       4
@@ -166,7 +190,6 @@ static int commit_new(struct core *core, const struct volume_create *request,
     txn_clear(&txn);
     if (r < 0)
         return r;
-    ledger_open(core->ledger, request->name);
     *ret_uid = xstrdup(volume.meta.uid);
     return 0;
 }
@@ -204,15 +227,14 @@ enum {
     PATCH_TLS
 }; /* the fields' places in volume_patch_schema */
 
-static int commit_edited(struct core *core, struct volume *volume, const struct core_change *change,
-                         struct error **ret_error)
+/* `txn` is emptied. */
+static int commit_edited(struct core *core, struct volume *volume, struct txn *txn,
+                         const struct core_change *change, struct error **ret_error)
 {
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
-    struct txn txn = {0};
     volume->meta.generation++;
-    txn_put(&txn, KIND_VOLUME, volume, volume->meta.revision);
-    int r = change_commit(core, change, &txn, key, volume->meta.uid, ret_error);
-    return r;
+    txn_put(txn, KIND_VOLUME, volume, volume->meta.revision);
+    return change_commit(core, change, txn, key, volume->meta.uid, ret_error);
 }
 
 static int change_spec(struct core *core, const struct change_call *call, const struct core_change *change,
@@ -248,7 +270,8 @@ static int change_spec(struct core *core, const struct change_call *call, const 
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_VOLUME, name);
-    r = commit_edited(core, &volume, change, ret_error);
+    struct txn txn = {0};
+    r = commit_edited(core, &volume, &txn, change, ret_error);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
 }
 
@@ -260,7 +283,7 @@ int core_volume_patch(struct core *core, const char *name, const struct volume_p
     return change_run(core, change_spec, &call, change, ret_result, ret_error);
 }
 
-/* The ledger's count is quick and closes the door; the records are what counts, one that is damaged too. */
+/* The records are what counts, one that is damaged too, of which the ledger knows nothing. */
 static int check_empty(struct core *core, const char *name, bool force, struct error **ret_error)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
@@ -277,8 +300,6 @@ static int check_empty(struct core *core, const char *name, bool force, struct e
         r = error_set(ret_error, ENOTEMPTY, "volume %s holds share %s: delete it first", name,
                       RECORD(&shares, share, 0)->meta.name);
     record_list_clear(&shares);
-    if (r < 0)
-        ledger_open(core->ledger, name);
     return r;
 }
 
@@ -290,19 +311,15 @@ static int delete_volume(struct core *core, const struct change_call *call, cons
     int r = change_get(core, KIND_VOLUME, name, change, &volume, ret_error);
     if (r < 0)
         return r;
-    r = change->force ? 0 : ledger_close(core->ledger, name, ret_error);
-    if (r < 0)
-        return r;
-    r = check_empty(core, name, change->force, ret_error);
-    if (r < 0)
-        return r;
-    /* A block's create checks the volume's record too, so that an open ledger alone lets nothing in. */
-    bool first = !volume.meta.deleting;
+    struct txn txn = {0};
+    r = change->force ? 0 : ledger_check_empty(core, &txn, name, ret_error);
+    if (r == 0)
+        r = check_empty(core, name, change->force, ret_error);
     volume.meta.deleting = true;
     volume.spec.forced |= change->force;
-    r = commit_edited(core, &volume, change, ret_error);
-    if (r < 0 && first)
-        ledger_open(core->ledger, name);
+    if (r == 0)
+        r = commit_edited(core, &volume, &txn, change, ret_error);
+    txn_clear(&txn);
     autofree char *key = object_key(KIND_VOLUME, name);
     return r < 0 ? r : result_make(core, key, volume.meta.uid, change, ret_result, ret_error);
 }

@@ -5,12 +5,15 @@
 
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/pki.h"
 
 /* ---- The node's certificate ---- */
 
 static bool wants_certificate(struct core *core)
 {
-    if (core->config->tls_volserver || core->config->tls_volumes == VOLUME_TLS_ON)
+    const struct config *config = core->config;
+    bool api = *config->api_listen && !*config->api_cert;
+    if (api || config->tls_volserver || config->tls_volumes == VOLUME_TLS_ON)
         return true;
     struct record_list volumes = {.kind = KIND_VOLUME};
     bool wanted = false;
@@ -32,6 +35,20 @@ static bool note_certificate(void *object, void *data)
     return changed;
 }
 
+/* The record of certificates, and what other nodes have revoked. Neither keeps the node from serving. */
+static void keep_records(struct core *core, const char *fingerprint)
+{
+    autopki_certificate struct pki_certificate own = {0};
+    struct node node cleanup(cleanup_node) = {0};
+    if (!fingerprint)
+        return;
+    if (record_get(core, KIND_NODE, core->node, &node, NULL) < 0 ||
+        !string_equal(node.status.certificate, fingerprint))
+        if (engine_own_certificate(core->engine, &own, NULL) == 0)
+            certificate_record_read(core, &own, NULL);
+    certificate_apply_revoked(core, NULL);
+}
+
 static int keep_certificate(struct core *core, bool wanted, struct error **ret_error)
 {
     struct record_list nodes = {.kind = KIND_NODE};
@@ -40,6 +57,7 @@ static int keep_certificate(struct core *core, bool wanted, struct error **ret_e
     if (r == 0) {
         r = engine_certificates_up(core->engine, nodes.list.items, nodes.list.count, wanted, &certificate,
                                    ret_error);
+        keep_records(core, certificate.fingerprint);
         int noted = record_update(core, KIND_NODE, core->node, NULL, note_certificate, &certificate,
                                   r < 0 ? NULL : ret_error);
         r = r < 0 ? r : noted;

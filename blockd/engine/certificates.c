@@ -11,8 +11,6 @@
 #include "rpc/base/files.h"
 #include "rpc/pki_files.h"
 
-#define LIFE_SECONDS (90 * 86400LL) /* renewed after sixty days */
-
 void engine_certificate_clear(struct engine_certificate *certificate)
 {
     free(certificate->fingerprint);
@@ -70,7 +68,7 @@ static int renew(struct engine *engine, const struct node *node, struct error **
 {
     autostring_list struct string_list hosts = {0};
     hosts_of(node, &hosts);
-    const struct pki_subject subject = {node->meta.name, PKI_ROLE_NODE, &hosts, LIFE_SECONDS};
+    const struct pki_subject subject = {node->meta.name, PKI_ROLE_NODE, &hosts, ENGINE_CERTIFICATE_SECONDS};
     return pki_folder_node(engine->pki, &subject, NULL, ret_error);
 }
 
@@ -127,4 +125,20 @@ int engine_certificate_revoke(struct engine *engine, const char *serial, char **
     autofree char *path = pki_path(engine->pki, PKI_LIST);
     int r = pki_folder_revoke(engine->pki, serial, ret_error);
     return r < 0 ? r : file_read(path, PKI_LIST_MAX, ret_list, NULL, ret_error);
+}
+
+int engine_certificate_renew(struct engine *engine, const struct node *node, struct error **ret_error)
+{
+    scoped_claim(engine, "certificates", "");
+    autopki_authority struct pki_authority authority = {0};
+    autofree char *request = NULL, *certificate = NULL;
+    autostring_list struct string_list hosts = {0};
+    hosts_of(node, &hosts);
+    const struct pki_subject subject = {node->meta.name, PKI_ROLE_NODE, &hosts, ENGINE_CERTIFICATE_SECONDS};
+    int r = pki_folder_load_authority(engine->pki, &authority, ret_error);
+    if (r == 0)
+        r = pki_folder_request(engine->pki, node->meta.name, &request, ret_error);
+    if (r == 0)
+        r = pki_sign(&authority, request, &subject, &certificate, ret_error);
+    return r < 0 ? r : pki_folder_take_node(engine->pki, certificate, ret_error);
 }

@@ -197,6 +197,22 @@ int engine_certificate_sign(struct engine *engine, const struct pki_subject *sub
 int engine_certificate_revoke(struct engine *engine, const char *serial, char **ret_list,
                               struct error **ret_error);
 
+#define ENGINE_CERTIFICATE_SECONDS (90 * 86400LL) /* of a node's; it is renewed after sixty days */
+
+/* What the cluster signs by, as PEM texts. */
+struct engine_authority {
+    char *certificate, *list;
+    char *key; /* NULL: another node signs */
+};
+void engine_authority_clear(struct engine_authority *authority);
+/* -ENOENT: there is none yet. */
+int engine_authority(struct engine *engine, struct engine_authority *ret_authority, struct error **ret_error);
+/* Signs this node's certificate anew, for the same key. */
+int engine_certificate_renew(struct engine *engine, const struct node *node, struct error **ret_error);
+/* This node's certificate, if it is good; released with pki_certificate_clear(). */
+int engine_own_certificate(struct engine *engine, struct pki_certificate *ret_certificate,
+                           struct error **ret_error);
+
 /* ---- What runs beside the bricks ---- */
 
 /*

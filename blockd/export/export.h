@@ -33,10 +33,11 @@ int export_down(struct exports *exports, const char *volume, const char *block, 
 int export_status(struct exports *exports, const struct export *export, struct export_status *ret_status,
                   struct error **ret_error);
 /*
- * Removes grants for which `wanted` returns false: what a crash or an older state left behind. A lock is held
- * that export_up() takes, so that a grant given meanwhile is not lost: `wanted` must not call into exports.
+ * Removes grants for which `wanted` returns false: what a crash or an older state left behind. `gbid` is the
+ * identity of the block that was granted; NULL when the grant cannot be read. A lock is held that export_up()
+ * takes, so that a grant given meanwhile is not lost: `wanted` must not call into exports.
  */
-typedef bool (*export_wanted)(void *data, const char *volume, const char *block);
+typedef bool (*export_wanted)(void *data, const char *volume, const char *block, const char *gbid);
 int export_sweep(struct exports *exports, export_wanted wanted, void *data, struct error **ret_error);
 /* The servers' own metrics in Prometheus' text format; "" when none runs. The caller's. */
 char *export_metrics(struct exports *exports);

@@ -194,12 +194,16 @@ static int nbd_status(void *state, const struct export *export, struct export_st
 /* ---- The sweep ---- */
 
 /* Removes one file of a volume's folder if it must go. */
-static int sweep_file(const char *folder, const char *volume, const char *file, export_wanted wanted,
-                      void *data, bool *ret_withdrawn, struct error **ret_error)
+static int sweep_file(struct nbd *nbd, const char *folder, const char *volume, const char *file,
+                      export_wanted wanted, void *data, bool *ret_withdrawn, struct error **ret_error)
 {
+    struct grant grant cleanup(cleanup_grant) = {0};
     autofree char *path = xasprintf("%s/%s", folder, file);
     autofree char *block = grant_file_block(file);
-    if (!block || wanted(data, volume, block))
+    if (!block)
+        return 0;
+    int r = grant_read(nbd->config->run_dir, volume, block, &grant, NULL);
+    if (wanted(data, volume, block, r == 0 ? grant.gbid : NULL))
         return 0;
     *ret_withdrawn = true;
     return file_remove(path, ret_error);
@@ -215,7 +219,7 @@ static int sweep_volume(struct nbd *nbd, const char *volume, export_wanted wante
     if (r == 0)
         r = folder_list(folder, &files, ret_error);
     for (size_t i = 0; r == 0 && i < files.count; i++)
-        r = sweep_file(folder, volume, files.items[i], wanted, data, ret_withdrawn, ret_error);
+        r = sweep_file(nbd, folder, volume, files.items[i], wanted, data, ret_withdrawn, ret_error);
     if (r == 0)
         rmdir(folder); /* stays while it holds a grant */
     return r;

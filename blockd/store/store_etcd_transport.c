@@ -13,7 +13,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 
-#define CONNECT_MS     2000
+#define CONNECT_MS     3000 /* the TLS handshake is part of it */
 #define ATTEMPT_MS     4000 /* longer than an election, shorter than etcd's own patience of 7 s */
 #define AWAY_MS        2500 /* the same while nobody answers: callers must not queue up behind etcd's absence */
 #define FIRST_DELAY_MS 100
@@ -220,19 +220,11 @@ static size_t on_bytes(char *bytes, size_t size, size_t count, void *data)
 }
 
 /* Can the request have reached etcd? */
-static bool was_sent(CURLcode code)
+static bool was_sent(const struct handle *handle)
 {
-    switch (code) {
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_PEER_FAILED_VERIFICATION:
-        return false;
-    default:
-        return true;
-    }
+    curl_off_t began = 0; /* microseconds: when the connection was there */
+    curl_easy_getinfo(handle->curl, CURLINFO_PRETRANSFER_TIME_T, &began);
+    return began > 0;
 }
 
 /* libcurl repeats a request by itself when it finds that a connection that it kept is closed. */
@@ -263,7 +255,7 @@ static int send_request(struct handle *handle, const char *url, const char *body
     curl_slist_free_all(headers);
 
     autofree char *text = strbuf_steal(&sink.body);
-    *ret_lost = (code != CURLE_OK && was_sent(code)) || was_repeated(handle);
+    *ret_lost = (code != CURLE_OK && was_sent(handle)) || was_repeated(handle);
     handle->used = true;
     if (sink.too_large)
         return error_set(ret_error, EMSGSIZE, "etcd's answer is larger than %zu bytes", REPLY_LIMIT);

@@ -3,6 +3,7 @@
 # timeout: 300
 """The store is lost, and made again from what lies on the devices: the same volumes, blocks and bytes."""
 
+import json
 import pathlib
 import random
 import shutil
@@ -14,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import faults
 import node as cluster
 from faults import require
+from load import Load
 
 MIB = 1 << 20
 
@@ -92,23 +94,46 @@ def manifests_are_whole(node):
 
 def run_on(node):
     """Bricks and the server live on when the store and the daemon are gone."""
-    before = records(node)
     content = {block: fill(node, block, block) for block in ("v/a", "v/b")}
     manifests_are_whole(node)
-    pids = node.brick_pids("v")
+    node.create_block("v/busy", "16MiB")
+    with Load(node.unix_uri("v/busy"), faults.chance()) as load:  # one connection, which nothing may break
+        lost_and_adopted(node, content, load)
+    node.delete_block("v/busy")
+    manifests_are_whole(node)
+
+
+def grants_of(node):
+    return {str(path.relative_to(node.run / "grants")) for path in (node.run / "grants").glob("*/*")}
+
+
+def lost_and_adopted(node, content, load):
+    before = records(node)
+    manifests_are_whole(node)
+    pids, grants = node.brick_pids("v"), grants_of(node)
     lose_store(node)
+    load.wait_progress()
     node.start()
+    load.wait_progress()
+    require(grants_of(node) == grants and len(grants) == 3, f"grants before {grants}, after {grants_of(node)}")
+    node.restart()
+    require(grants_of(node) == grants, f"grants before {grants}, after a restart {grants_of(node)}")
+    found = {finding["object"] for finding in json.loads(node.cli_run("examine", "--json").stdout)["findings"] if finding["code"] == "grant-stale"}
+    require(found == {"grant v/a", "grant v/b", "grant v/busy"}, f"examine named the grants {found}")
     require(not node.items("/v1/volumes"), "the store is not empty")
     told = node.cli_run("examine")
     require(told.returncode == 1 and "device adopt" in told.stdout, f"an empty store is not seen: {told.stdout}")
     dry = adopt(node, *(image(node, i) for i in (1, 2, 3)))
-    require(not dry["applied"] and dry["adopted"] == 8 and not node.items("/v1/devices"), f"the dry run said {dry}")
+    require(not dry["applied"] and dry["adopted"] == 10 and not node.items("/v1/devices"), f"the dry run said {dry}")
     done = adopt(node, "--apply", *(image(node, i) for i in (1, 2, 3)))
     require(done["applied"] and outcome(done) == outcome(dry), f"the adoption said {done}, the dry run {dry}")
     wait_ready(node)
     node.wait_volume("v")
     require(records(node) == before, f"before {before}, after {records(node)}")
     require(node.brick_pids("v") == pids, "bricks that ran were started again")
+    load.wait_progress()
+    node.restart()
+    load.wait_progress()
     for block in content:
         check(node, block, content[block])
     again = adopt(node, "--apply", image(node, 1))
@@ -203,6 +228,10 @@ def refused(node):
     lose_store(node)
     node.start()
     node.add_device("d9", "512MiB")
+    done = node.cli_run("volume", "create", "v", "--template", "single")
+    require(done.returncode and "v/a is served" in done.stderr, f"another volume in the place of one that is served: {done}")
+    node.cli_run("examine", "--repair")
+    require(not grants_of(node), f"after a repair there are the grants {grants_of(node)}")
     node.create_volume("v", "single", ["d9"])
     node.wait_volume("v")
     done = node.cli_run("device", "adopt", "--apply", image(node, 1), image(node, 2), image(node, 3))

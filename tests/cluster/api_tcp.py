@@ -73,7 +73,9 @@ def roles(node, clients):
     for path in ("/metrics", "/healthz", "/readyz", "/v1/version"):
         require_equal(clients["metrics"].request("GET", path)[0], 200, f"{path} for metrics")
     require_equal({path for path, item in document["paths"].items() if "metrics" in item.get("get", {}).get("x-roles", [])},
-                  {"/metrics", "/healthz", "/readyz", "/v1/version"}, "what metrics may read")
+                  {"/metrics", "/healthz", "/readyz", "/v1/version", "/v1/cluster/authority"}, "what metrics may read")
+    require_equal({path for path, item in document["paths"].items() for operation in item.values() if "none" in operation["x-roles"]},
+                  {"/v1/cluster/authority", "/v1/cluster/join"}, "what strangers may call")
     require_error(clients["csi"].request("POST", "/v1/volumes", {"name": "v"}), 403, "permission_denied",
                   "csi has the role csi, and POST /v1/volumes takes the role admin", "a csi driver making a volume")
     # What is there is told to those who belong to the cluster only.

@@ -47,14 +47,14 @@ def errors(node):
 
 def methods(node):
     """Every path with every method that it does not have: 405, with the methods that it has."""
-    routes = re.findall(r'(?:LIST|GET)(?:_FOR\([A-Z_]+, |\()API_[A-Z_]+, "([^"]+)"', TABLE)
+    routes = re.findall(r'(?:LIST|GET)(?:_FOR\([A-Z0-9_]+, |\()API_[A-Z_]+, "([^"]+)"', TABLE)
     paths = {}
     for path in routes:
         paths.setdefault(path, set()).add("GET")
     for method, path in re.findall(r'CHANGE\([A-Z_]+, "([A-Z]+)", "([^"]+)"', TABLE):
         paths.setdefault(path, set()).add(method)
-    for path in re.findall(r'\[API_[A-Z_]+\] = \{API_[A-Z_]+, "GET", "([^"]+)"', TABLE):
-        paths.setdefault(path, set()).add("GET")
+    for method, path in re.findall(r'\[API_[A-Z_]+\] = \{API_[A-Z_]+, "([A-Z]+)", "([^"]+)"', TABLE):
+        paths.setdefault(path, set()).add(method)
     require(len(paths) >= 20, f"the table of routes was not understood: {paths}")
     for path, known in paths.items():
         concrete = re.sub(r"\{[a-z]+\}", "x", path)
@@ -169,7 +169,7 @@ def openapi(node, paths):
                     check_schema(document, content["schema"], f"{where} {kind}")
             if method in ("post", "patch"):
                 # A verb on an object may need no words beside its name.
-                require("requestBody" in operation or "}/" in path, f"{where} has no body")
+                require("requestBody" in operation or "}/" in path or path in ("/v1/cluster/init", "/v1/certificates/renew"), f"{where} has no body")
                 require("202" in operation["responses"], f"{where} has no 202")
             require("requestBody" not in operation or method not in ("get", "delete"), f"{where} takes a body")
 

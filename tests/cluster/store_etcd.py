@@ -117,7 +117,7 @@ def main():
     etcd = Etcd().start()
     try:
         wrong_settings_are_named(etcd)
-        with Node(settings={"store": etcd.settings()}) as node:
+        with Node(settings={"store": {**etcd.settings(), "timeout": 5}}) as node:
             node.replica3("v", "512MiB")
             node.create_block("v/b", "64MiB")
             disk = nbd.NBD()

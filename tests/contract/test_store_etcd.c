@@ -487,8 +487,8 @@ static void only_certificates_of_the_ca_come_in(void **state)
          open_and_list(endpoints, folder, "ca", "client");)
         assert_true(clock_monotonic_ms() < deadline);
     /* The same with a watch, which has connections of its own. */
-    autofree char *options =
-        xasprintf("&ca=%s/ca.pem&cert=%s/client.pem&key=%s/client-key.pem", folder, folder, folder);
+    autofree char *options = xasprintf("&timeout=50&ca=%s/ca.pem&cert=%s/client.pem&key=%s/client-key.pem",
+                                       folder, folder, folder);
     struct load load;
     open_store(endpoints, options);
     load_start(&load);

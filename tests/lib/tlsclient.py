@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
-"""Standard clients with TLS: GlusterFS has its certificates in /etc/ssl, so that a test has an /etc/ssl of its own, and makes
-hostile certificates with openssl."""
+"""Standard clients with TLS: GlusterFS looks for certificates in OpenSSL's folder, so that a test has one of its own; and hostile
+certificates, made with openssl."""
 
 import contextlib
 import ctypes
@@ -13,16 +13,18 @@ import volclient
 from node import skip
 
 CLONE_NEWNS = 0x20000
-SSL = pathlib.Path("/etc/ssl")
+SSL = pathlib.Path("/usr/lib/ssl")
 SECURE = pathlib.Path("/var/lib/glusterd/secure-access")
 
 
 def own_files():
-    """From here on this process and its children have an /etc/ssl and a /var/lib/glusterd that nobody else sees."""
+    """From here on this process and its children have folders of OpenSSL and of glusterd that nobody else sees."""
     if not shutil.which("openssl"):
         skip("openssl is not installed")
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
         skip(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
+    if str(SSL) not in run("openssl", "version", "-d").decode():
+        skip(f"OpenSSL's folder is not {SSL}")
     run("mount", "--make-rprivate", "/")
     text = (SSL / "openssl.cnf").read_bytes()
     run("mount", "-t", "tmpfs", "tmpfs", SSL)
@@ -60,19 +62,21 @@ def issue(node, name, *options):
     return Certificate(folder / "client-cert.pem", folder / "client-key.pem", folder / "ca-cert.pem")
 
 
-def forge(node, label, name, authority=None, start="-1d", end="+10d"):
+def forge(node, label, name, authority=None, start="-1d", end="+10d", key=None):
     """What the node's authority never signs, by its stolen key; or by another authority's (cert, key)."""
     folder = node.folder / f"forged-{label}"
     folder.mkdir()
     trusted = node.state / "pki" / "ca-cert.pem"
     signer = authority or (trusted, node.state / "pki" / "ca-key.pem")
-    key, request, cert = folder / "key.pem", folder / "request.pem", folder / "cert.pem"
-    run("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
-        "-keyout", key, "-out", request)
+    request, cert = folder / "request.pem", folder / "cert.pem"
+    if not key:
+        key = folder / "key.pem"
+        run("openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", key)
+    run("openssl", "req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request)
     (folder / "index").write_text("")
     (folder / "openssl.cnf").write_text(
         f"[ca]\ndefault_ca=d\n[d]\ndatabase={folder}/index\nnew_certs_dir={folder}\nrand_serial=yes\ndefault_md=sha256\n"
-        "policy=p\n[p]\ncommonName=supplied\n")
+        "policy=p\nunique_subject=no\n[p]\ncommonName=supplied\norganizationalUnitName=optional\n")
     run("openssl", "ca", "-batch", "-config", folder / "openssl.cnf", "-in", request, "-out", cert, "-cert", signer[0],
         "-keyfile", signer[1], "-startdate", moment(start), "-enddate", moment(end), "-notext")
     return Certificate(cert, key, trusted)

@@ -26,9 +26,9 @@ static void test_table(void **state)
         assert_non_null(route->help);
         assert_int_equal(route->response == NULL, route->response_kind == RESPONSE_TEXT);
         bool change = strcmp(route->method, "GET") != 0;
-        /* These change no one object. */
         bool whole = route->op == API_EXAMINE || route->op == API_DEVICE_ADOPT ||
-                     route->op == API_CERTIFICATE_SIGN || route->op == API_CERTIFICATE_REVOKE;
+                     route->op == API_CERTIFICATE_SIGN ||
+                     route->op == API_CERTIFICATE_REVOKE; /* they change no one object */
         if (change && !whole) { /* ?wait, ?revision and ?force come first in every change's query: handlers
                                    count on it */
             assert_non_null(route->query);

@@ -81,7 +81,7 @@ static void every_key_is_read(void **state)
                                "group =\n"
                                "[store]\n"
                                "backend = etcd\nendpoints = a,https://[::1]:2379\nprefix = /p/q\n"
-                               "ca = /srv/ca\ncert = /srv/cert\nkey = /srv/key\n"
+                               "ca = /srv/ca\ncert = /srv/cert\nkey = /srv/key\ntimeout = 7\n"
                                "[engine]\n"
                                "port-min = 50000\nport-max = 50001\nping-timeout = 42\n"
                                "[nbd]\n"
@@ -109,6 +109,7 @@ static void every_key_is_read(void **state)
     assert_string_equal(config.store_ca, "/srv/ca");
     assert_string_equal(config.store_cert, "/srv/cert");
     assert_string_equal(config.store_key, "/srv/key");
+    assert_int_equal(config.store_timeout, 7);
     assert_int_equal(config.port_min, 50000);
     assert_int_equal(config.port_max, 50001);
     assert_int_equal(config.ping_timeout, 42);

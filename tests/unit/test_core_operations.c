@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "blockd/core/core_priv.h"
+#include "rpc/examine.h"
 #include "blockd/engine/manifest.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/log.h"
@@ -475,8 +476,7 @@ int export_status(struct exports *exports, const struct export *export, struct e
     return 0;
 }
 
-int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char *volume, const char *block),
-                 void *data, struct error **ret_error)
+int export_sweep(struct exports *exports, export_wanted wanted, void *data, struct error **ret_error)
 {
     (void)exports, (void)wanted, (void)data, (void)ret_error;
     return 0;
@@ -484,8 +484,13 @@ int export_sweep(struct exports *exports, bool (*wanted)(void *data, const char 
 
 /* ---- One core over a store in a folder of its own ---- */
 
-static struct config config = {
-    .node_name = "n", .address = "127.0.0.1", .log_dir = "/tmp", .port_min = 1000, .port_max = 1100};
+static struct config config = {.api_listen = (char *)"",
+                               .api_cert = (char *)"",
+                               .node_name = "n",
+                               .address = "127.0.0.1",
+                               .log_dir = "/tmp",
+                               .port_min = 1000,
+                               .port_max = 1100};
 static char folder[64];
 static struct store *store;
 static struct core *core;
@@ -617,10 +622,10 @@ static int teardown(void **data)
 
 static void assert_promised(uint64_t bytes, uint64_t blocks)
 {
-    uint64_t found_bytes, found_blocks;
-    ledger_read(core->ledger, "v", &found_bytes, &found_blocks);
-    assert_int_equal(found_bytes, bytes);
-    assert_int_equal(found_blocks, blocks);
+    struct promise found;
+    assert_int_equal(ledger_read(core, "v", &found, NULL), 0);
+    assert_int_equal(found.bytes, bytes);
+    assert_int_equal(found.blocks, blocks);
 }
 
 /* ---- Tests ---- */
@@ -971,6 +976,93 @@ static void test_an_archived_share_frees_its_name(void **data)
     record_list_clear(&shares);
 }
 
+/* ---- The ledger ---- */
+
+/* Another process that makes and forgets blocks of the volume all the time. */
+static void *promise_elsewhere(void *data)
+{
+    const struct promise one = {.bytes = MIB, .blocks = 1};
+    (void)data;
+    for (bool more = true; atomic_load(&busy) || !more;) {
+        struct txn txn = {0};
+        int r = more ? ledger_add(core, &txn, "v", &one, UINT64_MAX, NULL)
+                     : ledger_subtract(core, &txn, "v", &one, NULL);
+        assert_int_equal(r, 0);
+        r = txn_commit(core, &txn, NULL);
+        txn_clear(&txn);
+        assert_true(r == 0 || r == -ESTALE);
+        more ^= r == 0;
+        usleep(2000);
+    }
+    return NULL;
+}
+
+static void test_promises_hold_for_other_processes(void **data)
+{
+    (void)data;
+    pthread_t thread;
+    atomic_store(&busy, true);
+    assert_int_equal(pthread_create(&thread, NULL, promise_elsewhere, NULL), 0);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(create("b", MIB, &waits), 0);
+        struct block block cleanup(cleanup_block) = read_block("v/b");
+        struct core_change insisting = {.wait = 60, .revision = block.meta.revision, .request = ""};
+        assert_int_equal(resize("v/b", 3 * MIB, &insisting), 0);
+        assert_int_equal(resize("v/b", 4 * MIB, &insisting), -ESTALE); /* it is another one by now */
+        assert_int_equal(delete ("v/b", false, &waits), 1);
+    }
+    assert_int_equal(create("kept", 2 * MIB, &waits), 0);
+    atomic_store(&busy, false);
+    pthread_join(thread, NULL);
+    assert_promised(2 * MIB, 1);
+
+    /* The last room is gone, and a block that this process has not seen keeps the volume. */
+    assert_int_equal(delete ("v/kept", false, &waits), 1);
+    put("promises/v", "{\"bytes\":9223372036854775807,\"blocks\":1,\"shares\":0}");
+    assert_int_equal(create("b", MIB, &now), -ENOSPC);
+    struct core_result result = {0};
+    assert_int_equal(core_volume_delete(core, "v", &now, &result, NULL), -ENOTEMPTY);
+}
+
+static size_t count_findings(void)
+{
+    struct object_list findings cleanup(findings_clear) = {0};
+    uint64_t checked = 0;
+    assert_int_equal(ledger_examine(core, &findings, &checked, NULL), 0);
+    assert_true(checked > 0);
+    return findings.count;
+}
+
+static void test_wrong_promises_are_found_and_mended(void **data)
+{
+    (void)data;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    assert_int_equal(create_share("s", 3 * MIB, true), 0);
+    assert_int_equal(count_findings(), 0);
+    put("promises/v", "{\"bytes\":1,\"blocks\":1,\"shares\":1}");
+    put("promises/never", "{\"bytes\":1,\"blocks\":1,\"shares\":0}");
+    assert_int_equal(count_findings(), 2);
+    put("promises/v", "{");
+    assert_int_equal(count_findings(), 2);
+    assert_int_equal(create("c", MIB, &now), -EUCLEAN);
+    assert_int_equal(ledger_mend(core, NULL), 0);
+    assert_int_equal(count_findings(), 0);
+    assert_promised(4 * MIB, 1);
+
+    /* A store of an older version has no such keys. */
+    struct store_op op = {.kind = STORE_DELETE, .key = "promises/v"};
+    assert_int_equal(store_commit(store, &op, 1, NULL, NULL), 0);
+    assert_int_equal(count_findings(), 1);
+    stop();
+    start();
+    assert_promised(4 * MIB, 1);
+    assert_int_equal(delete ("v/b", false, &waits), 1);
+    assert_int_equal(delete_share("v/s", false), 0);
+    assert_promised(0, 0);
+    struct store_entry entry = {0};
+    assert_int_equal(store_get(store, "promises/v", &entry, NULL), -ENOENT);
+}
+
 /* ---- Jobs ---- */
 
 static int create_full(const char *name)
@@ -1083,6 +1175,8 @@ int main(void)
         TEST(test_the_live_error_is_told),
         TEST(test_a_wait_ends_on_a_busy_node),
         TEST(test_many_at_once_leave_nothing),
+        TEST(test_promises_hold_for_other_processes),
+        TEST(test_wrong_promises_are_found_and_mended),
         TEST(test_a_size_needs_a_kernel_that_counts),
         TEST(test_no_share_shrinks_below_its_use),
         TEST(test_a_foreign_folder_is_left_alone),

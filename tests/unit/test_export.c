@@ -245,8 +245,10 @@ static void uris(void **state)
     set_string(&config.run_dir, run_dir);
 }
 
-static bool is_keep(void *data, const char *volume, const char *block)
+/* A grant comes with its block's identity, unless it is damaged. */
+static bool is_keep(void *data, const char *volume, const char *block, const char *gbid)
 {
+    assert_true(strcmp(block, "damaged") == 0 ? !gbid : gbid != NULL);
     (*(int *)data)++;
     return strcmp(volume, "vol") == 0 && strcmp(block, "keep") == 0;
 }
