@@ -390,6 +390,11 @@ void core_presence_changed(struct core *core);
 /* node.c */
 int node_register(struct core *core, struct error **ret_error);
 bool node_is_enabled(struct core *core);
+/*
+ * -EOPNOTSUPP in a cluster of several nodes: `what` is work that no node can do there, because it waits for
+ * clients of other nodes' bricks.
+ */
+int node_require_alone(struct core *core, const char *what, struct error **ret_error);
 /* The node that a host name or address stands for. */
 int node_find(struct core *core, const char *host, struct node *ret_node, struct error **ret_error);
 
