@@ -64,6 +64,7 @@ static int check_reload(const struct config *now, const struct config *fresh, st
         {"daemon.state-dir", now->state_dir, fresh->state_dir},
         {"daemon.run-dir", now->run_dir, fresh->run_dir},
         {"daemon.log-dir", now->log_dir, fresh->log_dir},
+        {"tls.dir", now->tls_dir, fresh->tls_dir},
         {"store.backend", config_store_words[now->store_backend], config_store_words[fresh->store_backend]},
         {"store.prefix", now->store_prefix, fresh->store_prefix}};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -82,6 +83,8 @@ static void reload(struct daemon *daemon)
     autoerror struct error *error = NULL;
     struct config fresh = {0};
     sd_notify(0, "RELOADING=1");
+    if (daemon->api)
+        api_reload(daemon->api); /* whatever the file says: logs are rotated, certificates renewed */
     int r = config_load(daemon->config_path, &fresh, &error);
     if (r == 0)
         r = check_reload(&daemon->config, &fresh, &error);
@@ -91,8 +94,6 @@ static void reload(struct daemon *daemon)
         sd_notify(0, "READY=1");
         return;
     }
-    if (daemon->api)
-        api_reload(daemon->api);
     daemon->config.log_level = fresh.log_level;
     set_log_level(&fresh);
     autofree char *before = config_text(&daemon->config, NULL), *after = config_text(&fresh, NULL);
