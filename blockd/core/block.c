@@ -432,6 +432,7 @@ static int rename_block(struct core *core, const struct change_call *call, const
     autofree char *new_key = object_key(KIND_BLOCK, new_name);
     int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
     if (r < 0 || (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
+        (r = check_no_clients(core, volume, strchr(name, '/') + 1, change->force, ret_error)) < 0 ||
         (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
 
@@ -500,7 +501,11 @@ static int delete_block(struct core *core, const struct change_call *call, const
     int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
     if (r < 0 || (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
-    r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
+    autofree char *volume = object_name_part(name, 0);
+    if (!block.meta.deleting)
+        r = check_no_clients(core, volume, strchr(name, '/') + 1, change->force, ret_error);
+    if (r == 0)
+        r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
     record_list_clear(&exports);
     if (r < 0)
         return r;

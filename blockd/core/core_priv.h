@@ -359,6 +359,13 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
 int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
                      struct error **ret_error);
 
+/*
+ * -EBUSY with the names of clients that are connected to the block, or to any of the volume (`block` NULL),
+ * and would be cut off; 0 with `force`. Clients of other nodes are not seen.
+ */
+int check_no_clients(struct core *core, const char *volume, const char *block, bool force,
+                     struct error **ret_error);
+
 /* The grant that an export of a block stands for; the caller's. */
 void export_grant(struct core *core, const struct export *export, const struct block *block,
                   struct grant *ret_grant);

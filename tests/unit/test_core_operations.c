@@ -39,6 +39,7 @@ static struct {
     atomic_int create_error;    /* what image_create() returns instead of making the file */
     atomic_bool create_crashes; /* makes the file, and fails once all the same */
     atomic_bool hold_allocations;
+    atomic_bool connected;                   /* a client, to every block */
     atomic_uint allocating, allocating_most; /* at once */
 } world = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -506,6 +507,16 @@ int export_down(struct exports *exports, const char *volume, const char *block, 
     return 0;
 }
 
+int export_clients(struct exports *exports, const char *volume, const char *block,
+                   struct string_list *ret_clients, struct error **ret_error)
+{
+    (void)exports, (void)ret_error;
+    autofree char *entry = xasprintf("%s/%s by somebody", volume, block ? block : "any");
+    if (atomic_load(&world.connected))
+        string_list_add(ret_clients, entry);
+    return 0;
+}
+
 int export_status(struct exports *exports, const struct export *export, struct export_status *ret_status,
                   struct error **ret_error)
 {
@@ -762,6 +773,29 @@ static void test_a_second_delete_keeps_what_the_first_kept(void **data)
     assert_int_equal(store_commit(store, &op, 1, NULL, NULL), 0);
     assert_int_equal(delete ("v/b", true, &waits), 1);
     assert_int_equal(count_files(), 1);
+}
+
+static void test_clients_are_cut_by_force_only(void **data)
+{
+    (void)data;
+    const struct core_change forced = {.wait = 60, .request = "", .force = true};
+    struct volume_patch stopped = {.state = VOLUME_STOPPED};
+    struct core_result result = {0};
+    autoerror struct error *error = NULL;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    assert_int_equal(export_block("b"), 0);
+    atomic_store(&world.connected, true);
+    assert_int_equal(rename_to("v/b", "c"), -EBUSY);
+    assert_int_equal(delete ("v/b", false, &waits), -EBUSY);
+    assert_int_equal(core_export_delete(core, "n/v/b", &waits, &result, NULL), -EBUSY);
+    assert_int_equal(core_volume_patch(core, "v", &stopped, 1, &waits, &result, &error), -EBUSY);
+    assert_non_null(strstr(error_message(error), "v/any by somebody"));
+    struct block block cleanup(cleanup_block) = read_block("v/b");
+    assert_false(block.meta.deleting);
+    assert_int_equal(core_volume_patch(core, "v", &stopped, 1, &forced, &result, NULL), 0);
+    taken(&result);
+    assert_int_equal(delete ("v/b", true, &forced), 1);
+    atomic_store(&world.connected, false);
 }
 
 static void test_a_volume_that_is_deleted_takes_no_block(void **data)
@@ -1209,6 +1243,7 @@ int main(void)
         TEST(test_growth_that_failed_is_taken_back),
         TEST(test_a_stray_export_holds_no_delete_up),
         TEST(test_a_second_delete_keeps_what_the_first_kept),
+        TEST(test_clients_are_cut_by_force_only),
         TEST(test_a_volume_that_is_deleted_takes_no_block),
         TEST(test_a_damaged_record_stops_nothing_else),
         TEST(test_the_live_error_is_told),
