@@ -11,9 +11,8 @@
 
 static bool wants_certificate(struct core *core)
 {
-    const struct config *config = core->config;
-    bool api = *config->api_listen && !*config->api_cert;
-    if (api || config->tls_volserver || config->tls_volumes == VOLUME_TLS_ON)
+    /* [api] listen is no reason: it waits, since a node that made an authority could not join another's. */
+    if (core->config->tls_volserver || core->config->tls_volumes == VOLUME_TLS_ON)
         return true;
     struct record_list volumes = {.kind = KIND_VOLUME};
     bool wanted = false;
