@@ -100,8 +100,8 @@ int volume_change_tls(struct core *core, struct volume *volume, int tls, struct 
         return 0;
     if (volume->spec.state != VOLUME_STOPPED || !string_equal(volume->status.phase, "stopped"))
         return error_set(ret_error, EBUSY,
-                         "volume %s is %s: bricks and clients change to or from TLS together, so unmount its "
-                         "shares and stop it first (gluster-block volume stop %s)",
+                         "volume %s is %s: bricks and clients change to or from TLS together, so "
+                         "stop it first (gluster-block volume stop %s)",
                          volume->meta.name, volume->status.phase, volume->meta.name);
     int r = 0;
     if (tls == VOLUME_TLS_ON)
