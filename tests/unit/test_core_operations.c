@@ -784,6 +784,8 @@ static void test_clients_are_cut_by_force_only(void **data)
     autoerror struct error *error = NULL;
     assert_int_equal(create("b", MIB, &waits), 0);
     assert_int_equal(export_block("b"), 0);
+    assert_int_equal(queue_run(core->queue, "exports/n/v/b", NULL),
+                     0); /* nobody is connected before it serves */
     atomic_store(&world.connected, true);
     assert_int_equal(rename_to("v/b", "c"), -EBUSY);
     assert_int_equal(delete ("v/b", false, &waits), -EBUSY);
