@@ -1054,11 +1054,12 @@ static void test_an_archived_share_frees_its_name(void **data)
 static void *promise_elsewhere(void *data)
 {
     const struct promise one = {.bytes = MIB, .blocks = 1};
+    const struct ledger_change add = {.volume = "v", .more = one, .limit = UINT64_MAX},
+                               subtract = {.volume = "v", .less = one};
     (void)data;
     for (bool more = true; atomic_load(&busy) || !more;) {
         struct txn txn = {0};
-        int r = more ? ledger_add(core, &txn, "v", &one, UINT64_MAX, NULL)
-                     : ledger_subtract(core, &txn, "v", &one, NULL);
+        int r = ledger_add(core, &txn, more ? &add : &subtract, NULL);
         assert_int_equal(r, 0);
         r = txn_commit(core, &txn, NULL);
         txn_clear(&txn);
