@@ -64,6 +64,7 @@ static int check_reload(const struct config *now, const struct config *fresh, st
         {"daemon.state-dir", now->state_dir, fresh->state_dir},
         {"daemon.run-dir", now->run_dir, fresh->run_dir},
         {"daemon.log-dir", now->log_dir, fresh->log_dir},
+        {"tls.dir", now->tls_dir, fresh->tls_dir},
         {"store.backend", config_store_words[now->store_backend], config_store_words[fresh->store_backend]},
         {"store.prefix", now->store_prefix, fresh->store_prefix}};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)

@@ -22,7 +22,6 @@
 #include "rpc/base/sizes.h"
 #include "rpc/base/spawn.h"
 #include "rpc/config.h"
-#include "rpc/pki_files.h"
 
 #define GLUSTERFS "/usr/sbin/glusterfs"
 #define MOUNT_MS  120000
@@ -287,23 +286,6 @@ static void add_volfile(const struct config *config, const char *volume, struct 
     string_list_addf(argv, "--volfile-id=%s.share", volume);
 }
 
-/* This node's certificates, for volumes with TLS; others take no notice. */
-static void add_certificates(const struct config *config, struct string_list *argv)
-{
-    static const struct {
-        const char *option;
-        enum pki_file file;
-    } options[] = {
-        {"ssl-own-cert", PKI_NODE}, {"ssl-private-key", PKI_NODE_KEY}, {"ssl-ca-list", PKI_AUTHORITY}};
-    autofree char *folder = config_tls_dir(config);
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-        autofree char *path = pki_path(folder, options[i].file);
-        if (access(path, F_OK) == 0)
-            string_list_addf(argv, "--xlator-option=*-client-*.transport.socket.%s=%s", options[i].option,
-                             path);
-    }
-}
-
 static int run_client(const struct config *config, const struct mount_words *words, const char *path,
                       const char *folder, struct error **ret_error)
 {
@@ -313,7 +295,6 @@ static int run_client(const struct config *config, const struct mount_words *wor
     string_list_add(&argv, GLUSTERFS);
     string_list_add(&argv, "--process-name=fuse");
     add_volfile(config, volume, &argv);
-    add_certificates(config, &argv);
     string_list_addf(&argv, "--subdir-mount=%s", path);
     string_list_addf(&argv, "--fs-display-name=" SOURCE_PREFIX "%s", volume);
     string_list_addf(&argv, "--fuse-mountopts=%s", strbuf_string(&words->fuse));

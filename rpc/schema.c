@@ -200,7 +200,7 @@ static int decode_strings(const struct field *field, const json_t *json, struct 
     return 0;
 }
 
-static void clear_list(const struct schema *schema, struct object_list *list)
+void object_list_clear(struct object_list *list, const struct schema *schema)
 {
     for (size_t i = 0; i < list->count; i++)
         schema_clear(schema, (char *)list->items + i * schema->size);
@@ -215,7 +215,7 @@ static int decode_objects(const struct field *field, const json_t *json, struct 
         return wrong_type(field, "a list of objects", ret_error);
     if (json_array_size(json) > (field->max ? field->max : LIST_MAX_DEFAULT))
         return error_set(ret_error, EINVAL, "%s has too many items", field->name);
-    clear_list(field->object, list);
+    object_list_clear(list, field->object);
     size_t index;
     json_t *element;
     json_array_foreach((json_t *)json, index, element)
@@ -446,7 +446,7 @@ void schema_clear(const struct schema *schema, void *object)
             schema_clear(field->object, MEMBER(char, object, field));
             break;
         case FIELD_OBJECTS:
-            clear_list(field->object, MEMBER(struct object_list, object, field));
+            object_list_clear(MEMBER(struct object_list, object, field), field->object);
             break;
         default:
             break;

@@ -97,4 +97,7 @@ int enum_parse(const char *const words[], const char *word);
  */
 void *object_list_add(struct object_list *list, size_t size);
 
+/* Frees a list of objects of the schema and empties it. */
+void object_list_clear(struct object_list *list, const struct schema *schema);
+
 #endif

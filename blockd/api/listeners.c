@@ -143,22 +143,31 @@ static void start_server(struct listeners *listeners, struct listener *listener)
         log_info("the API is served on %s", url);
 }
 
+/* What cannot be loaded leaves what there is; true: there is a certificate to serve with. */
+static bool load_and_tell(struct listeners *listeners, const struct stamps *now)
+{
+    autoerror struct error *error = NULL;
+    int r = load(listeners, &error);
+    if (r == 0) {
+        listeners->stamps = *now;
+        log_info("API over TLS: the certificates in %s and its neighbours are taken over",
+                 listeners->files.cert);
+        return true;
+    }
+    if (r == -ENOENT && !listeners->tls)
+        error_prefix(&error,
+                     "it waits for certificates, which gluster-block cluster init makes, or node join "
+                     "brings");
+    complain(listeners, error_message(error));
+    return listeners->tls != NULL;
+}
+
 static void take_over(struct listeners *listeners)
 {
     struct stamps now = look_at_files(&listeners->files);
     bool changed = memcmp(&now, &listeners->stamps, sizeof now) != 0;
-    autoerror struct error *error = NULL;
-    if (changed || !listeners->tls) {
-        if (load(listeners, &error) < 0) {
-            complain(listeners, error_message(error));
-            if (!listeners->tls)
-                return;
-        } else {
-            listeners->stamps = now;
-            log_info("API over TLS: the certificates in %s and its neighbours are taken over",
-                     listeners->files.cert);
-        }
-    }
+    if ((changed || !listeners->tls) && !load_and_tell(listeners, &now))
+        return;
     for (size_t i = 0; i < listeners->count; i++) {
         struct listener *listener = &listeners->list[i];
         if (!listener->server)

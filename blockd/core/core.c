@@ -26,6 +26,8 @@ int core_new(const struct core_options *options, struct core **ret_core, struct 
     core->jobs = jobs_new(core);
     core->heal_watch = heal_watch_new(core);
     core->manifest = manifest_new(core);
+    core->presence = presence_new(core);
+    core->reports = reports_new(core);
     int r = ledger_new(core, &core->ledger, ret_error);
     if (r < 0)
         return r;
@@ -40,6 +42,10 @@ int core_start(struct core *core, struct error **ret_error)
         r = queue_new(core, reconcile_key, WORKERS, &core->queue, ret_error);
     if (r == 0)
         r = manifest_start(core, ret_error);
+    if (r == 0)
+        r = presence_start(core->presence, ret_error);
+    if (r == 0)
+        r = reports_start(core->reports, ret_error);
     if (r == 0)
         r = pass_start(core, ret_error);
     if (r == 0)
@@ -60,6 +66,8 @@ void core_stop(struct core *core)
     jobs_stop(core->jobs);
     heal_watch_stop(core->heal_watch);
     manifest_stop(core);
+    reports_stop(core->reports);
+    presence_stop(core->presence); /* last: while this node leads nobody else does */
 }
 
 void core_free(struct core *core)
@@ -68,6 +76,8 @@ void core_free(struct core *core)
         return;
     core_stop(core);
     manifest_free(core->manifest);
+    reports_free(core->reports);
+    presence_free(core->presence);
     jobs_free(core->jobs);
     heal_watch_free(core->heal_watch);
     queue_free(core->queue);

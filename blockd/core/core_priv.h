@@ -16,6 +16,8 @@ struct hosting;
 struct jobs;
 struct heal_watch;
 struct manifest;
+struct presence;
+struct reports;
 
 struct core {
     const struct config *config; /* all five are set once, before the workers start */
@@ -31,6 +33,8 @@ struct core {
     struct jobs *jobs;
     struct heal_watch *heal_watch; /* with a lock of its own too */
     struct manifest *manifest;
+    struct presence *presence;
+    struct reports *reports;
 
     struct store_watch *watch;
     pthread_t pass_thread;
@@ -105,6 +109,7 @@ void txn_delete(struct txn *txn, const char *key, uint64_t revision);
 /* Gives a brick's port back. */
 int txn_delete_port(struct core *core, struct txn *txn, const struct brick_spec *brick,
                     struct error **ret_error);
+void txn_delete_any(struct txn *txn, const char *key); /* whatever revision it has */
 void txn_check(struct txn *txn, const char *key, uint64_t revision);
 int txn_commit(struct core *core, struct txn *txn, struct error **ret_error);
 void txn_clear(struct txn *txn);
@@ -149,6 +154,37 @@ struct job_news {
     int64_t began;        /* when it is the first news; 0: now */
 };
 int job_record_news(struct core *core, const struct job *job, const struct job_news *news);
+
+/* ---- presence.c: which nodes are there, and which one leads ---- */
+
+struct presence *presence_new(struct core *core);
+/* Once it returns this node is known to be there. */
+int presence_start(struct presence *presence, struct error **ret_error);
+void presence_stop(struct presence *presence);
+void presence_free(struct presence *presence);
+/* Is it this node that does what one of them does for all? */
+bool presence_leads(struct presence *presence);
+bool presence_sees(struct presence *presence, const char *node);
+
+/* ---- reports.c: what each node sees of its bricks ---- */
+
+struct reports *reports_new(struct core *core);
+int reports_start(struct reports *reports, struct error **ret_error);
+void reports_stop(struct reports *reports);
+void reports_free(struct reports *reports);
+/* The bricks (struct brick_status) of other nodes; "unknown" are those of a node that does not answer. The
+ * caller's. */
+void reports_bricks(struct reports *reports, const struct volume *volume, struct object_list *ret_bricks);
+/* Tells the others what is seen of the volume here, if it is news; NULL: nothing is left of it. */
+int reports_publish(struct reports *reports, const struct volume *volume, const struct volume_status *seen,
+                    struct error **ret_error);
+/*
+ * Have all other nodes that are there done what the volume's record asks of them? -EAGAIN names one that has
+ * not. One that is not there counts only when its brick is to be erased: -EHOSTUNREACH, unless forced.
+ */
+int reports_complete(struct reports *reports, const struct volume *volume, struct error **ret_error);
+/* Makes the end of all reports of a volume part of its end. */
+void reports_forget(struct reports *reports, const struct volume *volume, struct txn *txn);
 
 /* ---- idempotency.c ---- */
 
@@ -342,15 +378,26 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
 int share_reconcile(struct core *core, const char *name, struct error **ret_error);
 int export_reconcile(struct core *core, const char *name, struct error **ret_error);
 int job_reconcile(struct core *core, const char *name, struct error **ret_error);
+/* The same on a node that does not lead. */
+int block_follow(struct core *core, const char *name, struct error **ret_error);
+int share_follow(struct core *core, const char *name, struct error **ret_error);
+int job_follow(struct core *core, const char *name, struct error **ret_error);
 
 /* pass.c: what starts reconciliation: the first pass, changes in the store, the engine, and time */
 int pass_start(struct core *core, struct error **ret_error);
 void pass_stop(struct core *core);
 int reconcile_key(struct core *core, const char *key, struct error **ret_error);
+/* A node came or went, or this one leads from now on. Any thread. */
+void core_presence_changed(struct core *core);
 
 /* node.c */
 int node_register(struct core *core, struct error **ret_error);
 bool node_is_enabled(struct core *core);
+/*
+ * -EOPNOTSUPP in a cluster of several nodes: `what` is work that no node can do there, because it waits for
+ * clients of other nodes' bricks.
+ */
+int node_require_alone(struct core *core, const char *what, struct error **ret_error);
 /* The node that a host name or address stands for. */
 int node_find(struct core *core, const char *host, struct node *ret_node, struct error **ret_error);
 

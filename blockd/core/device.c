@@ -34,17 +34,43 @@ static bool same_disk(const char *a, const char *b)
     return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* The same disk under two names would be two bricks that share one fate. */
-static int check_unused(struct core *core, const char *node, const char *path, struct error **ret_error)
+/* The same disk under two names would be two bricks that share one fate. `name` is the device that asks. */
+static int check_unused(struct core *core, const char *node, const char *name, const char *path,
+                        struct error **ret_error)
 {
+    bool here = strcmp(node, core->node) == 0;
     struct record_list devices = {.kind = KIND_DEVICE};
     int r = record_list(core, KIND_DEVICE, node, &devices, ret_error);
     for (size_t i = 0; r == 0 && i < devices.list.count; i++) {
         const struct device *device = RECORD(&devices, device, i);
-        if (same_disk(device->spec.path, path))
+        if (strcmp(device->meta.name, name) != 0 &&
+            (here ? same_disk(device->spec.path, path) : strcmp(device->spec.path, path) == 0))
             r = error_set(ret_error, EEXIST, "%s is device %s already", path, device->meta.name);
     }
     record_list_clear(&devices);
+    return r;
+}
+
+/* What else it is called goes into given_path. */
+static void use_stable_path(struct core *core, struct device *device)
+{
+    char *stable = engine_device_stable_path(core->engine, device->spec.path);
+    if (!stable || strcmp(stable, device->spec.path) == 0) {
+        free(stable);
+        return;
+    }
+    free(device->spec.given_path);
+    device->spec.given_path = device->spec.path;
+    device->spec.path = stable;
+}
+
+static int check_node(struct core *core, const char *name, struct error **ret_error)
+{
+    struct node node cleanup(cleanup_node) = {0};
+    int r = record_get(core, KIND_NODE, name, &node, ret_error);
+    if (r == 0 && !presence_sees(core->presence, name))
+        return error_set(ret_error, EHOSTUNREACH, "node %s does not answer: it cannot look at its disks now",
+                         name);
     return r;
 }
 
@@ -52,21 +78,20 @@ static int prepare_create(struct core *core, const struct device_create *request
                           struct error **ret_error)
 {
     const char *node = request->node ? request->node : core->node;
+    bool here = strcmp(node, core->node) == 0;
     int r = check_path(request->path, ret_error);
+    if (r == 0)
+        r = check_node(core, node, ret_error);
     if (r < 0)
         return r;
-    if (strcmp(node, core->node) != 0)
-        return error_set(ret_error, ENOENT, "node %s is not known here; this node is %s", node, core->node);
     if (request->image_size && request->image_size < IMAGE_SIZE_MIN)
         return error_set(ret_error, EINVAL, "image_size must be at least 512 MiB");
 
     autofree char *name = xasprintf("%s/%s", node, request->name);
     meta_init(&device->meta, name);
-    device->spec.path = engine_device_stable_path(core->engine, request->path);
-    if (!device->spec.path)
-        device->spec.path = xstrdup(request->path);
-    else if (strcmp(device->spec.path, request->path) != 0)
-        device->spec.given_path = xstrdup(request->path);
+    device->spec.path = xstrdup(request->path);
+    if (here)
+        use_stable_path(core, device);
     device->spec.image_size = request->image_size;
     device->spec.destroy_existing_data = request->destroy_existing_data;
     device->status.phase = xstrdup("pending");
@@ -74,8 +99,8 @@ static int prepare_create(struct core *core, const struct device_create *request
     struct device present cleanup(cleanup_device) = {0};
     if (record_get(core, KIND_DEVICE, name, &present, NULL) == 0)
         return error_set(ret_error, EEXIST, "device %s exists already", name);
-    r = check_unused(core, node, request->path, ret_error);
-    if (r < 0)
+    r = check_unused(core, node, name, request->path, ret_error);
+    if (r < 0 || !here) /* its own node looks at the disk */
         return r;
     r = engine_device_probe(core->engine, device, ret_error);
     return r == -EEXIST && request->destroy_existing_data ? 0 : r;
@@ -314,6 +339,25 @@ static void clear_status(struct device_status *status)
     free(status->health_reason);
 }
 
+static bool set_paths(void *object, void *data)
+{
+    const struct device *device = data;
+    struct device_spec *spec = &((struct device *)object)->spec;
+    bool changed = string_replace(&spec->given_path, device->spec.given_path);
+    return string_replace(&spec->path, device->spec.path) || changed;
+}
+
+/* One that another node recorded is looked at here for the first time. */
+static int look_at_new(struct core *core, struct device *device, struct error **ret_error)
+{
+    int r = check_unused(core, core->node, device->meta.name, device->spec.path, ret_error);
+    if (r < 0)
+        return r;
+    use_stable_path(core, device);
+    return record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, set_paths, device,
+                         ret_error);
+}
+
 static int erase(struct core *core, const struct device *device, struct error **ret_error)
 {
     int r = engine_device_erase(core->engine, device, device->spec.forced, ret_error);
@@ -338,7 +382,10 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
     struct device_status seen = {0};
     autoerror struct error *problem = NULL;
     if (node_is_enabled(core)) {
-        r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
+        if (!device.status.uuid)
+            r = look_at_new(core, &device, &problem);
+        if (r == 0)
+            r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
         if (r == 0)
             r = remove_old_bricks(core, &device, &problem);
     } else {

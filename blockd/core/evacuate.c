@@ -125,14 +125,16 @@ int core_device_evacuate(struct core *core, const char *name, const struct devic
                          const struct core_change *change, struct core_result *ret_result,
                          struct error **ret_error)
 {
-    return begin_again(core, JOB_EVACUATE, name, request->target, change, ret_result, ret_error);
+    int r = node_require_alone(core, "moving bricks", ret_error);
+    return r < 0 ? r : begin_again(core, JOB_EVACUATE, name, request->target, change, ret_result, ret_error);
 }
 
 int core_device_replace(struct core *core, const char *name, const struct device_replace *request,
                         const struct core_change *change, struct core_result *ret_result,
                         struct error **ret_error)
 {
-    return begin_again(core, JOB_REPLACE, name, request->target, change, ret_result, ret_error);
+    int r = node_require_alone(core, "moving bricks", ret_error);
+    return r < 0 ? r : begin_again(core, JOB_REPLACE, name, request->target, change, ret_result, ret_error);
 }
 
 /* ---- Working on it ---- */

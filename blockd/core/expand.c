@@ -140,5 +140,6 @@ int core_volume_expand(struct core *core, const char *name, const struct volume_
                        struct error **ret_error)
 {
     struct change_call call = {.name = name, .request = request};
-    return change_run(core, expand, &call, change, ret_result, ret_error);
+    int r = node_require_alone(core, "expanding a volume", ret_error);
+    return r < 0 ? r : change_run(core, expand, &call, change, ret_result, ret_error);
 }

@@ -121,7 +121,7 @@ void jobs_overlay(struct jobs *jobs, struct job *job)
 bool job_must_stop(const struct job_turn *turn)
 {
     scoped_lock(&turn->task->jobs->mutex);
-    return turn->task->jobs->stopping;
+    return turn->task->jobs->stopping || !presence_leads(turn->task->jobs->core->presence);
 }
 
 int job_progress(struct job_turn *turn, uint64_t done)
@@ -164,7 +164,7 @@ static bool run_task(struct jobs *jobs, struct task *task)
     int r = record_get(jobs->core, KIND_JOB, task->name, &job, NULL);
     if (r < 0)
         return r != -ENOENT;
-    if (job_has_ended(&job))
+    if (job_has_ended(&job) || !presence_leads(jobs->core->presence))
         return false;
     struct job_turn turn = {.job = &job, .task = task, .recorded = clock_monotonic_ms()};
     return run(jobs->core, &job, &turn);
@@ -202,6 +202,8 @@ static void *work(void *data)
 static int find_jobs(struct jobs *jobs)
 {
     struct record_list records = {.kind = KIND_JOB};
+    if (!presence_leads(jobs->core->presence)) /* the node that does looks for them */
+        return 0;
     int r = record_list_readable(jobs->core, KIND_JOB, NULL, &records, NULL);
     if (r < 0)
         return r;

@@ -101,6 +101,16 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
     return 0;
 }
 
+int node_require_alone(struct core *core, const char *what, struct error **ret_error)
+{
+    struct record_list nodes = {.kind = KIND_NODE};
+    int r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
+    if (r == 0 && nodes.list.count > 1)
+        r = error_set(ret_error, EOPNOTSUPP, "%s in a cluster of several nodes is not supported yet", what);
+    record_list_clear(&nodes);
+    return r;
+}
+
 /* ---- Change ---- */
 
 enum { PATCH_STATE, PATCH_ADDRESSES, PATCH_ZONE }; /* the fields' places in node_patch_schema */
@@ -248,8 +258,10 @@ static int bring_up(struct core *core, const struct node *node, struct error **r
 
 int node_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
-    if (strcmp(name, core->node) != 0)
+    if (strcmp(name, core->node) != 0) { /* its addresses are in the volfiles of all */
+        wake_dependents(core, KIND_VOLUME);
         return 0;
+    }
     struct node node cleanup(cleanup_node) = {0};
     int r = record_get(core, KIND_NODE, name, &node, ret_error);
     if (r < 0)

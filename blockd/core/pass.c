@@ -20,11 +20,18 @@ int reconcile_key(struct core *core, const char *key, struct error **ret_error)
         [KIND_BLOCK] = block_reconcile, [KIND_SHARE] = share_reconcile,   [KIND_EXPORT] = export_reconcile,
         [KIND_JOB] = job_reconcile,
     };
+    /* What one node does for all; the others do their own part of it. */
+    static int (*const followers[KIND_COUNT])(struct core *, const char *, struct error **) = {
+        [KIND_BLOCK] = block_follow,
+        [KIND_SHARE] = share_follow,
+        [KIND_JOB] = job_follow,
+    };
     enum object_kind kind;
     const char *name;
     if (object_key_parse(key, &kind, &name) < 0)
         return 0; /* a key of the store's own, such as a port */
-    return reconcilers[kind](core, name, ret_error);
+    bool follows = followers[kind] && !presence_leads(core->presence);
+    return (follows ? followers : reconcilers)[kind](core, name, ret_error);
 }
 
 static void wake_own_node(struct core *core)
@@ -190,7 +197,7 @@ static void *run(void *data)
         pthread_mutex_unlock(&core->pass_mutex);
         if (due) {
             full_pass(core, false);
-            if (++passes % SWEEP_PASSES == 0)
+            if (++passes % SWEEP_PASSES == 0 && presence_leads(core->presence))
                 sweep(core);
             clock_gettime(CLOCK_MONOTONIC, &when);
             when.tv_sec += FULL_PASS_SECONDS;
@@ -202,6 +209,13 @@ static void *run(void *data)
     }
     pthread_mutex_unlock(&core->pass_mutex);
     return NULL;
+}
+
+void core_presence_changed(struct core *core)
+{
+    scoped_lock(&core->pass_mutex);
+    core->missed = true;
+    pthread_cond_signal(&core->pass_wake);
 }
 
 void core_engine_changed(struct core *core)

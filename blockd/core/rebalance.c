@@ -66,7 +66,8 @@ int core_volume_rebalance(struct core *core, const char *name, const struct core
                           struct core_result *ret_result, struct error **ret_error)
 {
     struct change_call call = {.name = name};
-    return change_run(core, begin, &call, change, ret_result, ret_error);
+    int r = node_require_alone(core, "rebalancing a volume", ret_error);
+    return r < 0 ? r : change_run(core, begin, &call, change, ret_result, ret_error);
 }
 
 /* ---- Working on it ---- */
@@ -136,8 +137,7 @@ bool rebalance_run(struct core *core, const struct job *job)
     struct job_news news = {.phase = "canceled", .done = job->status.done, .total = job->status.total};
     if (job->meta.deleting || r == -ECANCELED)
         return end(core, job, name, &news);
-    const struct brick_spec *bricks = volume.spec.bricks.items;
-    if (r < 0 || strcmp(bricks[0].node, core->node) != 0) /* one node does it for all */
+    if (r < 0)
         return true;
     /* A client that does not know the new sets must be gone before the first file moves. */
     if (string_equal(job->status.phase, "pending")) {

@@ -164,6 +164,11 @@ void txn_delete(struct txn *txn, const char *key, uint64_t revision)
                     .kind = STORE_DELETE, .key = keep(txn, key), .compare = true, .revision = revision});
 }
 
+void txn_delete_any(struct txn *txn, const char *key)
+{
+    add_op(txn, (struct store_op){.kind = STORE_DELETE, .key = keep(txn, key)});
+}
+
 void txn_check(struct txn *txn, const char *key, uint64_t revision)
 {
     add_op(txn, (struct store_op){

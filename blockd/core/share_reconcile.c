@@ -92,6 +92,13 @@ static int make_folder(struct image_volume *connection, const struct share *shar
     return r;
 }
 
+static int apply_quota(struct core *core, const struct volume *volume, const struct share *share,
+                       struct error **ret_error)
+{
+    struct engine_share wanted = share_for_engine(share);
+    return engine_shares_apply(core->engine, volume, &wanted, 1, ret_error);
+}
+
 static int bring_up(struct core *core, const struct volume *volume, const struct share *share,
                     struct error **ret_error)
 {
@@ -103,8 +110,7 @@ static int bring_up(struct core *core, const struct volume *volume, const struct
     hosting_put(core->hosting, connection);
     if (r < 0)
         return r;
-    struct engine_share wanted = share_for_engine(share);
-    return engine_shares_apply(core->engine, volume, &wanted, 1, ret_error);
+    return apply_quota(core, volume, share, ret_error);
 }
 
 int shares_apply(struct core *core, const struct volume *volume, struct error **ret_error)
@@ -319,4 +325,19 @@ int share_reconcile(struct core *core, const char *name, struct error **ret_erro
     if (is_final(r))
         return status_record(core, KIND_SHARE, &share.meta, &failed, ret_error);
     return error_set(ret_error, -r, "%s", error_message(problem));
+}
+
+/* Bricks take over who may mount it, and its limit once its folder is there. */
+int share_follow(struct core *core, const char *name, struct error **ret_error)
+{
+    struct share share cleanup(cleanup_share) = {0};
+    struct volume volume cleanup(cleanup_volume) = {0};
+    autofree char *volume_name = object_name_part(name, 0);
+    int r = record_get(core, KIND_SHARE, name, &share, ret_error);
+    if (r == 0)
+        r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error);
+    if (r < 0 || share.meta.deleting || volume.meta.deleting)
+        return r == -ENOENT ? 0 : r;
+    r = admit(core, &volume, &share, ret_error);
+    return r == 0 && share.status.path ? apply_quota(core, &volume, &share, ret_error) : r;
 }

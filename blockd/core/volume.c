@@ -16,9 +16,13 @@ int volume_live_status(struct core *core, struct volume *volume, struct error **
 {
     struct volume_status live = {0};
     struct promise promise;
+    struct object_list others;
     int r = ledger_read(core, volume->meta.name, &promise, ret_error);
-    if (r == 0)
-        r = engine_volume_status(core->engine, volume, &live, ret_error);
+    if (r < 0)
+        return r;
+    reports_bricks(core->reports, volume, &others);
+    r = engine_volume_status(core->engine, volume, &others, &live, ret_error);
+    object_list_clear(&others, &brick_status_schema);
     if (r < 0)
         return r;
     struct volume_status *status = &volume->status;
@@ -406,7 +410,8 @@ static int bring_up(struct core *core, const struct volume *volume, struct error
     return r < 0 ? r : healed;
 }
 
-/* Its port is free again; on a device that is gone the brick is to be erased when that comes back. */
+/* Its port is free again; on a device, or a node, that is gone the brick is to be erased when that comes
+ * back. */
 static int release_brick(struct core *core, struct txn *txn, const struct volume *volume,
                          const struct brick_spec *brick, struct error **ret_error)
 {
@@ -418,7 +423,7 @@ static int release_brick(struct core *core, struct txn *txn, const struct volume
     r = record_get(core, KIND_DEVICE, name, &device, ret_error);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    if (string_equal(device.status.phase, "ready"))
+    if (string_equal(device.status.phase, "ready") && presence_sees(core->presence, brick->node))
         return 0;
     string_list_addf(&device.spec.graves, "%s %s", volume->meta.name, volume->meta.uid);
     txn_put(txn, KIND_DEVICE, &device, device.meta.revision);
@@ -437,6 +442,12 @@ static int erase(struct core *core, const struct volume *volume, struct error **
         return r;
     fault_point("volume.delete.after-erase");
     heal_forget(core, volume->meta.name);
+    r = reports_publish(core->reports, volume, NULL, ret_error);
+    if (r < 0 || !presence_leads(core->presence))
+        return r;
+    r = reports_complete(core->reports, volume, ret_error);
+    if (r < 0)
+        return r;
 
     struct txn txn = {0};
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
@@ -447,6 +458,7 @@ static int erase(struct core *core, const struct volume *volume, struct error **
         r = release_brick(core, &txn, volume, &bricks[i], ret_error);
     for (size_t i = 0; i < volume->spec.moves.count && r == 0; i++)
         r = release_brick(core, &txn, volume, &moves[i].brick, ret_error);
+    reports_forget(core->reports, volume, &txn);
     if (r == 0)
         r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
@@ -491,6 +503,15 @@ static void wake_blocks(struct core *core, const char *volume)
     record_list_clear(&blocks);
 }
 
+/* What is left to do on a node that does not lead: the one that does records what is seen. */
+static int follow(struct core *core, const struct volume *volume, bool serves, int failure,
+                  struct error **problem, struct error **ret_error)
+{
+    if (failure < 0)
+        return error_set(ret_error, -failure, "%s", error_message(*problem));
+    return serves ? shares_apply(core, volume, ret_error) : 0;
+}
+
 int volume_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     struct volume volume cleanup(cleanup_volume) = {0};
@@ -507,10 +528,20 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
     schema_copy(&volume_schema, &live, &volume);
     string_replace(&live.status.phase, NULL); /* what is stored does not count here */
     r = volume_live_status(core, &live, ret_error);
+    if (r == 0)
+        r = reports_publish(core->reports, &volume, &live.status, ret_error);
     if (r < 0)
         return r;
-    const char *phase = up ? live.status.phase : "stopped";
-    bool serves = string_equal(phase, "online") || string_equal(phase, "degraded");
+    /* On a node that is stopped the volume may be served by the others. */
+    bool wanted = volume.spec.state == VOLUME_STARTED;
+    bool serves =
+        wanted && (string_equal(live.status.phase, "online") || string_equal(live.status.phase, "degraded"));
+    const char *phase = up || serves ? live.status.phase : "stopped";
+    if (!presence_leads(core->presence))
+        return follow(core, &volume, serves, failure, &problem, ret_error);
+    r = reports_complete(core->reports, &volume, ret_error);
+    if (r < 0)
+        return r;
     /* A brick that cannot come up is no failure of a volume that serves without it. */
     if (failure < 0 && !(up && serves)) {
         record_phase(core, &volume, "failed", error_message(problem), NULL);

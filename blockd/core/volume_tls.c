@@ -11,9 +11,8 @@
 
 static bool wants_certificate(struct core *core)
 {
-    const struct config *config = core->config;
-    bool api = *config->api_listen && !*config->api_cert;
-    if (api || config->tls_volserver || config->tls_volumes == VOLUME_TLS_ON)
+    /* [api] listen is no reason: it waits, since a node that made an authority could not join another's. */
+    if (core->config->tls_volserver || core->config->tls_volumes == VOLUME_TLS_ON)
         return true;
     struct record_list volumes = {.kind = KIND_VOLUME};
     bool wanted = false;
@@ -101,8 +100,8 @@ int volume_change_tls(struct core *core, struct volume *volume, int tls, struct 
         return 0;
     if (volume->spec.state != VOLUME_STOPPED || !string_equal(volume->status.phase, "stopped"))
         return error_set(ret_error, EBUSY,
-                         "volume %s is %s: bricks and clients change to or from TLS together, so unmount its "
-                         "shares and stop it first (gluster-block volume stop %s)",
+                         "volume %s is %s: bricks and clients change to or from TLS together, so "
+                         "stop it first (gluster-block volume stop %s)",
                          volume->meta.name, volume->status.phase, volume->meta.name);
     int r = 0;
     if (tls == VOLUME_TLS_ON)

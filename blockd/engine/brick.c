@@ -213,53 +213,13 @@ static int make_folder(const struct engine *engine, const char *device, const ch
     return 0;
 }
 
-/* A device that had a brick of the volume once gets a new one: what is left of the old one is in the way. */
-static int remove_older(struct engine *engine, const char *device, const char *folder,
-                        const struct volume *volume, uint64_t number, struct error **ret_error)
-{
-    if (access(folder, F_OK) < 0 || check_owner(folder, volume, NULL) < 0 ||
-        check_number(folder, volume, number, NULL) != -ESTALE)
-        return 0;
-    return brick_erase(engine, device, volume, ret_error);
-}
-
-int brick_prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
-                  bool fresh, struct error **ret_error)
-{
-    int r = device_check_mounted(engine, device, ret_error);
-    if (r < 0)
-        return r;
-    autofree char *folder = brick_folder(engine, device, volume->meta.name);
-    if (fresh)
-        r = remove_older(engine, device, folder, volume, number, ret_error);
-    if (r == 0)
-        r = make_folder(engine, device, folder, volume, ret_error);
-    if (r == 0)
-        r = check_owner(folder, volume, ret_error);
-    if (r == -ENODATA)
-        r = stamp(folder, volume, ret_error);
-    if (r < 0)
-        return r;
-    fault_point("volume.up.after-brick-stamp");
-    autofree char *indices = xasprintf("%s/" INDEX_FOLDER, folder);
-    r = folder_make(indices, 0700, ret_error);
-    if (r == 0)
-        r = check_number(folder, volume, number, ret_error);
-    return r == -ENOENT ? write_number(folder, number, ret_error) : r;
-}
-
 /* ---- Erasing ---- */
 
-/*
- * The folder is renamed first: half a brick never carries a brick's name. Device gone: nothing can be removed
- * from it, and the caller has to decide.
- */
-int brick_erase(struct engine *engine, const char *device, const struct volume *volume,
-                struct error **ret_error)
+/* The folder is renamed first: half a brick never carries a brick's name. */
+static int erase(struct engine *engine, const char *device, const struct volume *volume,
+                 struct error **ret_error)
 {
-    int r = device_check_mounted(engine, device, ret_error);
-    if (r < 0)
-        return r;
+    int r = 0;
     autofree char *folder = brick_folder(engine, device, volume->meta.name);
     autofree char *mount_point = device_mount_point(engine, device);
     autofree char *trash = xasprintf("%s/bricks/.erase-%s", mount_point, volume->meta.uid);
@@ -282,6 +242,93 @@ int brick_erase(struct engine *engine, const char *device, const struct volume *
     r = tree_remove(trash, ret_error);
     fault_point("volume.erase.after-data");
     return r;
+}
+
+/* Whoever makes or erases a brick has it for itself, also when it hangs with the disk, and is left behind. */
+static char *claim_name(const struct device_call *call)
+{
+    return xasprintf("%s.%s", call->volume.meta.name, call->names.items[0]);
+}
+
+static struct device_call *call_of(struct engine *engine, const char *device, const struct volume *volume)
+{
+    struct device_call *call = device_call_new(engine, device);
+    schema_copy(&volume_schema, &call->volume, volume);
+    return call;
+}
+
+static int call_erase(struct device_call *call, struct error **ret_error)
+{
+    struct engine *engine = call->engine;
+    autofree char *name = claim_name(call);
+    scoped_claim(engine, "brick", name);
+    return erase(engine, call->names.items[0], &call->volume, ret_error);
+}
+
+/* Device gone: nothing can be removed from it, and the caller has to decide. */
+int brick_erase(struct engine *engine, const char *device, const struct volume *volume,
+                struct error **ret_error)
+{
+    int r = device_check_mounted(engine, device, ret_error);
+    if (r < 0)
+        return r;
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device, volume);
+    return device_call_run(call, call_erase, ret_error);
+}
+
+/* ---- Making it ready to be served ---- */
+
+/* A device that had a brick of the volume once gets a new one: what is left of the old one is in the way. */
+static int remove_older(struct engine *engine, const char *device, const char *folder,
+                        const struct volume *volume, uint64_t number, struct error **ret_error)
+{
+    if (access(folder, F_OK) < 0 || check_owner(folder, volume, NULL) < 0 ||
+        check_number(folder, volume, number, NULL) != -ESTALE)
+        return 0;
+    return erase(engine, device, volume, ret_error);
+}
+
+static int prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
+                   bool fresh, struct error **ret_error)
+{
+    int r = 0;
+    autofree char *folder = brick_folder(engine, device, volume->meta.name);
+    if (fresh)
+        r = remove_older(engine, device, folder, volume, number, ret_error);
+    if (r == 0)
+        r = make_folder(engine, device, folder, volume, ret_error);
+    if (r == 0)
+        r = check_owner(folder, volume, ret_error);
+    if (r == -ENODATA)
+        r = stamp(folder, volume, ret_error);
+    if (r < 0)
+        return r;
+    fault_point("volume.up.after-brick-stamp");
+    autofree char *indices = xasprintf("%s/" INDEX_FOLDER, folder);
+    r = folder_make(indices, 0700, ret_error);
+    if (r == 0)
+        r = check_number(folder, volume, number, ret_error);
+    return r == -ENOENT ? write_number(folder, number, ret_error) : r;
+}
+
+static int call_prepare(struct device_call *call, struct error **ret_error)
+{
+    struct engine *engine = call->engine;
+    autofree char *name = claim_name(call);
+    scoped_claim(engine, "brick", name);
+    return prepare(engine, call->names.items[0], &call->volume, call->number, call->flag, ret_error);
+}
+
+int brick_prepare(struct engine *engine, const char *device, const struct volume *volume, uint64_t number,
+                  bool fresh, struct error **ret_error)
+{
+    int r = device_check_mounted(engine, device, ret_error);
+    if (r < 0)
+        return r;
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device, volume);
+    call->number = number;
+    call->flag = fresh;
+    return device_call_run(call, call_prepare, ret_error);
 }
 
 /* ---- Looking at it ---- */
@@ -407,7 +454,7 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
     if (device_check_mounted(engine, brick->device, &error) < 0) {
         status.error = xstrdup(error_message(error));
     } else {
-        if (statvfs(status.path, &space) == 0) {
+        if (device_space(engine, brick->device, status.path, &space) == 0) {
             status.size = (uint64_t)space.f_blocks * space.f_frsize;
             status.free = (uint64_t)space.f_bavail * space.f_frsize;
         }
@@ -417,12 +464,22 @@ void brick_look(struct engine *engine, const struct volume *volume, const struct
     *ret_status = status;
 }
 
+static int count_pending(struct device_call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    call->length = heal_pending_now(call->text);
+    return 0;
+}
+
 void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                          struct brick_status *ret_status)
 {
     if (brick_is_local(engine, brick)) {
         brick_look(engine, volume, brick, ret_status);
-        ret_status->heal_pending = heal_pending_now(ret_status->path);
+        cleanup(cleanup_device_call) struct device_call *call = device_call_new(engine, brick->device);
+        call->text = xstrdup(ret_status->path);
+        if (device_call_run(call, count_pending, NULL) == 0)
+            ret_status->heal_pending = call->length;
     } else
         *ret_status = (struct brick_status){
             .node = xstrdup(brick->node), .device = xstrdup(brick->device), .state = xstrdup("online")};
@@ -432,13 +489,17 @@ void engine_brick_status(struct engine *engine, const struct volume *volume, con
 
 /* Replicate's mark on a brick's root: three counts (data, metadata, entries) of what brick `number` missed.
  */
-static bool is_marked(const char *folder, const char *volume, uint64_t number)
+static int look_for_mark(struct device_call *call, struct error **ret_error)
 {
-    autofree char *key = xasprintf("trusted.afr.%s-client-%llu", volume, (unsigned long long)number);
+    (void)ret_error;
+    const char *volume = call->volume.meta.name;
+    autofree char *folder = brick_folder(call->engine, call->names.items[0], volume);
+    autofree char *key = xasprintf("trusted.afr.%s-client-%llu", volume, (unsigned long long)call->number);
     static const unsigned char nothing[12];
     unsigned char mark[12];
-    return lgetxattr(folder, key, mark, sizeof mark) == sizeof mark &&
-           memcmp(mark, nothing, sizeof mark) != 0;
+    bool marked =
+        lgetxattr(folder, key, mark, sizeof mark) == sizeof mark && memcmp(mark, nothing, sizeof mark) != 0;
+    return marked ? 0 : -ENOENT;
 }
 
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
@@ -446,22 +507,31 @@ int engine_move_is_marked(struct engine *engine, const struct volume *volume, ui
 {
     for (size_t i = 0; i < volume->spec.bricks.count; i++) {
         const struct brick_spec *brick = volume_brick(volume, i);
-        autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
-        if (brick_is_local(engine, brick) && device_check_mounted(engine, brick->device, NULL) == 0 &&
-            is_marked(folder, volume->meta.name, number))
+        if (!brick_is_local(engine, brick) || device_check_mounted(engine, brick->device, NULL) < 0)
+            continue;
+        cleanup(cleanup_device_call) struct device_call *call = call_of(engine, brick->device, volume);
+        call->number = number;
+        if (device_call_run(call, look_for_mark, NULL) == 0)
             return 0;
     }
     return error_set(ret_error, ENOENT, "volume %s: no brick knows that brick %llu is new", volume->meta.name,
                      (unsigned long long)number);
 }
 
+static int look_for_brick(struct device_call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    autofree char *folder = brick_folder(call->engine, call->names.items[0], call->volume.meta.name);
+    return access(folder, F_OK) < 0 ? -ENOENT : check_owner(folder, &call->volume, NULL);
+}
+
 int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
                          struct error **ret_error)
 {
     autofree char *name = object_name_part(device->meta.name, 1);
-    autofree char *folder = brick_folder(engine, name, volume->meta.name);
     autofree char *volfile = brick_volfile(engine, name, volume->meta.name);
-    if (access(folder, F_OK) < 0 || check_owner(folder, volume, NULL) < 0)
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, name, volume);
+    if (device_call_run(call, look_for_brick, NULL) < 0)
         return 0;
     scoped_claim(engine, "volume", volume->meta.name);
     int r = brick_erase(engine, name, volume, ret_error);

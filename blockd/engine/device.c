@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -23,6 +24,7 @@
 
 #define SIZE_MINIMUM      (300ull << 20)          /* of mkfs.xfs */
 #define FORMAT_TIMEOUT_MS (30 * 60 * 1000)        /* discarding a large disk takes its time */
+#define PROBE_MS          (60 * 1000)             /* for a disk that does not answer */
 #define IMAGE_XATTR       "trusted.blockd.device" /* on an image file that blockd made: the uid of its device */
 #define MOUNT_FLAGS       (MS_NOATIME | MS_NODEV | MS_NOSUID | MS_NOEXEC)
 
@@ -114,6 +116,9 @@ static int open_block_device(struct disk *disk, const char *path, struct error *
     if (!S_ISBLK(status.st_mode))
         return error_set(ret_error, ENOTBLK, "device %s: %s is neither a block device nor a regular file",
                          disk->device->meta.name, path);
+    int read_only = 0;
+    if (ioctl(fd, BLKROGET, &read_only) == 0 && read_only)
+        return error_set(ret_error, EROFS, "device %s: %s is read-only", disk->device->meta.name, path);
     disk->number = status.st_rdev;
     disk->fd = steal_fd(&fd);
     disk->block_device = xstrdup(path);
@@ -243,7 +248,8 @@ static int judge(const struct disk *disk, int fd, bool destroy, bool *ret_format
     if (!destroy && (view.content == DISK_FOREIGN || unknown_file))
         return error_set(
             ret_error, EEXIST,
-            "device %s: %s holds %s. To overwrite it, ask for the device with destroy_existing_data",
+            "device %s: %s holds %s. To overwrite it, ask for the device with destroy_existing_data "
+            "(gluster-block device add --destroy-existing-data)",
             device->meta.name, device->spec.path, view.text ? view.text : "data of an unknown kind");
     if (view.size < SIZE_MINIMUM)
         return error_set(ret_error, EINVAL, "device %s: %s is too small: XFS needs at least 300 MiB",
@@ -309,8 +315,18 @@ char *engine_device_stable_path(struct engine *engine, const char *path)
     return disk_stable_name(engine->roots.by_id, path);
 }
 
-int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error)
+static struct device_call *call_of(struct engine *engine, const struct device *device)
 {
+    autofree char *name = object_name_part(device->meta.name, 1);
+    struct device_call *call = device_call_new(engine, name);
+    schema_copy(&device_schema, &call->device, device);
+    return call;
+}
+
+static int probe(struct device_call *call, struct error **ret_error)
+{
+    struct engine *engine = call->engine;
+    const struct device *device = &call->device;
     cleanup(disk_clear) struct disk disk;
     int r = begin(engine, device, &disk, ret_error);
     if (r < 0)
@@ -330,6 +346,13 @@ int engine_device_probe(struct engine *engine, const struct device *device, stru
     return r < 0 ? r : judge(&disk, disk.fd, false, &format, ret_error);
 }
 
+int engine_device_probe(struct engine *engine, const struct device *device, struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    call->limit_ms = PROBE_MS;
+    return device_call_run(call, probe, ret_error);
+}
+
 /* ---- Making it ready ---- */
 
 static int format_disk(const struct disk *disk, struct error **ret_error)
@@ -341,7 +364,7 @@ static int format_disk(const struct disk *disk, struct error **ret_error)
     int r = program_run(argv, FORMAT_TIMEOUT_MS, NULL, NULL, ret_error);
     if (r < 0) {
         if (ret_error)
-            error_prefix(ret_error, "device %s: cannot format %s: ", disk->device->meta.name,
+            error_prefix(ret_error, "device %s: cannot format %s", disk->device->meta.name,
                          disk->device->spec.path);
         return r;
     }
@@ -390,9 +413,10 @@ static int fill_status(const struct disk *disk, struct device_status *ret_status
     int r = mounts_at(disk->folder, &view, ret_error);
     if (r < 0)
         return r;
-    if (statvfs(disk->folder, &space) < 0)
-        return error_set(ret_error, errno, "device %s: cannot ask %s for its space: %s",
-                         disk->device->meta.name, disk->folder, strerror(errno));
+    r = device_space(disk->engine, disk->name, disk->folder, &space);
+    if (r < 0)
+        return error_set(ret_error, -r, "device %s: cannot ask %s for its space: %s", disk->device->meta.name,
+                         disk->folder, strerror(-r));
     *ret_status = (struct device_status){
         .phase = xstrdup("ready"),
         .uuid = xstrdup(expected_uuid(disk)),
@@ -407,22 +431,25 @@ static int fill_status(const struct disk *disk, struct device_status *ret_status
 
 /* ---- A disk that fails ---- */
 
-static void stop_bricks(const struct disk *disk)
+/* `hangs`: they hang with their disk, and have no say in their end; they stay in the kernel for a while. */
+static void stop_bricks(const struct engine *engine, const char *device, bool hangs)
 {
-    struct supervisor *supervisor = disk->engine->supervisor;
+    struct supervisor *supervisor = engine->supervisor;
     autostring_list struct string_list ids = {0}, names = {0};
     supervisor->ops->list(supervisor, &ids, &names);
     for (size_t i = 0; i < ids.count; i++) {
         const char *name = strrchr(ids.items[i], '.'); /* "brick.VOLUME.DEVICE" */
-        if (!string_starts_with(ids.items[i], "brick.") || strcmp(name + 1, disk->name) != 0)
+        if (!string_starts_with(ids.items[i], "brick.") || strcmp(name + 1, device) != 0)
             continue;
         cleanup(process_plan_clear) struct process_plan plan = {
             .id = xstrdup(ids.items[i]),
             .name = xstrdup(names.items[i]),
             .unit = xasprintf("blockd-brick@%s.service", ids.items[i] + strlen("brick.")),
         };
-        /* One that hangs with its disk stays behind; no client waits for it. */
-        supervisor->ops->down(supervisor, &plan, NULL);
+        if (hangs)
+            supervisor->ops->kill(supervisor, &plan);
+        else
+            supervisor->ops->down(supervisor, &plan, NULL);
     }
 }
 
@@ -432,9 +459,10 @@ static void take_out(const struct disk *disk, int failure, const char *reason)
     device_set_bad(disk->engine, disk->name, reason);
     smart_forget(disk->engine, disk->name);
     fault_point("device.take-out.after-mark");
-    stop_bricks(disk);
+    stop_bricks(disk->engine, disk->name, failure == -ETIMEDOUT);
     if (failure == -ETIMEDOUT) /* so would the unmounting hang */
         return;
+    device_unwatch(disk->engine, disk->name);
     if (umount2(disk->folder, UMOUNT_NOFOLLOW) < 0 && errno == EBUSY)
         umount2(disk->folder, UMOUNT_NOFOLLOW | MNT_DETACH);
     fault_point("device.take-out.after-unmount");
@@ -473,11 +501,11 @@ static int bring_up(struct disk *disk, bool destroy, struct error **ret_error)
     return r;
 }
 
-int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
-                     struct device_status *ret_status, struct error **ret_error)
+static int up(struct device_call *call, struct error **ret_error)
 {
+    struct engine *engine = call->engine;
     cleanup(disk_clear) struct disk disk;
-    int r = begin(engine, device, &disk, ret_error);
+    int r = begin(engine, &call->device, &disk, ret_error);
     if (r < 0)
         return r;
     scoped_claim(engine, "device", disk.name);
@@ -486,7 +514,7 @@ int engine_device_up(struct engine *engine, const struct device *device, bool de
     if (mounted && (r = look_at_mounted(&disk, ret_error)) < 0)
         return r;
     autoerror struct error *problem = NULL;
-    r = bring_up(&disk, destroy, &problem);
+    r = bring_up(&disk, call->flag, &problem);
     bool away = mounted && (r == -ENOENT || r == -ENXIO);
     if (r < 0 && !away) {
         autofree char *bad = device_bad_reason(engine, disk.name);
@@ -496,13 +524,33 @@ int engine_device_up(struct engine *engine, const struct device *device, bool de
     if (!mounted && (r = look_at_mounted(&disk, ret_error)) < 0)
         return r;
     device_set_bad(engine, disk.name, NULL);
-    r = fill_status(&disk, ret_status, ret_error);
+    struct device_status *status = &call->seen.status;
+    r = fill_status(&disk, status, ret_error);
     if (r < 0)
         return r;
     if (away)
-        ret_status->error = xasprintf("%s; it works until it is unmounted", error_message(problem));
+        status->error = xasprintf("%s; it works until it is unmounted", error_message(problem));
     if (mounts_at(disk.folder, &view, NULL) == 0)
-        smart_look(engine, disk.name, view.device, &ret_status->health, &ret_status->health_reason);
+        smart_look(engine, disk.name, view.device, &status->health, &status->health_reason);
+    return 0;
+}
+
+int engine_device_up(struct engine *engine, const struct device *device, bool destroy,
+                     struct device_status *ret_status, struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    const char *name = call->names.items[0];
+    autoerror struct error *problem = NULL;
+    call->flag = destroy;
+    int r = device_call_run(call, up, &problem);
+    if (r < 0 && device_hangs(engine, name)) { /* whoever works on it: the bricks are to go */
+        device_set_bad(engine, name, "its disk does not answer");
+        stop_bricks(engine, name, true);
+    }
+    if (r < 0)
+        return error_set(ret_error, -r, "%s", error_message(problem));
+    *ret_status = call->seen.status;
+    call->seen.status = (struct device_status){0};
     return 0;
 }
 
@@ -512,6 +560,7 @@ static int unmount(const struct disk *disk, struct error **ret_error)
 {
     struct mount_view view;
     int r = mounts_at(disk->folder, &view, NULL);
+    device_unwatch(disk->engine, disk->name);
     if (r == 0 && umount2(disk->folder, UMOUNT_NOFOLLOW) < 0)
         return error_set(ret_error, errno, "device %s: cannot unmount %s: %s%s", disk->device->meta.name,
                          disk->folder, strerror(errno), errno == EBUSY ? ". Does a brick run on it?" : "");
@@ -539,10 +588,11 @@ static int check_no_brick(struct engine *engine, const struct disk *disk, struct
     return 0;
 }
 
-int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error)
+static int down(struct device_call *call, struct error **ret_error)
 {
+    struct engine *engine = call->engine;
     cleanup(disk_clear) struct disk disk;
-    int r = begin(engine, device, &disk, ret_error);
+    int r = begin(engine, &call->device, &disk, ret_error);
     if (r < 0)
         return r;
     scoped_claim(engine, "device", disk.name);
@@ -552,6 +602,12 @@ int engine_device_down(struct engine *engine, const struct device *device, struc
     if (r == 0)
         device_set_bad(engine, disk.name, NULL);
     return r;
+}
+
+int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    return device_call_run(call, down, ret_error);
 }
 
 /* Wipes what is ours and leaves what is not, so that a disk which was changed for another loses nothing. */
@@ -578,9 +634,11 @@ static int erase_signature(struct disk *disk, bool *ret_ours, struct error **ret
     return wipe ? disk_wipe(fd, path, ret_error) : 0;
 }
 
-int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
-                        struct error **ret_error)
+static int erase(struct device_call *call, struct error **ret_error)
 {
+    struct engine *engine = call->engine;
+    const struct device *device = &call->device;
+    bool lost = call->flag;
     cleanup(disk_clear) struct disk disk;
     int r = begin(engine, device, &disk, ret_error);
     if (r < 0)
@@ -601,7 +659,34 @@ int engine_device_erase(struct engine *engine, const struct device *device, bool
     return 0;
 }
 
+int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
+                        struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    call->flag = lost;
+    return device_call_run(call, erase, ret_error);
+}
+
 /* ---- Status ---- */
+
+static int read_marker(struct device_call *call, struct error **ret_error)
+{
+    autofree char *marker = xasprintf("%s/" DEVICE_MARKER, call->text);
+    autofree char *uid = NULL;
+    int r = file_read(marker, 64, &uid, NULL, NULL);
+    if (r < 0)
+        return error_set(ret_error, ENODEV, "device %s: cannot read %s: %s", call->names.items[0], marker,
+                         strerror(-r));
+    return 0;
+}
+
+/* A file system that gave up after an I/O error is still mounted, but says nothing else; this asks no disk.
+ */
+static bool gave_up(const char *folder)
+{
+    struct statx status;
+    return statx(AT_FDCWD, folder, AT_STATX_DONT_SYNC, 0, &status) < 0;
+}
 
 int device_check_mounted(struct engine *engine, const char *name, struct error **ret_error)
 {
@@ -609,14 +694,30 @@ int device_check_mounted(struct engine *engine, const char *name, struct error *
     if (bad)
         return error_set(ret_error, ENODEV, "device %s is taken out: %s", name, bad);
     autofree char *folder = device_mount_point(engine, name);
-    autofree char *marker = xasprintf("%s/" DEVICE_MARKER, folder);
     if (!mounts_has(folder))
         return error_set(ret_error, ENODEV, "device %s is not mounted at %s", name, folder);
-    autofree char *uid = NULL;
-    int r = file_read(marker, 64, &uid, NULL, NULL);
-    if (r < 0)
-        return error_set(ret_error, ENODEV, "device %s: cannot read %s: %s", name, marker, strerror(-r));
-    return 0;
+    if (device_answers(engine, name) && !gave_up(folder))
+        return 0;
+    cleanup(cleanup_device_call) struct device_call *call = device_call_new(engine, name);
+    call->text = steal_ptr(&folder);
+    int r = device_call_run(call, read_marker, ret_error);
+    return r == -ETIMEDOUT ? -ENODEV : r;
+}
+
+static int look_at_space(struct device_call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    return statvfs(call->text, &call->space) < 0 ? -errno : 0;
+}
+
+int device_space(struct engine *engine, const char *name, const char *folder, struct statvfs *ret_space)
+{
+    cleanup(cleanup_device_call) struct device_call *call = device_call_new(engine, name);
+    call->text = xstrdup(folder);
+    int r = device_call_run(call, look_at_space, NULL);
+    if (r == 0)
+        *ret_space = call->space;
+    return r;
 }
 
 int engine_device_status(struct engine *engine, const struct device *device, struct device_status *ret_status,
@@ -636,7 +737,6 @@ int engine_device_status(struct engine *engine, const struct device *device, str
         };
         return 0;
     }
-    /* A file system that gave up after an I/O error is still mounted, but cannot be read. */
     r = device_check_mounted(engine, disk.name, &error);
     struct device_status status = {0};
     if (r == 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
 #include "rpc/base/files.h"
 #include "rpc/base/sizes.h"
 
@@ -44,9 +45,33 @@ struct engine_claim engine_claim(struct engine *engine, const char *kind, const 
     return claim;
 }
 
+#define HANGS_LOOK_MS 500
+
+int device_claim(struct engine *engine, const char *name, struct engine_claim *ret_claim,
+                 struct error **ret_error)
+{
+    struct engine_claim claim = {.engine = engine, .thing = xasprintf("device %s", name)};
+    scoped_lock(&engine->busy_mutex);
+    while (string_list_contains(&engine->busy, claim.thing)) {
+        if (device_hangs(engine, name)) {
+            free(claim.thing);
+            return error_set(ret_error, ETIMEDOUT, "device %s/%s: its disk does not answer", engine->node,
+                             name);
+        }
+        int64_t until_ms = clock_monotonic_ms() + HANGS_LOOK_MS;
+        struct timespec when = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+        pthread_cond_clockwait(&engine->busy_changed, &engine->busy_mutex, CLOCK_MONOTONIC, &when);
+    }
+    string_list_add(&engine->busy, claim.thing);
+    *ret_claim = claim;
+    return 0;
+}
+
 void engine_claim_release(struct engine_claim *claim)
 {
     struct engine *engine = claim->engine;
+    if (!engine)
+        return;
     scoped_lock(&engine->busy_mutex);
     for (size_t i = 0; i < engine->busy.count; i++) {
         if (strcmp(engine->busy.items[i], claim->thing) != 0)
@@ -172,6 +197,10 @@ int engine_new_with(const struct engine_options *options, const struct engine_ro
     r = engine_disk_sweep(engine, ret_error);
     if (r == 0)
         r = supervisor_new(&supervision, &engine->supervisor, ret_error);
+    engine->changed = options->changed;
+    engine->changed_data = options->changed_data;
+    if (r == 0)
+        r = device_watch_start(engine, ret_error);
     if (r < 0)
         return r;
     *ret_engine = steal_ptr(&engine);
@@ -186,6 +215,9 @@ int engine_new(const struct engine_options *options, struct engine **ret_engine,
 void engine_free(struct engine *engine)
 {
     if (!engine)
+        return;
+    device_watch_stop(engine);
+    if (atomic_load(&engine->calls_left)) /* for as long as they hang, they need it */
         return;
     supervisor_free(engine->supervisor);
     brick_ports_clear(engine);

@@ -101,10 +101,12 @@ int engine_volume_erase(struct engine *engine, const struct volume *volume, bool
  * there. One of another node is left to that. Blocks. */
 int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                        struct error **ret_error);
-/* Live state of the local bricks (process, port, heal index, space) and the phase that follows from it.
- * Cheap. */
-int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
-                         struct error **ret_error);
+/*
+ * Live state of the local bricks (process, port, heal index, space), with what `others` (struct brick_status)
+ * say of those on other nodes, and the phase that follows from it. Cheap.
+ */
+int engine_volume_status(struct engine *engine, const struct volume *volume, const struct object_list *others,
+                         struct volume_status *ret_status, struct error **ret_error);
 /*
  * Checks a list of those who may use a volume beside the nodes: IPv4 and IPv6 addresses, IPv4 networks as
  * a.b.c.d/8, /16 or /24 or as "a.*", and "*". GlusterFS's bricks compare no other networks: -EINVAL. With

@@ -4,7 +4,9 @@
 #define BLOCKD_ENGINE_PRIV_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #include "blockd/engine/engine.h"
@@ -44,6 +46,11 @@ struct engine {
     pthread_mutex_t views_mutex; /* innermost; guards the list, a view is its claim's */
     struct heal_view *views;     /* heal_view.c */
 
+    atomic_uint calls_left; /* device_call.c: threads that hang with a disk */
+    struct device_watch *watch;
+    engine_changed changed; /* of struct engine_options */
+    void *changed_data;
+
     pthread_mutex_t devices_mutex;  /* guards what follows */
     struct device_check *checks;    /* device_check.c, one a device for good */
     struct string_list bad_devices; /* "NAME REASON" */
@@ -62,6 +69,9 @@ struct engine_claim {
 };
 struct engine_claim engine_claim(struct engine *engine, const char *kind, const char *name);
 void engine_claim_release(struct engine_claim *claim);
+/* The claim "device NAME"; -ETIMEDOUT when the device hangs, and with it who has the claim. */
+int device_claim(struct engine *engine, const char *name, struct engine_claim *ret_claim,
+                 struct error **ret_error);
 #define scoped_claim(engine, kind, name)                                                                     \
     struct engine_claim scoped_claim_of_##engine cleanup(engine_claim_release) __attribute__((unused)) =     \
         engine_claim(engine, kind, name)
@@ -155,16 +165,71 @@ char *device_mount_point(const struct engine *engine, const char *name);
 /* 0 when the device is mounted at its place and is one of ours; else -ENODEV. */
 int device_check_mounted(struct engine *engine, const char *name, struct error **ret_error);
 
+/* The space of the file system of a mounted device; `folder` lies on it. */
+int device_space(struct engine *engine, const char *name, const char *folder, struct statvfs *ret_space);
+
 /* ---- device_check.c ---- */
 
-/* Writes and reads at a device's folder. -ETIMEDOUT: it does not answer; -EROFS, -EIO and others: it fails.
- * The message is a part of a sentence about the device. Blocks for ten seconds at most. */
+/*
+ * Writes and reads at a device's folder. -ETIMEDOUT: it does not answer; -EROFS, -EIO and others: it fails.
+ * The message is a part of a sentence about the device. Blocks for ten seconds at most. From then on the
+ * device is watched: it is asked every few seconds, and the engine's owner is told when it begins to fail or
+ * to hang, and when it answers again.
+ */
 int device_check(struct engine *engine, const char *name, const char *folder, struct error **ret_error);
+/* Before it is unmounted; waits for a question that is under way, unless the device hangs. */
+void device_unwatch(struct engine *engine, const char *name);
+/* Milliseconds for which the device has not answered, once these are too many; 0: it does not hang. */
+int64_t device_hangs(struct engine *engine, const char *name);
+/* It is watched, and did not fail when it was asked last. */
+bool device_answers(struct engine *engine, const char *name);
+int device_watch_start(struct engine *engine, struct error **ret_error);
+void device_watch_stop(struct engine *engine);
 /* What is bad has no bricks running, and no brick is started on it. NULL: it is good. */
 void device_set_bad(struct engine *engine, const char *name, const char *reason);
 /* NULL when it is good; the caller's. */
 char *device_bad_reason(struct engine *engine, const char *name);
 void device_checks_clear(struct engine *engine);
+
+/* ---- device_call.c ---- */
+
+/* What works on a device. It owns copies of all it needs, for it may outlive its caller. */
+struct device_call {
+    struct engine *engine;
+    struct string_list names; /* of the devices, without the node: it is waited for as long as they answer */
+    int64_t limit_ms;         /* and no longer than that; 0: no limit */
+    struct device device;
+    struct volume volume;
+    char *text;
+    uint64_t number;
+    bool flag;
+    void *data;
+    void (*clear)(void *data); /* or NULL */
+    /* What comes of it; meaningful when device_call_run() is done. */
+    struct device seen; /* its status */
+    struct statvfs space;
+    size_t length;
+    bool left; /* it was left behind, and goes on */
+
+    int (*work)(struct device_call *call, struct error **ret_error);
+    pthread_mutex_t mutex; /* guards what follows, and `left` */
+    pthread_cond_t ended;
+    unsigned users;
+    bool done;
+    int result;
+    struct error *error;
+};
+/* `name` may be NULL. */
+struct device_call *device_call_new(struct engine *engine, const char *name);
+void device_call_free(struct device_call *call);
+DEFINE_CLEANUP(struct device_call *, cleanup_device_call, device_call_free)
+/* The work's result; -ETIMEDOUT, too, when one of the devices hangs. Blocks. Nothing that the work needs may
+ * be held by the caller. Once a call. */
+int device_call_run(struct device_call *call, int (*work)(struct device_call *call, struct error **ret_error),
+                    struct error **ret_error);
+
+/* The call's data goes with the call, from now on. */
+void device_call_give(struct device_call *call, void (*clear)(void *data));
 
 /* ---- disk_users.c ---- */
 

@@ -356,6 +356,50 @@ static void look(struct engine *engine, const struct volume *volume, struct heal
         heal_set_close(&sets[i]);
 }
 
+/* ---- A disk that hangs keeps nobody ---- */
+
+static int look_on_thread(struct device_call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    look(call->engine, &call->volume, call->data, call->flag);
+    return 0;
+}
+
+static void free_view(void *data)
+{
+    view_free(data);
+}
+
+static struct device_call *call_of(struct engine *engine, const struct volume *volume, bool whole)
+{
+    struct device_call *call = device_call_new(engine, NULL);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        const struct brick_spec *brick = volume_child(volume, i);
+        /* One that hangs already is not looked at. */
+        if (brick_is_local(engine, brick) && !device_hangs(engine, brick->device))
+            string_list_add(&call->names, brick->device);
+    }
+    schema_copy(&volume_schema, &call->volume, volume);
+    call->flag = whole;
+    return call;
+}
+
+/* What is known lies in the view, which goes with a look that is left behind. */
+static struct heal_view *look_or_leave(struct engine *engine, const struct volume *volume,
+                                       struct heal_view *view, bool whole)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, volume, whole);
+    call->data = view;
+    device_call_run(call, look_on_thread, NULL);
+    if (!call->left)
+        return view;
+    take_view(engine, volume->meta.name);
+    device_call_give(call, free_view);
+    return NULL;
+}
+
+#define LOOKS_MAX 4 /* each is left behind by one more disk that begins to hang */
+
 struct heal_view *heal_view_refresh(struct engine *engine, const struct volume *volume, bool whole)
 {
     struct heal_view *view = open_view(engine, volume);
@@ -363,7 +407,12 @@ struct heal_view *heal_view_refresh(struct engine *engine, const struct volume *
     int64_t rest = view->cost_ms > CHEAP_MS ? view->cost_ms * COST_SHARE : 0;
     if (!heal_sets(volume) || (!whole && view->refreshed_ms && now < view->refreshed_ms + rest))
         return view;
-    look(engine, volume, view, whole);
+    struct heal_view *looked = NULL;
+    for (unsigned i = 0; !looked && i < LOOKS_MAX; i++) {
+        looked = look_or_leave(engine, volume, view, whole);
+        if (!looked)
+            view = open_view(engine, volume);
+    }
     view->refreshed_ms = clock_monotonic_ms();
     if (!whole)
         view->cost_ms = view->refreshed_ms - now;

@@ -40,16 +40,34 @@ static char *manifest_folder(const struct engine *engine, const char *name)
     return xasprintf("%s/" MANIFEST_FOLDER, folder);
 }
 
-int engine_manifest_read(struct engine *engine, const struct device *device, char **ret_text,
-                         struct error **ret_error)
+static struct device_call *call_of(struct engine *engine, const struct device *device)
 {
     autofree char *name = object_name_part(device->meta.name, 1);
+    struct device_call *call = device_call_new(engine, name);
+    schema_copy(&device_schema, &call->device, device);
+    return call;
+}
+
+static int read_whole(struct device_call *call, struct error **ret_error)
+{
+    struct engine *engine = call->engine;
+    const char *name = call->names.items[0];
     scoped_claim(engine, "device", name);
-    int r = check_device(engine, device, name, ret_error);
+    int r = check_device(engine, &call->device, name, ret_error);
     if (r < 0)
         return r;
     autofree char *folder = manifest_folder(engine, name);
-    return manifest_read_below(folder, ret_text, ret_error);
+    return manifest_read_below(folder, &call->text, ret_error);
+}
+
+int engine_manifest_read(struct engine *engine, const struct device *device, char **ret_text,
+                         struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    int r = device_call_run(call, read_whole, ret_error);
+    if (r == 0)
+        *ret_text = steal_ptr(&call->text);
+    return r;
 }
 
 int manifest_read_below(const char *folder, char **ret_text, struct error **ret_error)
@@ -79,12 +97,12 @@ static void allocate_ahead(const char *path, size_t length)
         errno = 0;
 }
 
-int engine_manifest_replace(struct engine *engine, const struct device *device, const char *text, bool keep,
-                            size_t *ret_length, struct error **ret_error)
+static int replace(struct device_call *call, struct error **ret_error)
 {
-    autofree char *name = object_name_part(device->meta.name, 1);
+    struct engine *engine = call->engine;
+    const char *name = call->names.items[0];
     scoped_claim(engine, "device", name);
-    int r = check_device(engine, device, name, ret_error);
+    int r = check_device(engine, &call->device, name, ret_error);
     if (r < 0)
         return r;
     autofree char *folder = manifest_folder(engine, name);
@@ -92,16 +110,27 @@ int engine_manifest_replace(struct engine *engine, const struct device *device, 
     r = folder_make(folder, 0700, ret_error);
     if (r == 0)
         r = files_sweep(folder, ret_error);
-    if (r == 0 && keep)
+    if (r == 0 && call->flag)
         r = keep_former(folder, ret_error);
     if (r == 0)
-        r = file_write_atomic(path, text, 0600, ret_error);
+        r = file_write_atomic(path, call->text, 0600, ret_error);
     if (r < 0)
         return r;
     fault_point("manifest.after-replace");
-    allocate_ahead(path, strlen(text));
-    *ret_length = strlen(text);
+    allocate_ahead(path, strlen(call->text));
     return 0;
+}
+
+int engine_manifest_replace(struct engine *engine, const struct device *device, const char *text, bool keep,
+                            size_t *ret_length, struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    call->text = xstrdup(text);
+    call->flag = keep;
+    int r = device_call_run(call, replace, ret_error);
+    if (r == 0)
+        *ret_length = strlen(text);
+    return r;
 }
 
 static int append(int fd, const char *text, size_t at)
@@ -119,28 +148,41 @@ static int append(int fd, const char *text, size_t at)
     return fdatasync(fd) < 0 ? -errno : 0;
 }
 
-int engine_manifest_append(struct engine *engine, const struct device *device, const char *text,
-                           size_t *length, struct error **ret_error)
+static int append_safely(struct device_call *call, struct error **ret_error)
 {
-    autofree char *name = object_name_part(device->meta.name, 1);
+    struct engine *engine = call->engine;
+    const char *name = call->names.items[0];
     scoped_claim(engine, "device", name);
-    int r = check_device(engine, device, name, ret_error);
+    int r = check_device(engine, &call->device, name, ret_error);
     if (r < 0)
         return r;
     autofree char *folder = manifest_folder(engine, name);
     autofree char *path = xasprintf("%s/" MANIFEST_FILE, folder);
     autoclose int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat status;
-    if (fd < 0 || fstat(fd, &status) < 0 || (size_t)status.st_size != *length)
+    if (fd < 0 || fstat(fd, &status) < 0 || (uint64_t)status.st_size != call->number)
         return error_set(ret_error, ESTALE, "%s is not as it was left", path);
-    r = append(fd, text, *length);
+    r = append(fd, call->text, (size_t)call->number);
     if (r < 0) {
         /* What cannot be taken back is a torn end; the next write replaces the file. */
         if (ftruncate(fd, status.st_size) < 0)
-            *length = 0;
+            call->length = 0;
         return error_set(ret_error, -r, "cannot append to %s: %s", path, strerror(-r));
     }
     fault_point("manifest.after-append");
-    *length += strlen(text);
+    call->length += strlen(call->text);
     return 0;
+}
+
+/* Of one that is left behind nobody knows what it wrote: the next one finds the file not as it was left. */
+int engine_manifest_append(struct engine *engine, const struct device *device, const char *text,
+                           size_t *length, struct error **ret_error)
+{
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, device);
+    call->text = xstrdup(text);
+    call->number = call->length = *length;
+    int r = device_call_run(call, append_safely, ret_error);
+    if (!call->left)
+        *length = call->length;
+    return r;
 }

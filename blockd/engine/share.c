@@ -238,6 +238,56 @@ static int apply_one(int brick, bool quota, const char *device, const struct vol
     return r < 0 ? r : stamp_share(&place, top, ret_error);
 }
 
+/* ---- A disk that hangs keeps nobody ---- */
+
+struct share_work {
+    struct brick_spec brick; /* borrowed from the call's volume */
+    struct engine_share *shares;
+    size_t count;
+    uint32_t project;
+    uint64_t used;
+};
+
+static void work_free(void *data)
+{
+    struct share_work *work = data;
+    for (size_t i = 0; i < work->count; i++) {
+        free((char *)work->shares[i].name);
+        free((char *)work->shares[i].path);
+    }
+    free(work->shares);
+    free(work);
+}
+
+/* `index` is of a local child of the volume. */
+static struct device_call *call_of(struct engine *engine, const struct volume *volume, size_t index,
+                                   uint32_t project, struct share_work **ret_work)
+{
+    struct device_call *call = device_call_new(engine, volume_child(volume, index)->device);
+    struct share_work *work = xcalloc(1, sizeof *work);
+    schema_copy(&volume_schema, &call->volume, volume);
+    work->brick = *volume_child(&call->volume, index);
+    work->project = project;
+    call->data = work;
+    call->clear = work_free;
+    *ret_work = work;
+    return call;
+}
+
+static int apply_all(struct device_call *call, struct error **ret_error)
+{
+    const struct share_work *work = call->data;
+    autoclose int brick = -1;
+    bool quota = false;
+    int first = open_brick(call->engine, &call->volume, &work->brick, &brick, &quota, ret_error);
+    for (size_t i = 0; brick >= 0 && i < work->count; i++) {
+        int r = apply_one(brick, quota, work->brick.device, &call->volume, &work->shares[i],
+                          first ? NULL : ret_error);
+        first = first ? first : r;
+    }
+    return first;
+}
+
 /* One bad brick or share keeps no other one from its limit; the first error is told. */
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
                         size_t count, struct error **ret_error)
@@ -248,39 +298,60 @@ int engine_shares_apply(struct engine *engine, const struct volume *volume, cons
     scoped_claim(engine, "shares", volume->meta.name);
     for (size_t i = 0; i < volume_children(volume); i++) {
         const struct brick_spec *spec = volume_child(volume, i);
-        autoclose int brick = -1;
-        bool quota = false;
-        if (!brick_is_local(engine, spec))
-            continue;
-        if (device_check_mounted(engine, spec->device, NULL) < 0)
+        if (!brick_is_local(engine, spec) || device_check_mounted(engine, spec->device, NULL) < 0)
             continue; /* all is told again when it is back */
-        int r = open_brick(engine, volume, spec, &brick, &quota, first ? NULL : ret_error);
-        first = first ? first : r;
-        for (size_t k = 0; r == 0 && k < count; k++) {
-            int s = apply_one(brick, quota, spec->device, volume, &shares[k], first ? NULL : ret_error);
-            first = first ? first : s;
+        struct share_work *work;
+        cleanup(cleanup_device_call) struct device_call *call = call_of(engine, volume, i, 0, &work);
+        work->shares = xcalloc(count + 1, sizeof *work->shares);
+        for (; work->count < count; work->count++) {
+            struct engine_share *copy = &work->shares[work->count];
+            *copy = shares[work->count];
+            copy->name = xstrdup(copy->name);
+            copy->path = xstrdup(copy->path);
         }
+        int r = device_call_run(call, apply_all, first ? NULL : ret_error);
+        first = first ? first : r;
     }
     return first;
+}
+
+static int forget(struct device_call *call, struct error **ret_error)
+{
+    const struct share_work *work = call->data;
+    autoclose int brick = -1;
+    bool quota = false;
+    int r = open_brick(call->engine, &call->volume, &work->brick, &brick, &quota, ret_error);
+    const struct place place = {
+        .share = call->volume.meta.name, .brick = work->brick.device, .project = work->project};
+    return r == 0 && quota ? limit_project(&place, brick, 0, ret_error) : r;
 }
 
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
                         struct error **ret_error)
 {
     for (size_t i = 0; i < volume_children(volume); i++) {
-        const struct brick_spec *spec = volume_child(volume, i);
-        autoclose int brick = -1;
-        bool quota = false;
-        if (!brick_is_local(engine, spec))
+        struct share_work *work;
+        if (!brick_is_local(engine, volume_child(volume, i)))
             continue;
-        int r = open_brick(engine, volume, spec, &brick, &quota, ret_error);
-        const struct place place = {.share = volume->meta.name, .brick = spec->device, .project = project};
-        if (r == 0 && quota)
-            r = limit_project(&place, brick, 0, ret_error);
+        cleanup(cleanup_device_call) struct device_call *call = call_of(engine, volume, i, project, &work);
+        int r = device_call_run(call, forget, ret_error);
         if (r < 0)
             return r;
     }
     return 0;
+}
+
+static int look_at_use(struct device_call *call, struct error **ret_error)
+{
+    struct share_work *work = call->data;
+    autoclose int brick = -1;
+    struct fs_disk_quota counted;
+    int r = open_folder(call->engine, &call->volume, &work->brick, &brick, ret_error);
+    if (r == 0)
+        r = quota_read(brick, work->project, &counted);
+    if (r == 0)
+        work->used = counted.d_bcount * BASIC_BLOCK;
+    return r;
 }
 
 int engine_share_used(struct engine *engine, const struct volume *volume, uint32_t project,
@@ -294,15 +365,15 @@ int engine_share_used(struct engine *engine, const struct volume *volume, uint32
     for (size_t first = 0; first < volume->spec.bricks.count; first += each) {
         uint64_t most = 0;
         for (size_t i = first; i < first + each && i < volume->spec.bricks.count; i++) {
-            const struct brick_spec *spec = volume_brick(volume, i);
-            autoclose int brick = -1;
-            struct fs_disk_quota counted;
-            if (!brick_is_local(engine, spec) || open_folder(engine, volume, spec, &brick, NULL) < 0 ||
-                quota_read(brick, project, &counted) < 0)
+            struct share_work *work;
+            if (!brick_is_local(engine, volume_brick(volume, i)))
+                continue;
+            cleanup(cleanup_device_call) struct device_call *call =
+                call_of(engine, volume, i, project, &work);
+            if (device_call_run(call, look_at_use, NULL) < 0)
                 continue;
             known = true;
-            uint64_t bytes = counted.d_bcount * BASIC_BLOCK;
-            most = bytes > most ? bytes : most;
+            most = work->used > most ? work->used : most;
         }
         used += most * layout_set_data(&volume->spec);
     }

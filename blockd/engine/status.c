@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* What a volume can do, from what its local bricks look like. */
+/* What a volume can do, from what its local bricks look like, and what other nodes say of theirs. */
 #include "blockd/engine/heal_priv.h"
 
 #include "rpc/base/alloc.h"
@@ -29,7 +29,7 @@ static const char *set_phase(const struct volume *volume, const struct tally *ta
     return tally->down || tally->behind ? "degraded" : "online";
 }
 
-/* In which set a local brick is. */
+/* In which set a brick is. */
 static size_t set_of(const struct volume *volume, const struct brick_status *brick)
 {
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
@@ -81,8 +81,25 @@ static void add_space(struct set_status *set, const struct brick_spec *spec, con
     *known = true;
 }
 
+/* What its own node said of a brick last. */
+static void brick_from(const struct brick_spec *spec, const struct object_list *others,
+                       struct brick_status *ret_brick)
+{
+    const struct brick_status *all = others->items;
+    for (size_t i = 0; i < others->count; i++)
+        if (string_equal(all[i].node, spec->node) && string_equal(all[i].device, spec->device)) {
+            schema_copy(&brick_status_schema, ret_brick, &all[i]);
+            return;
+        }
+    *ret_brick = (struct brick_status){.node = xstrdup(spec->node),
+                                       .device = xstrdup(spec->device),
+                                       .port = spec->port,
+                                       .state = xstrdup("unknown")};
+}
+
 static void look_at_set(struct engine *engine, const struct volume *volume, size_t number,
-                        const struct heal_view *heal, struct volume_status *status, struct strbuf *errors)
+                        const struct heal_view *heal, const struct object_list *others,
+                        struct volume_status *status, struct strbuf *errors)
 {
     size_t each = layout_set_bricks(&volume->spec);
     struct set_status set = {.number = number, .bricks = each, .quorum = layout_set_quorum(&volume->spec)};
@@ -90,13 +107,17 @@ static void look_at_set(struct engine *engine, const struct volume *volume, size
     bool known = false;
     for (size_t i = number * each; i < (number + 1) * each; i++) {
         const struct brick_spec *spec = volume_brick(volume, i);
-        if (!brick_is_local(engine, spec))
-            continue;
         struct brick_status *brick = object_list_add(&status->bricks, sizeof *brick);
-        brick_look(engine, volume, spec, brick);
+        bool local = brick_is_local(engine, spec);
+        if (local)
+            brick_look(engine, volume, spec, brick);
+        else
+            brick_from(spec, others, brick);
         /* Fragments stand in the index while they are written, too. */
-        if (volume->spec.template_name != TEMPLATE_DISPERSE || heal->counts.pending)
+        if (local && (volume->spec.template_name != TEMPLATE_DISPERSE || heal->counts.pending))
             brick->heal_pending = heal->pending[i].files.count;
+        if (brick->heal_pending > status->heal_pending)
+            status->heal_pending = brick->heal_pending;
         count_brick(&tally, brick);
         if (!layout_is_witness(&volume->spec, i))
             add_space(&set, spec, brick, &known);
@@ -112,8 +133,8 @@ static void look_at_set(struct engine *engine, const struct volume *volume, size
     *(struct set_status *)object_list_add(&status->sets, sizeof set) = set;
 }
 
-int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
-                         struct error **ret_error)
+int engine_volume_status(struct engine *engine, const struct volume *volume, const struct object_list *others,
+                         struct volume_status *ret_status, struct error **ret_error)
 {
     int r = volfile_volume_check(volume, ret_error);
     if (r < 0)
@@ -128,7 +149,7 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, str
     status.heal_dirty = heal->counts.dirty;
     status.split_brain = heal->counts.split_brain;
     for (size_t i = 0; i < layout_sets(&volume->spec); i++)
-        look_at_set(engine, volume, i, heal, &status, &errors);
+        look_at_set(engine, volume, i, heal, others, &status, &errors);
     for (size_t i = 0; i < status.sets.count; i++) {
         const struct set_status *set = (const struct set_status *)status.sets.items + i;
         status.size += set->size;

@@ -38,6 +38,7 @@ struct child {
     struct child *next;
     struct process_plan plan;
     bool wanted;
+    bool hurry;    /* it gets no time to end by itself */
     bool looked;   /* for a process of an earlier blockd */
     unsigned pins; /* turns that are posted, and threads that wait for its end */
     enum process_state state;
@@ -214,7 +215,7 @@ static void adopt(struct child *child)
 
 static void terminate(struct child *child)
 {
-    syscall(SYS_pidfd_send_signal, child->pidfd, SIGTERM, NULL, 0);
+    syscall(SYS_pidfd_send_signal, child->pidfd, child->hurry ? SIGKILL : SIGTERM, NULL, 0);
     set_state(child, PROCESS_STOPPING);
     loop_timer_arm(child->timer, KILL_AFTER_MS);
 }
@@ -244,6 +245,8 @@ static void turn_locked(struct child *child)
             set_state(child, PROCESS_STOPPED); /* wakes who waits for it */
         break;
     case PROCESS_STOPPING:
+        if (child->hurry)
+            syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0);
         break; /* its end makes the next turn */
     }
 }
@@ -388,6 +391,7 @@ static struct child *enter(struct children *children, const struct process_plan 
     }
     process_plan_copy(&child->plan, plan);
     child->wanted = wanted;
+    child->hurry = false;
     return child;
 }
 
@@ -443,6 +447,14 @@ static int children_down(struct supervisor *supervisor, const struct process_pla
     return r;
 }
 
+static void children_kill(struct supervisor *supervisor, const struct process_plan *plan)
+{
+    scoped_lock(&supervisor->mutex);
+    struct child *child = enter((struct children *)supervisor, plan, false);
+    child->hurry = true;
+    post_turn(child);
+}
+
 static bool children_look(struct supervisor *supervisor, const char *id, struct process_view *ret_view)
 {
     scoped_lock(&supervisor->mutex);
@@ -485,6 +497,7 @@ static void children_destroy(struct supervisor *supervisor)
 static const struct supervisor_ops children_ops = {
     .up = children_up,
     .down = children_down,
+    .kill = children_kill,
     .look = children_look,
     .list = children_list,
     .destroy = children_destroy,

@@ -47,13 +47,15 @@ struct supervisor_options {
     void *changed_data;
 };
 
-/* Every slot is required. up, down and look may be called by any thread at once. */
+/* Every slot is required. up, down, kill and look may be called by any thread at once. */
 struct supervisor_ops {
     /* Keeps the process running. Returns once it was asked to start. The plan is copied. */
     int (*up)(struct supervisor *supervisor, const struct process_plan *plan, struct error **ret_error);
     /* Ends the process, also one of an earlier blockd, and waits until it is gone; -ETIMEDOUT when it stays.
      */
     int (*down)(struct supervisor *supervisor, const struct process_plan *plan, struct error **ret_error);
+    /* Ends the process without grace, and waits for nothing: it hangs in the kernel. */
+    void (*kill)(struct supervisor *supervisor, const struct process_plan *plan);
     /* False when the process was never asked for. *ret_view is the caller's to clear. */
     bool (*look)(struct supervisor *supervisor, const char *id, struct process_view *ret_view);
     /* All that are wanted or still end. */

@@ -329,6 +329,19 @@ static int units_down(struct supervisor *supervisor, const struct process_plan *
     return r;
 }
 
+static void units_kill(struct supervisor *supervisor, const struct process_plan *plan)
+{
+    struct unit *unit;
+    {
+        scoped_lock(&supervisor->mutex);
+        unit = enter((struct units *)supervisor, plan, false);
+    }
+    /* The stop first: a unit that is killed is started again. */
+    control(supervisor, "stop", "--no-block", plan->unit, ASK_TIMEOUT_MS, NULL);
+    control(supervisor, "kill", "--signal=KILL", plan->unit, ASK_TIMEOUT_MS, NULL);
+    leave(unit);
+}
+
 static bool units_look(struct supervisor *supervisor, const char *id, struct process_view *ret_view)
 {
     scoped_lock(&supervisor->mutex);
@@ -375,6 +388,7 @@ static void units_destroy(struct supervisor *supervisor)
 static const struct supervisor_ops units_ops = {
     .up = units_up,
     .down = units_down,
+    .kill = units_kill,
     .look = units_look,
     .list = units_list,
     .destroy = units_destroy,

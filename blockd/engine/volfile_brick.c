@@ -12,7 +12,7 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
     vol_option(text, "directory", folder);
     vol_option(text, "volume-id", sources->volume->meta.uid);
     vol_number(text, "shared-brick-count", 1);
-    /* A brick whose disk hangs must leave, so that its replicas serve on without it. */
+    /* A brick ends when it can open no file any more. One whose disk hangs is ended by device_check.c. */
     vol_number(text, "health-check-interval", HEALTH_CHECK_SECONDS);
     vol_option(text, "fips-mode-rchecksum", "on");
     /* No client here sends times (features/utime), so their copy in an xattr would only cost. */

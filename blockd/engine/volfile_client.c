@@ -246,8 +246,9 @@ static int add_mount(const struct volfile_sources *sources, bool gated, struct s
 {
     const struct volume *volume = sources->volume;
     struct volfile_sources standard = *sources;
-    /* Other machines have their certificates where GlusterFS wants them; share mount says where they are. */
-    standard.pki = NULL;
+    /* Other machines have their certificates where GlusterFS looks without being told. */
+    if (!gated)
+        standard.pki = NULL;
     size_t from = text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)

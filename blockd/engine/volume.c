@@ -103,24 +103,37 @@ static int brick_down(struct engine *engine, const struct volume *volume, const 
     return engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
 }
 
+/* Nobody waits for one that hangs with its disk. */
+static void brick_end(struct engine *engine, const struct volume *volume, const struct brick_spec *brick)
+{
+    cleanup(process_plan_clear) struct process_plan plan;
+    brick_plan(engine, volume, brick, &plan);
+    if (device_hangs(engine, brick->device))
+        engine->supervisor->ops->kill(engine->supervisor, &plan);
+    else
+        engine->supervisor->ops->down(engine->supervisor, &plan, NULL);
+}
+
 static int brick_up(struct engine *engine, const struct volfile_sources *sources, size_t index, bool fresh,
                     struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     const struct brick_spec *brick = volume_child(volume, index);
-    scoped_claim(engine, "device", brick->device);
+    struct engine_claim claim cleanup(engine_claim_release) = {0};
     autostrbuf struct strbuf text = {0};
     autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
     autofree char *path = brick_volfile(engine, brick->device, volume->meta.name);
     autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
-    int r = volfile_brick(sources, index, folder, roll, &text, ret_error);
+    int r = device_claim(engine, brick->device, &claim, ret_error);
+    if (r == 0)
+        r = volfile_brick(sources, index, folder, roll, &text, ret_error);
     if (r == 0)
         r = brick_prepare(engine, brick->device, volume, volume_child_number(volume, index), fresh,
                           ret_error);
     if (r < 0) {
         /* One that runs there all the same is no good: of a device that failed, or of an earlier blockd. */
         if (device_check_mounted(engine, brick->device, NULL) < 0)
-            brick_down(engine, volume, brick, NULL);
+            brick_end(engine, volume, brick);
         return r;
     }
     fault_point("volume.up.after-brick-folder");

@@ -23,6 +23,11 @@ int store_open(const char *url, struct store **ret_store, struct error **ret_err
                      "the store \"%s\" has no known scheme; use sqlite:/PATH or etcd://HOST:PORT", url);
 }
 
+bool store_is_shared(const struct store *store)
+{
+    return store->driver->shared;
+}
+
 void store_close(struct store *store)
 {
     if (store)

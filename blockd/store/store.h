@@ -40,6 +40,10 @@ int store_open(const char *url, struct store **ret_store, struct error **ret_err
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, cleanup_store, store_close)
 
+/* Do other processes, on other machines, write it too? Then what one of them must do for all needs a leader.
+ */
+bool store_is_shared(const struct store *store);
+
 #define STORE_KEY_MAX   1024u      /* bytes; printable ASCII without blanks */
 #define STORE_VALUE_MAX (1u << 20) /* bytes */
 #define STORE_OPS_MAX   126u       /* in one transaction: etcd takes 128, and some are the store's own */

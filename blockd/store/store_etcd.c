@@ -202,6 +202,7 @@ static int etcd_open(const char *location, struct store **ret_store, struct erro
 
 const struct store_driver store_etcd_driver = {
     .scheme = "etcd",
+    .shared = true,
     .open = etcd_open,
     .close = etcd_close,
     .get = etcd_get,

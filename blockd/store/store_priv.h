@@ -17,6 +17,7 @@
  */
 struct store_driver {
     const char *scheme; /* "sqlite", "etcd" */
+    bool shared;        /* as store_is_shared() */
 
     /* `location` is the URL after "SCHEME:". *ret_store begins with a struct store whose driver is set. */
     int (*open)(const char *location, struct store **ret_store, struct error **ret_error);

@@ -48,7 +48,7 @@ def listens(node, host="127.0.0.1"):
 def late_certificates(node, authority, server):
     """blockd runs without any; it listens as soon as they are there."""
     require(not listens(node), "somebody listens before there is a certificate")
-    log_has(node, "API over TLS: cannot")
+    log_has(node, "API over TLS: it waits for certificates, which gluster-block cluster init makes")
     install(node, authority, server)
     node.reload()
     for host in ("127.0.0.1", "::1"):

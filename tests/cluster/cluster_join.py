@@ -166,9 +166,12 @@ def steps(first, second):
     text = token(first)
     for fault in ("join-request-made", "join-answered", "join-authority-taken"):
         require_equal(join(second, first, text, fault=fault).returncode, -9, f"the end of a join at {fault}")
+    def listened():
+        return (first.folder / "blockd.log").read_text(errors="replace").count("the API is served on")
+    before = listened()
     first.terminate()
     first.start(BLOCKD_FAULT="join-token-used")
-    cluster.wait_until("it listens", lambda: "the API is served on" in first.log_tail(8))
+    cluster.wait_until("it listens", lambda: listened() > before)
     worker = subprocess.Popen([PROGRAM, "--config", second.config, "node", "join", url(first), "--token", text, "--address", "127.0.0.1",
                                "--listen", url(second)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     first.wait_died()

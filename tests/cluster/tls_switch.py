@@ -33,6 +33,8 @@ def on_block(node, write=False):
 def serves(node):
     """The block has what was written at the beginning; the NBD server takes a moment to follow the bricks."""
     def reads():
+        if node.cli_run("uri", "v/b").returncode != 0:
+            return False
         try:
             return on_block(node) == DATA
         except nbd.Error:
@@ -51,6 +53,16 @@ def switch(node, value, *access):
     serves(node)
     subjects = {tlsclient.shown(brick["port"]) for brick in node.volume_status("v")["bricks"]}
     require_equal(subjects, {"subject=CN = node1, OU = node" if value == "on" else None}, f"what bricks show with tls {value}")
+
+
+def follows(point):
+    """A share that stayed mounted on the node."""
+    def reads():
+        try:
+            return (point / "file").read_text() == "kept"
+        except OSError:
+            return False
+    wait_until("the share that stayed mounted is there again", reads)
 
 
 def on_and_off(node):
@@ -74,8 +86,11 @@ def on_and_off(node):
     node.wait_volume("v")
     node.cli("share", "access", "v/a", "none")
     server = node.nbd_pid()
-    switch(node, "on")
-    switch(node, "off", "--access", "10.0.0.1")
+    with shares.mounted(node, "v/a") as point:
+        switch(node, "on")
+        follows(point)
+        switch(node, "off", "--access", "10.0.0.1")
+        follows(point)
     switch(node, "on", "--access", "cert:app")
     require_equal(node.nbd_pid(), server, "the NBD server, which has to follow while it runs")
 

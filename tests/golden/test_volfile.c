@@ -235,6 +235,9 @@ static void tls(void **state)
     string_list_add(&scene.volume.spec.access, "cert:app.example");
     check_client("tls-client", &scene);
     check_mount("tls-mount", &scene);
+    autostrbuf struct strbuf share = {0};
+    assert_int_equal(volfile_share(&scene.sources, &share, NULL), 0);
+    assert_non_null(strstr(strbuf_string(&share), "ssl-own-cert \"/var/lib/blockd/pki/node-cert.pem\""));
     check_brick("tls-brick", &scene, 1);
     autostring_list struct string_list addresses = {0};
     string_list_add(&addresses, "192.0.2.1");

@@ -115,7 +115,8 @@ static int volume_erase(struct engine *engine, struct request *request, struct e
 static int volume_status(struct engine *engine, struct request *request, struct error **ret_error)
 {
     cleanup(cleanup_volume) struct volume result = {0};
-    int r = engine_volume_status(engine, &request->volume, &result.status, ret_error);
+    const struct object_list none = {0};
+    int r = engine_volume_status(engine, &request->volume, &none, &result.status, ret_error);
     if (r == 0)
         show(request, &volume_schema, &result);
     return r;

@@ -183,7 +183,7 @@ def _audit_machine(node, records):
     running = {words[words.index("-f") + 1].rsplit("/", 1)[1] for words in processes
                if "glusterfsd" in words[0] and "volserver.vol" not in words[words.index("-f") + 1]}
     served = {f"{name}.{role}.vol" for name, spec in volumes.items() if spec["state"] == "started"
-              for role in ("mount", "image")}
+              for role in ("mount", "image", "share")}
     replicated = any(spec["template"] != "single" for spec in volumes.values())
     problems = _difference("grant", grants, exports)
     problems += _difference("volfile", _names(state / "volfiles"), set(volumes))

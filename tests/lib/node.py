@@ -90,6 +90,7 @@ class Node:
     def __init__(self, name="node1", settings=None, ports=40):
         self.name = name
         self.mark = uuid.uuid4().hex
+        self.prefix = []  # of the command line that starts blockd
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="n-"))
         self.state, self.run, self.logs = (self.folder / d for d in ("state", "run", "log"))
         self.ports = traces.Ports(ports)
@@ -131,8 +132,9 @@ class Node:
     def start(self, wait=True, **environment):
         """Starts blockd; more words are for its environment, such as BLOCKD_FAULT="point"."""
         with open(self.folder / "blockd.log", "ab") as log:
-            self.process = subprocess.Popen([BUILD / "bin" / "blockd", "--config", self.config], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=self.environment(**environment))
+            self.process = subprocess.Popen([*self.prefix, BUILD / "bin" / "blockd", "--config", self.config],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=self.environment(**environment))
         if wait:
             self.wait_ready()
         return self

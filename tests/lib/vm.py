@@ -49,6 +49,7 @@ QEMU = "qemu-system-x86_64"
 MACHINE = ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off", "-M", "pc", "-nodefaults", "-no-user-config",
            "-display", "none", "-no-reboot"]
 KERNEL_WORDS = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"
+DISKS = {"virtio": "virtio-blk-pci", "ata": "ide-hd", "nvme": "nvme", "scsi": "scsi-hd,bus=scsi.0"}
 UNITS = {"K": 10, "M": 20, "G": 30}
 
 
@@ -253,12 +254,14 @@ class Guest:
     """One machine. `with` starts it and waits until it takes commands; leaving ends it and removes its disks.
 
     disks     {serial: size, or path of an image}: /dev/disk/by-id/virtio-SERIAL, empty where it is a size
+    buses     {serial: "virtio", "ata", "nvme" or "scsi"}, virtio for those not named; for ATA and SCSI the guest needs the
+              modules ata_piix, virtio_scsi and sd_mod, which it loads by itself only with systemd
     layers    folders of this machine that lie over the root
     keep      whether what is written to the root is there again after power_off() and start(); up to 4 GiB
     """
 
-    def __init__(self, name="guest", memory=768, cpus=1, disks=None, layers=(), keep=False, systemd=False, network=None,
-                 kernel_words=""):
+    def __init__(self, name="guest", memory=768, cpus=1, disks=None, buses=None, layers=(), keep=False, systemd=False,
+                 network=None, kernel_words=""):
         self.name, self.memory, self.cpus, self.keep, self.systemd = name, memory, cpus, keep, systemd
         self.boot = built()
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vm-"))
@@ -266,6 +269,7 @@ class Guest:
         self.number, self.taps = network.join() if network else (0, [])
         self.kernel_words = kernel_words
         self.disks = {serial: self._disk(serial, disk) for serial, disk in (disks or {}).items()}
+        self.buses = buses or {}
         self.layers = [project_image(self.folder)]
         for index, layer in enumerate(layers):
             image = self.folder / f"layer{index}.img"
@@ -341,7 +345,8 @@ class Guest:
     def _command(self):
         def drive(serial, file, *words):
             options = ",".join([f"file={file}", "format=raw", "if=none", f"id=drive-{serial}", *words])
-            return ["-drive", options, "-device", f"virtio-blk-pci,drive=drive-{serial},serial={serial}"]
+            device = DISKS[self.buses.get(serial, "virtio")]
+            return ["-drive", options, "-device", f"{device},id=disk-{serial},drive=drive-{serial},serial={serial}"]
 
         words = [KERNEL_WORDS, f"hostname={self.name} systemd.hostname={self.name}", f"guest.layers={len(self.layers)}",
                  f"guest.state={'disk' if self.keep else 'tmpfs'}", self.kernel_words,
@@ -353,6 +358,7 @@ class Guest:
                    "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
                    "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=blockd.agent",
                    "-chardev", f"socket,id=agent,path={self.folder}/agent.sock,server=on,wait=off",
+                   *(["-device", "virtio-scsi-pci,id=scsi"] if "scsi" in self.buses.values() else []),
                    *drive("root", self.boot / "root.img", "readonly=on")]
         for index, image in enumerate(self.layers):
             command += drive(f"layer{index}", image, "readonly=on")

@@ -270,10 +270,10 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     return 0;
 }
 
-int engine_volume_status(struct engine *engine, const struct volume *volume, struct volume_status *ret_status,
-                         struct error **ret_error)
+int engine_volume_status(struct engine *engine, const struct volume *volume, const struct object_list *others,
+                         struct volume_status *ret_status, struct error **ret_error)
 {
-    (void)engine, (void)volume, (void)ret_error;
+    (void)engine, (void)volume, (void)others, (void)ret_error;
     bool online = atomic_load(&world.online);
     *ret_status = (struct volume_status){
         .phase = xstrdup(online ? "online" : "offline"),
@@ -784,6 +784,8 @@ static void test_clients_are_cut_by_force_only(void **data)
     autoerror struct error *error = NULL;
     assert_int_equal(create("b", MIB, &waits), 0);
     assert_int_equal(export_block("b"), 0);
+    assert_int_equal(queue_run(core->queue, "exports/n/v/b", NULL),
+                     0); /* nobody is connected before it serves */
     atomic_store(&world.connected, true);
     assert_int_equal(rename_to("v/b", "c"), -EBUSY);
     assert_int_equal(delete ("v/b", false, &waits), -EBUSY);
@@ -1097,6 +1099,39 @@ static void test_promises_hold_for_other_processes(void **data)
     assert_int_equal(core_volume_delete(core, "v", &now, &result, NULL), -ENOTEMPTY);
 }
 
+static atomic_size_t made, refused;
+
+static void *take_room(void *data)
+{
+    static atomic_size_t serial;
+    (void)data;
+    autofree char *name = xasprintf("r%zu", atomic_fetch_add(&serial, 1));
+    int r = create(name, MIB, &now);
+    assert_true(r == 0 || r == -ENOSPC);
+    atomic_fetch_add(r == 0 ? &made : &refused, 1);
+    return NULL;
+}
+
+static void test_the_last_room_goes_to_as_many_as_fit(void **data)
+{
+    (void)data;
+    struct volume volume cleanup(cleanup_volume) = {0};
+    uint64_t limit = 0;
+    assert_int_equal(record_get(core, KIND_VOLUME, "v", &volume, NULL), 0);
+    assert_int_equal(volume_require_online(core, &volume, NULL), 0);
+    assert_int_equal(volume_limit(&volume, &limit, NULL), 0);
+    autofree char *taken_room = xasprintf("{\"bytes\":%llu}", (unsigned long long)(limit - 5 * MIB));
+    put("promises/v", taken_room);
+    pthread_t threads[24];
+    for (size_t i = 0; i < 24; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, take_room, NULL), 0);
+    for (size_t i = 0; i < 24; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(atomic_load(&made), 5);
+    assert_int_equal(atomic_load(&refused), 19);
+    assert_promised(limit, 5);
+}
+
 static size_t count_findings(void)
 {
     struct object_list findings cleanup(findings_clear) = {0};
@@ -1250,6 +1285,7 @@ int main(void)
         TEST(test_a_wait_ends_on_a_busy_node),
         TEST(test_many_at_once_leave_nothing),
         TEST(test_promises_hold_for_other_processes),
+        TEST(test_the_last_room_goes_to_as_many_as_fit),
         TEST(test_wrong_promises_are_found_and_mended),
         TEST(test_a_size_needs_a_kernel_that_counts),
         TEST(test_no_share_shrinks_below_its_use),

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 # timeout: 1500
 """blockd as `make install` installs it, on a machine with systemd: its disks by stable names, a volume, a block, its export,
-a share. The machine loses power under load, and comes back with everything served and nothing complained about."""
+a share. The machine loses power under load, and comes back with its disks in another order, with everything served and nothing
+complained about. At last one of its disks foresees its end."""
 
 import json
 import os
@@ -103,10 +104,16 @@ def mount_share(guest):
     assert guest.run("findmnt", "-n", "-o", "FSTYPE", "/mnt") == "fuse.glusterfs\n"
 
 
+def kernel_names(guest):
+    return {name: guest.sh(f"readlink -f /dev/disk/by-id/{link}").strip()
+            for name, link in (("a", "virtio-a"), ("b", "nvme-*_b"), ("c", "virtio-c"))}
+
+
 def set_up(guest):
     guest.sh("systemd-sysusers && systemd-tmpfiles --create blockd.conf && systemctl enable --now blockd")
-    for name in ("a", "b", "c"):
-        guest.run("gluster-block", "device", "add", name, f"/dev/disk/by-id/virtio-{name}")
+    for name, disk in kernel_names(guest).items():
+        told = guest.run("gluster-block", "device", "add", name, disk)
+        assert f"{disk} is known as /dev/disk/by-id/" in told, told
     guest.run("gluster-block", "volume", "create", "data", "--template", "replica3", "--allow-same-node")
     guest.run("gluster-block", "block", "create", "data/disk1", "64MiB")
     guest.run("gluster-block", "export", "create", "data/disk1")
@@ -127,11 +134,14 @@ def check_power_cut(guest):
     wait_until("the load runs", lambda: writer.output.count("\n") > 300 or writer.status is not None)
     assert writer.status is None, writer.output
 
+    names = kernel_names(guest)
     guest.power_off()
+    guest.disks = dict(reversed(guest.disks.items()))
     answered = [int(line) for line in writer.output.split("\n")[:-1]]
     guest.start().wait_ready()
     wait_served(guest)
     require_calm(guest)
+    assert kernel_names(guest)["a"] != names["a"], f"the disks have their names of before, {names}"
 
     mount_share(guest)
     found = guest.run("sha256sum", "/mnt/file").split()[0]
@@ -149,13 +159,27 @@ def check_power_cut(guest):
     print(f"{len(answered)} writes were answered before the power cut", flush=True)
 
 
+def check_health(guest):
+    """What the disk says of itself is read now and then, and when blockd starts."""
+    info = ("gluster-block", "device", "info", "b", "--json")
+    assert json.loads(guest.run(*info))["status"]["health"] == "ok"
+    guest.qmp("qom-set", path="/machine/peripheral/disk-b", property="smart_critical_warning", value=4)
+    guest.run("systemctl", "restart", "blockd")
+    guest.wait_for("the disk is said to fail", "sh", "-c", "gluster-block status | grep 'device node/b: .*foresees'")
+    wait_served(guest)
+    print(guest.run("gluster-block", "status"), guest.run("gluster-block", "device", "info", "b"), flush=True)
+    device = json.loads(guest.run(*info))["status"]
+    assert (device["phase"], device["health"]) == ("ready", "failing"), device
+
+
 def main():
     vm.require()
     with tempfile.TemporaryDirectory() as folder:
         disks = {name: "1GiB" for name in ("a", "b", "c")}
-        with vm.Guest("node", memory=1280, cpus=2, disks=disks, layers=[install(folder)], keep=True, systemd=True) as guest:
+        with vm.Guest("node", memory=1280, cpus=2, disks=disks, buses={"b": "nvme"}, layers=[install(folder)], keep=True, systemd=True) as guest:
             set_up(guest)
             check_power_cut(guest)
+            check_health(guest)
 
 
 if __name__ == "__main__":

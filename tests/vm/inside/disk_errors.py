@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 # guest: device-mapper disks=a:1GiB,b:1GiB,c:1GiB modules=dm-mod,dm-flakey,xfs memory=1280
-# timeout: 300
-"""The disk below a brick begins to fail, first its writes and then everything, under a verified load: clients see no error, the
-device and the brick are reported down, and what was written is on the other two. When the disk works again the brick is back,
-and healed, without a hand."""
+# timeout: 400
+"""The disk below a brick begins to fail, first its writes and then everything, and another one hangs, under a verified load:
+clients see no error, the device and the brick are reported down, and what was written is on the other two. When the disk works
+again the brick is back, and healed, without a hand."""
 
 import pathlib
 import subprocess
@@ -47,6 +47,13 @@ class Disk:
     def repair(self):
         self._exchange(self._table("linear", 0))
 
+    def hang(self):
+        """Nothing that is asked of it is answered, and whoever asks is stuck in the kernel, until it goes on."""
+        dmsetup("suspend", "--noflush", "--nolockfs", self.name)
+
+    def go_on(self):
+        dmsetup("resume", self.name)
+
     def remove(self):
         dmsetup("remove", "--retry", self.name)
 
@@ -57,6 +64,29 @@ def brick_state(node, index):
 
 def device_phase(node, name):
     return node.get(f"/v1/devices/{node.name}/{name}")["status"]["phase"]
+
+
+def check_hanging(node, disk, load):
+    """Only the device hangs: neither blockd nor the volume, nor what else is asked for meanwhile."""
+    load.wait_progress()
+    disk.hang()
+    try:
+        cluster.wait_until("the device is reported as not answering", lambda: device_phase(node, "c") == "failed")
+        cluster.wait_until("its brick is reported down", lambda: brick_state(node, 2) != "online")
+        load.wait_writes(200)
+        node.create_block("v/meanwhile", "4MiB", export=False)
+        told = node.cli("device", "info", "c")
+        faults.require("has not answered for" in told, f"the device is described as: {told}")
+        problems = "\n".join(node.get("/v1/status")["problems"])
+        faults.require("its disk has not answered for" in problems, f"problems: {problems}")
+        print(told, node.cli("device", "list"), problems, flush=True)
+    finally:
+        disk.go_on()
+    cluster.wait_until("the device is back", lambda: device_phase(node, "c") == "ready")
+    faults.wait_whole(node, "v")
+    node.delete_block("v/meanwhile")
+    load.wait_writes(200)
+    load.check()
 
 
 def check(node, disks, load):
@@ -84,7 +114,8 @@ def main():
     cluster.require_programs("dmsetup")
     rng = faults.chance()
     disks = [Disk(name) for name in ("a", "b", "c")]
-    with cluster.Node() as node:
+    # On a machine that is slow enough, a brick that works may be late, too.
+    with cluster.Node(settings={"engine": {"ping-timeout": 20}}) as node:
         for disk in disks:
             node.post("/v1/devices", {"name": disk.name, "path": disk.path})
         node.create_volume("v", devices=[disk.name for disk in disks])
@@ -93,6 +124,8 @@ def main():
         uri = node.unix_uri("v/b")
         with Load(uri, rng) as load:
             check(node, disks, load)
+            faults.wait_whole(node, "v")
+            check_hanging(node, disks[2], load)
         load.verify(uri)
         faults.require_same_replicas(node, "v/b", load)
         print(f"{load.answered} commands, no error", flush=True)
