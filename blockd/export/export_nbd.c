@@ -18,10 +18,8 @@
 
 #define ANSWER_MS 2000 /* what export_down() may block */
 #define HEALTH_MS 1000
-#define CALLS_MAX                                                                                            \
-    8                /* at once: the server takes 64 connections, and forgets those that ended a while later \
-                      */
-#define FRESH_MS 200 /* a list of a thousand exports asks the server a few times */
+#define CALLS_MAX 8   /* at once; the server takes 64 connections, the last ones among them */
+#define FRESH_MS  200 /* a list of a thousand exports asks the server a few times */
 
 struct nbd {
     const struct config *config;
