@@ -109,7 +109,10 @@ test-tools: $(TEST_TOOLS)
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS) -lcmocka
+	$(call Q,LINK)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(ARCHIVES) -Wl,--end-group $(PACKAGE_LIBS) -lcmocka
+
+# The part of a translator that knows nothing of GlusterFS is tested as it is.
+$(BUILD)/tests/unit/test_settle: $(BUILD)/obj/xlators/gate/settle.o
 
 # ---- Fuzzers: built in build/fuzz, by clang, with the rooms under the same sanitizers ----
 FUZZ_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))

@@ -82,6 +82,8 @@ static void reload(struct daemon *daemon)
     autoerror struct error *error = NULL;
     struct config fresh = {0};
     sd_notify(0, "RELOADING=1");
+    if (daemon->api)
+        api_reload(daemon->api); /* whatever the file says: logs are rotated, certificates renewed */
     int r = config_load(daemon->config_path, &fresh, &error);
     if (r == 0)
         r = check_reload(&daemon->config, &fresh, &error);
@@ -91,8 +93,6 @@ static void reload(struct daemon *daemon)
         sd_notify(0, "READY=1");
         return;
     }
-    if (daemon->api)
-        api_reload(daemon->api);
     daemon->config.log_level = fresh.log_level;
     set_log_level(&fresh);
     autofree char *before = config_text(&daemon->config, NULL), *after = config_text(&fresh, NULL);

@@ -16,6 +16,7 @@
 
 #include "cli.h"
 #include "cli/scope.h"
+#include "cli/translators.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 #include "rpc/base/sizes.h"
@@ -94,14 +95,15 @@ static ssize_t find_folder(const struct mounted *mounted, const char *folder)
 /*
  * Nothing between the mount and the bricks: what one mount wrote before it gave a lock back, another reads
  * once it has the lock. The kernel tells changes by the time of a file, which two writes can have in common,
- * and write-behind lets an unlock overtake a write. Nor may replicate put off the note that a brick missed a
- * write: another mount would read that brick when it is back.
+ * and write-behind lets an unlock overtake a write. Which bricks are good is asked anew at each lock. Nor
+ * does replicate keep its own lock after a write: another mount would wait a second for it.
  */
 static const char *const coherent[] = {"--direct-io-mode=enable",
                                        "--attribute-timeout=0",
                                        "--entry-timeout=0",
                                        "--xlator-option=*-write-behind.pass-through=on",
                                        "--xlator-option=*-md-cache.pass-through=on",
+                                       "--xlator-option=*-gate.refresh=on",
                                        "--xlator-option=*-replicate-*.post-op-delay-secs=0",
                                        NULL};
 
@@ -266,17 +268,23 @@ static bool answers(const char *path)
     return connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
 }
 
+static char *volfile_path(const struct config *config, const char *volume)
+{
+    return xasprintf("%s/volserver/%s.share.vol", config->state_dir, volume);
+}
+
 /* From the node's volfile server, so that the mount follows changes; from the file when that is away. */
 static void add_volfile(const struct config *config, const char *volume, struct string_list *argv)
 {
     autofree char *server = config_volserver_socket_path(config);
     if (!answers(server)) {
-        string_list_addf(argv, "--volfile=%s/volserver/%s.mount.vol", config->state_dir, volume);
+        autofree char *path = volfile_path(config, volume);
+        string_list_addf(argv, "--volfile=%s", path);
         return;
     }
     string_list_addf(argv, "--volfile-server=%s", server);
     string_list_add(argv, "--volfile-server-transport=unix");
-    string_list_addf(argv, "--volfile-id=%s.mount", volume);
+    string_list_addf(argv, "--volfile-id=%s.share", volume);
 }
 
 /* This node's certificates, for volumes with TLS; others take no notice. */
@@ -319,6 +327,12 @@ static int run_client(const struct config *config, const struct mount_words *wor
         words_of[i] = argv.items[i];
     autoerror struct error *problem = NULL;
     int r = program_run(words_of, MOUNT_MS, NULL, NULL, &problem);
+    autofree char *volfile = r < 0 ? volfile_path(config, volume) : NULL;
+    autofree char *missing = r < 0 ? translators_missing(GLUSTERFS, volfile) : NULL;
+    if (missing)
+        return error_set(ret_error, ENOENT,
+                         "share %s cannot be mounted: %s is missing; install blockd's translators here",
+                         words->share, missing);
     if (r < 0)
         return error_set(ret_error, -r, "share %s cannot be mounted: %s; see %s", words->share,
                          error_message(problem), log);

@@ -143,13 +143,17 @@ static void log_request(const struct http_request *request, const struct caller 
               error ? error->message : "");
 }
 
+static char *reason_text(const struct http_request *request, const struct error *error)
+{
+    return xasprintf("%s (%s %.100s, %s)", error_message(error), request->method, request->path, request->id);
+}
+
 /* What may not be called, or not now. Who has no good certificate does not decide how long the log gets. */
 static void send_away(const struct http_request *request, const struct caller *caller,
                       struct http_response *response, const struct error *error)
 {
     const char *address = request->peer_address ? request->peer_address : "a client of the socket";
-    autofree char *reason =
-        xasprintf("%s (%s %.100s, %s)", error_message(error), request->method, request->path, request->id);
+    autofree char *reason = reason_text(request, error);
     if (caller->role & ROLES_KNOWN && error && error->number == EACCES)
         log_warning("refused %s: %s", address, reason);
     else
@@ -184,6 +188,12 @@ static void answer(struct api *api, struct call *call, int found, struct error *
     }
     unsigned status = response->status ? response->status : 200;
     int64_t took_ms = clock_monotonic_ms() - started;
+    /* Who has no certificate does not decide how much is written about it. */
+    if (r < 0 && call->caller->role == ROLE_NOBODY) {
+        autofree char *reason = reason_text(request, *error);
+        log_stranger(request->peer_address, reason);
+        return;
+    }
     log_request(request, call->caller, status, took_ms, *error);
     if (is_change(request) && found == 0)
         audit_change(api->audit, call, status, took_ms, *error);

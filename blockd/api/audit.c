@@ -75,7 +75,7 @@ static json_t *who(const struct call *call)
                      "address", request->peer_address);
 }
 
-/* What was asked for, as it was understood; members that are secret show that they were there. */
+/* What was asked for, as it was understood; of secrets, and of whole files, only that they were there. */
 static json_t *asked(const struct call *call)
 {
     const struct schema *schema = call->match->route->request;
@@ -88,6 +88,8 @@ static json_t *asked(const struct call *call)
             json_object_del(json, field->name);
         else if (field->flags & FIELD_SECRET)
             json_object_set_new(json, field->name, json_string("(secret)"));
+        else if (field->flags & FIELD_LINES)
+            json_object_set_new(json, field->name, json_string("(text)"));
     }
     return json;
 }

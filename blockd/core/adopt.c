@@ -193,8 +193,11 @@ static int add_promises(struct core *core, struct txn *txn, json_t *promises, st
     json_t *sum;
     json_object_foreach(promises, volume, sum)
     {
-        const struct promise more = {number_at(sum, 0), number_at(sum, 1), number_at(sum, 2)};
-        int r = ledger_add(core, txn, volume, &more, UINT64_MAX, ret_error);
+        const struct ledger_change change = {
+            .volume = volume,
+            .more = {number_at(sum, 0), number_at(sum, 1), number_at(sum, 2)},
+            .limit = UINT64_MAX};
+        int r = ledger_add(core, txn, &change, ret_error);
         if (r < 0)
             return r;
     }

@@ -196,9 +196,9 @@ static int commit_new(struct core *core, const struct block_create *request, con
     struct txn txn = {0};
     autofree char *key = object_key(KIND_BLOCK, block->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, request->volume);
-    const struct promise promise = {.bytes = block->spec.size, .blocks = 1};
-    uint64_t limit = 0;
-    int r = volume_limit(volume, &limit, ret_error);
+    struct ledger_change promise = {.volume = request->volume,
+                                    .more = {.bytes = block->spec.size, .blocks = 1}};
+    int r = volume_limit(volume, &promise.limit, ret_error);
     if (r == 0)
         r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
     if (r == 0 && request->prealloc == PREALLOC_FULL) {
@@ -210,10 +210,7 @@ static int commit_new(struct core *core, const struct block_create *request, con
     if (r == 0) {
         txn_put(&txn, KIND_BLOCK, block, 0);
         txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
-        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, request->volume);
-        r = ledger_add(core, &txn, request->volume, &promise, limit, ret_error);
-        if (r == 0)
-            r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
+        r = change_commit_promise(core, change, &txn, key, block->meta.uid, &promise, ret_error);
     }
     txn_clear(&txn);
     return r;
@@ -355,10 +352,12 @@ static int resize(struct core *core, const struct change_call *call, const struc
         (r = volume_require_online(core, &volume, ret_error)) < 0)
         return r;
 
-    uint64_t old = block.spec.size, limit = 0, grown = patch->size > old ? patch->size - old : 0;
+    uint64_t old = block.spec.size, grown = patch->size > old ? patch->size - old : 0;
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
-    const struct promise more = {.bytes = grown}, less = {.bytes = patch->size < old ? old - patch->size : 0};
-    if ((r = volume_limit(&volume, &limit, ret_error)) < 0 ||
+    struct ledger_change promise = {.volume = volume_name,
+                                    .more = {.bytes = grown},
+                                    .less = {.bytes = patch->size < old ? old - patch->size : 0}};
+    if ((r = volume_limit(&volume, &promise.limit, ret_error)) < 0 ||
         (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
         (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0)
         return r;
@@ -368,13 +367,7 @@ static int resize(struct core *core, const struct change_call *call, const struc
     if (allocate)
         add_growth_job(&block, old, &txn);
     txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
-    {
-        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume_name);
-        if ((r = ledger_add(core, &txn, volume_name, &more, limit, ret_error)) == 0 &&
-            (r = ledger_subtract(core, &txn, volume_name, &less, ret_error)) == 0)
-            r = change_commit(core, change, &txn, key, block.meta.uid, ret_error);
-    }
-    txn_clear(&txn);
+    r = change_commit_promise(core, change, &txn, key, block.meta.uid, &promise, ret_error);
     if (r < 0)
         return r;
     fault_point("block.resize.after-record");
@@ -439,6 +432,7 @@ static int rename_block(struct core *core, const struct change_call *call, const
     autofree char *new_key = object_key(KIND_BLOCK, new_name);
     int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
     if (r < 0 || (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
+        (r = check_no_clients(core, volume, strchr(name, '/') + 1, change->force, ret_error)) < 0 ||
         (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
 
@@ -507,7 +501,11 @@ static int delete_block(struct core *core, const struct change_call *call, const
     int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
     if (r < 0 || (r = exports_of_block(core, name, &exports, ret_error)) < 0)
         return r;
-    r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
+    autofree char *volume = object_name_part(name, 0);
+    if (!block.meta.deleting)
+        r = check_no_clients(core, volume, strchr(name, '/') + 1, change->force, ret_error);
+    if (r == 0)
+        r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
     record_list_clear(&exports);
     if (r < 0)
         return r;

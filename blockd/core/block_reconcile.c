@@ -55,12 +55,9 @@ static int forget(struct core *core, const struct block *block, const char *volu
 {
     struct txn txn = {0};
     autofree char *key = object_key(KIND_BLOCK, block->meta.name);
-    pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume);
+    const struct ledger_change promise = {.volume = volume, .less = {.bytes = block->spec.size, .blocks = 1}};
     txn_delete(&txn, key, block->meta.revision);
-    int r = ledger_subtract(core, &txn, volume, &(struct promise){.bytes = block->spec.size, .blocks = 1},
-                            ret_error);
-    if (r == 0)
-        r = txn_commit(core, &txn, ret_error);
+    int r = ledger_commit(core, &txn, &promise, ret_error);
     txn_clear(&txn);
     return r == -ESTALE ? -EAGAIN : r;
 }

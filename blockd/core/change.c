@@ -27,18 +27,20 @@ int change_get(struct core *core, enum object_kind kind, const char *name, const
     return 0;
 }
 
+int change_commit_promise(struct core *core, const struct core_change *change, struct txn *txn,
+                          const char *key, const char *uid, const struct ledger_change *promise,
+                          struct error **ret_error)
+{
+    idempotency_record(txn, change, key, uid);
+    int r = promise ? ledger_commit(core, txn, promise, ret_error) : txn_commit(core, txn, ret_error);
+    txn_clear(txn);
+    return r;
+}
+
 int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
                   const char *uid, struct error **ret_error)
 {
-    idempotency_record(txn, change, key, uid);
-    int r = txn_commit(core, txn, ret_error);
-    txn_clear(txn);
-    struct store_entry entry = {0};
-    if (r == -ESTALE && change->revision && store_get(core->store, key, &entry, NULL) == 0) {
-        r = entry.revision == change->revision ? -ERESTART : r;
-        store_entry_clear(&entry);
-    }
-    return r;
+    return change_commit_promise(core, change, txn, key, uid, NULL, ret_error);
 }
 
 /*
@@ -52,7 +54,7 @@ static bool again(struct core *core, const struct core_change *change, int r, un
     if (r == 0 || *tries >= TRIES_MAX)
         return false;
     autofree char *key = NULL, *uid = NULL;
-    if (r == -ERESTART || (r == -ESTALE && !change->revision)) {
+    if (r == -ESTALE && !change->revision) {
         ++*tries;
     } else if (idempotency_find(core, change, &key, &uid, NULL) == 1) {
         /* The same request, sent twice at once: the other one came between, and its answer is this one's. */
@@ -79,5 +81,5 @@ int change_run(struct core *core, change_operation operation, const struct chang
         if (r == 0)
             r = operation(core, call, change, ret_result, ret_error);
     } while (again(core, change, r, &tries, ret_error));
-    return r == -ERESTART ? -ESTALE : r;
+    return r;
 }

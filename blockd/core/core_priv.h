@@ -189,17 +189,20 @@ struct promise {
 /* Sums up the records where the ledger differs from them. */
 int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret_error);
 void ledger_free(struct ledger *ledger);
+struct ledger_change {
+    const char *volume;
+    struct promise more, less;
+    uint64_t limit; /* of the volume's bytes, when there are more: -ENOSPC */
+};
 /*
- * These make a change of the ledger part of a transaction; when somebody else changes the volume's promises
- * meanwhile, that fails with -ESTALE. Whoever holds the volume's lock (unlocked with pthread_mutex_unlock())
- * from before the call until after the commit has no such race in this process.
+ * txn_commit() with a change of the ledger. Changes of one volume that come together share a transaction
+ * where they can. -ESTALE is about the transaction's own keys, hardly ever about the ledger's.
  */
-pthread_mutex_t *ledger_lock(struct ledger *ledger, const char *volume);
-/* -ENOSPC unless the volume's bytes stay within `limit`. */
-int ledger_add(struct core *core, struct txn *txn, const char *volume, const struct promise *more,
-               uint64_t limit, struct error **ret_error);
-int ledger_subtract(struct core *core, struct txn *txn, const char *volume, const struct promise *less,
-                    struct error **ret_error);
+int ledger_commit(struct core *core, struct txn *txn, const struct ledger_change *change,
+                  struct error **ret_error);
+/* Only makes it part of a transaction, which fails with -ESTALE when somebody else is quicker. */
+int ledger_add(struct core *core, struct txn *txn, const struct ledger_change *change,
+               struct error **ret_error);
 /* -ENOTEMPTY; otherwise the transaction happens only if no block or share is made before it. */
 int ledger_check_empty(struct core *core, struct txn *txn, const char *volume, struct error **ret_error);
 int ledger_read(struct core *core, const char *volume, struct promise *ret_promise, struct error **ret_error);
@@ -356,6 +359,13 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
 int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
                      struct error **ret_error);
 
+/*
+ * -EBUSY with the names of clients that are connected to the block, or to any of the volume (`block` NULL),
+ * and would be cut off; 0 with `force`. Clients of other nodes are not seen.
+ */
+int check_no_clients(struct core *core, const char *volume, const char *block, bool force,
+                     struct error **ret_error);
+
 /* The grant that an export of a block stands for; the caller's. */
 void export_grant(struct core *core, const struct export *export, const struct block *block,
                   struct grant *ret_grant);
@@ -473,9 +483,13 @@ int result_replay(struct core *core, const struct core_change *change, struct co
 int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
                void *ret_object, struct error **ret_error);
 /* Commits the operation's transaction with the request's mark, and empties it. `key` and `uid` are the
- * object's. -ERESTART: it is not the object that was changed meanwhile, but what changes with it. */
+ * object's. */
 int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
                   const char *uid, struct error **ret_error);
+/* The same with a change of the ledger. */
+int change_commit_promise(struct core *core, const struct core_change *change, struct txn *txn,
+                          const char *key, const char *uid, const struct ledger_change *promise,
+                          struct error **ret_error);
 /* What an operation is asked for. */
 struct change_call {
     const char *name;    /* of the object; NULL where one is made */

@@ -33,6 +33,31 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
     return 0;
 }
 
+#define CLIENTS_TOLD 3
+
+int check_no_clients(struct core *core, const char *volume, const char *block, bool force,
+                     struct error **ret_error)
+{
+    if (force)
+        return 0;
+    autostring_list struct string_list clients = {0};
+    autostrbuf struct strbuf names = {0};
+    int r = export_clients(core->exports, volume, block, &clients, ret_error);
+    if (r < 0) {
+        error_prefix(ret_error, "%s %s%s%s is left as it is", block ? "block" : "volume", volume,
+                     block ? "/" : "", block ? block : "");
+        return r;
+    }
+    for (size_t i = 0; i < clients.count && i < CLIENTS_TOLD; i++)
+        strbuf_addf(&names, "%s%s", i ? ", " : "", clients.items[i]);
+    if (clients.count > CLIENTS_TOLD)
+        strbuf_addf(&names, " and %zu more", clients.count - CLIENTS_TOLD);
+    if (!clients.count)
+        return 0;
+    return error_set(ret_error, EBUSY, "in use: %s; disconnect first, or use force, which cuts %s off",
+                     strbuf_string(&names), clients.count == 1 ? "it" : "them");
+}
+
 /* ---- Operations ---- */
 
 static int prepare(struct core *core, const struct export_create *request, struct export *export,
@@ -101,6 +126,12 @@ static int delete_export(struct core *core, const struct change_call *call, cons
     if (r < 0)
         return r;
     autofree char *key = object_key(KIND_EXPORT, name);
+    autofree char *volume = object_name_part(name, 1), *block = object_name_part(name, 2);
+    autofree char *node = object_name_part(name, 0);
+    if (!export.meta.deleting && strcmp(node, core->node) == 0)
+        r = check_no_clients(core, volume, block, change->force, ret_error);
+    if (r < 0)
+        return r;
     struct txn txn = {0};
     export.meta.deleting = true;
     txn_put(&txn, KIND_EXPORT, &export, export.meta.revision);

@@ -14,11 +14,32 @@
 #include "rpc/examine.h"
 
 #define PREFIX     "promises/"
-#define LOCKS      16
+#define QUEUES     16
+#define TRIES_MAX  50 /* for one change, while other processes change the same volume's promises */
+#define BATCH_MAX  32 /* changes in one transaction */
 #define MEND_TRIES 100
 
+/* One caller's change. Lives on its stack; belongs to the leader from the queue to `finished`. */
+struct task {
+    const struct ledger_change *change;
+    struct txn *txn;
+    bool batched; /* it is part of the transaction that is being made */
+    bool finished;
+    int result;
+    struct error *error;
+    struct task *next;
+};
+
+/* All changes of one volume pass through one of these: whoever leads makes those that wait, too. */
+struct queue_of_changes {
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t done;
+    bool leading;
+    struct task *first, *last;
+};
+
 struct ledger {
-    pthread_mutex_t locks[LOCKS]; /* by volume; only to spare this process the races with itself */
+    struct queue_of_changes queues[QUEUES]; /* by volume */
 };
 
 static const struct field promise_fields[] = {
@@ -86,14 +107,6 @@ static void put_key(struct txn *txn, const char *volume, const struct promise *p
 
 /* ---- Changes ---- */
 
-pthread_mutex_t *ledger_lock(struct ledger *ledger, const char *volume)
-{
-    unsigned sum = 0;
-    for (const char *c = volume; *c; c++)
-        sum = sum * 31 + (unsigned char)*c;
-    return lock_mutex(&ledger->locks[sum % LOCKS]);
-}
-
 static int check_room(const char *volume, const struct promise *present, uint64_t bytes, uint64_t limit,
                       struct error **ret_error)
 {
@@ -111,45 +124,180 @@ static int check_room(const char *volume, const struct promise *present, uint64_
                      volume, wanted, left, whole);
 }
 
-int ledger_add(struct core *core, struct txn *txn, const char *volume, const struct promise *more,
-               uint64_t limit, struct error **ret_error)
-{
-    struct promise promise;
-    uint64_t revision;
-    if (is_nothing(more))
-        return 0;
-    int r = read_key(core, volume, &promise, &revision, ret_error);
-    if (r == 0)
-        r = check_room(volume, &promise, more->bytes, limit, ret_error);
-    if (r < 0)
-        return r;
-    promise.bytes += more->bytes;
-    promise.blocks += more->blocks;
-    promise.shares += more->shares;
-    put_key(txn, volume, &promise, revision);
-    return 0;
-}
-
 static void subtract(uint64_t *from, uint64_t number)
 {
     *from -= number < *from ? number : *from;
 }
 
-int ledger_subtract(struct core *core, struct txn *txn, const char *volume, const struct promise *less,
-                    struct error **ret_error)
+static int apply(struct promise *promise, const struct ledger_change *change, struct error **ret_error)
+{
+    const struct promise *more = &change->more, *less = &change->less;
+    if (more->bytes || more->blocks || more->shares) {
+        int r = check_room(change->volume, promise, more->bytes, change->limit, ret_error);
+        if (r < 0)
+            return r;
+    }
+    promise->bytes += more->bytes;
+    promise->blocks += more->blocks;
+    promise->shares += more->shares;
+    subtract(&promise->bytes, less->bytes);
+    subtract(&promise->blocks, less->blocks);
+    subtract(&promise->shares, less->shares);
+    return 0;
+}
+
+int ledger_add(struct core *core, struct txn *txn, const struct ledger_change *change,
+               struct error **ret_error)
 {
     struct promise promise;
     uint64_t revision;
-    if (is_nothing(less))
-        return 0;
+    int r = read_key(core, change->volume, &promise, &revision, ret_error);
+    struct promise before = promise;
+    if (r == 0)
+        r = apply(&promise, change, ret_error);
+    if (r == 0 && memcmp(&before, &promise, sizeof promise) != 0)
+        put_key(txn, change->volume, &promise, revision);
+    return r;
+}
+
+static bool was_changed(struct core *core, const char *volume, uint64_t revision)
+{
+    struct promise promise;
+    uint64_t now = revision;
+    return read_key(core, volume, &promise, &now, NULL) == 0 && now != revision;
+}
+
+static uint64_t last_revision(const struct txn *txn, size_t before)
+{
+    return txn->count > before ? txn->ops[txn->count - 1].revision : 0;
+}
+
+/* Again when it is the ledger that another process changed meanwhile, and nothing else. */
+static int commit_one(struct core *core, struct task *task, struct error **ret_error)
+{
+    size_t own = task->txn->count;
+    for (unsigned tries = 1;; tries++) {
+        autoerror struct error *problem = NULL;
+        task->txn->count = own;
+        int r = ledger_add(core, task->txn, task->change, &problem);
+        uint64_t revision = last_revision(task->txn, own);
+        if (r == 0)
+            r = txn_commit(core, task->txn, &problem);
+        if (r != -ESTALE || tries == TRIES_MAX || task->txn->count == own ||
+            !was_changed(core, task->change->volume, revision))
+            return r < 0 ? error_set(ret_error, -r, "%s", error_message(problem)) : 0;
+    }
+}
+
+/* The same check by two tasks is one. False: the two cannot be one transaction. */
+static bool merge_ops(struct txn *merged, const struct txn *txn)
+{
+    size_t before = merged->count;
+    for (size_t i = 0; i < txn->count; i++) {
+        const struct store_op *op = &txn->ops[i];
+        bool known = false;
+        for (size_t k = 0; k < before && !known; k++) {
+            const struct store_op *other = &merged->ops[k];
+            if (strcmp(op->key, other->key) != 0)
+                continue;
+            known = op->kind == STORE_CHECK && other->kind == STORE_CHECK && op->revision == other->revision;
+            if (!known) {
+                merged->count = before;
+                return false;
+            }
+        }
+        if (!known) {
+            merged->ops = xrealloc(merged->ops, merged->count + 1, sizeof *merged->ops);
+            merged->ops[merged->count++] = *op;
+        }
+    }
+    return true;
+}
+
+/* One transaction of as many as go together. */
+static int commit_together(struct core *core, struct task *first, struct error **ret_error)
+{
+    struct txn merged = {0};
+    struct promise promise = {0};
+    uint64_t revision;
+    const char *volume = first->change->volume;
     int r = read_key(core, volume, &promise, &revision, ret_error);
-    if (r < 0 || !revision)
+    if (r < 0)
         return r;
-    subtract(&promise.bytes, less->bytes);
-    subtract(&promise.blocks, less->blocks);
-    subtract(&promise.shares, less->shares);
-    put_key(txn, volume, &promise, revision);
-    return 0;
+    const struct promise before = promise;
+    for (struct task *task = first; task; task = task->next) {
+        struct promise with = promise;
+        task->batched = strcmp(task->change->volume, volume) == 0 &&
+                        merged.count + task->txn->count < STORE_OPS_MAX &&
+                        apply(&with, task->change, NULL) == 0 && merge_ops(&merged, task->txn);
+        promise = task->batched ? with : promise;
+    }
+    if (memcmp(&before, &promise, sizeof promise) != 0)
+        put_key(&merged, volume, &promise, revision);
+    r = merged.count ? txn_commit(core, &merged, ret_error) : 0;
+    txn_clear(&merged);
+    return r;
+}
+
+static void commit_batch(struct core *core, struct task *first)
+{
+    autoerror struct error *problem = NULL;
+    int r = first->next ? commit_together(core, first, &problem) : -ESTALE;
+    for (struct task *task = first; task; task = task->next) {
+        if (!task->batched || (r < 0 && r != -ENOTCONN))
+            task->result = commit_one(core, task, &task->error);
+        else if (r < 0) /* whether it was done may not be known: once is enough */
+            task->result = error_set(&task->error, -r, "%s", error_message(problem));
+    }
+}
+
+/* With the lock held: those that go at once. */
+static struct task *take_batch(struct queue_of_changes *queue)
+{
+    struct task *first = queue->first, *last = first;
+    for (unsigned count = 1; count < BATCH_MAX && last->next; count++)
+        last = last->next;
+    queue->first = last->next;
+    if (!queue->first)
+        queue->last = NULL;
+    last->next = NULL;
+    return first;
+}
+
+static struct queue_of_changes *queue_of(struct ledger *ledger, const char *volume)
+{
+    unsigned sum = 0;
+    for (const char *c = volume; *c; c++)
+        sum = sum * 31 + (unsigned char)*c;
+    return &ledger->queues[sum % QUEUES];
+}
+
+int ledger_commit(struct core *core, struct txn *txn, const struct ledger_change *change,
+                  struct error **ret_error)
+{
+    struct queue_of_changes *queue = queue_of(core->ledger, change->volume);
+    struct task task = {.change = change, .txn = txn};
+    pthread_mutex_lock(&queue->mutex);
+    *(queue->last ? &queue->last->next : &queue->first) = &task;
+    queue->last = &task;
+    while (queue->leading && !task.finished)
+        pthread_cond_wait(&queue->done, &queue->mutex);
+    while (!task.finished) {
+        struct task *batch = take_batch(queue);
+        queue->leading = true;
+        pthread_mutex_unlock(&queue->mutex);
+        commit_batch(core, batch);
+        pthread_mutex_lock(&queue->mutex);
+        queue->leading = false;
+        for (struct task *next; batch; batch = next) {
+            next = batch->next;
+            batch->finished = true;
+        }
+        pthread_cond_broadcast(&queue->done);
+    }
+    pthread_mutex_unlock(&queue->mutex);
+    autoerror struct error *error = task.error;
+    return task.result < 0 ? error_set(ret_error, -task.result, "%s", error_message(error)) : 0;
 }
 
 int ledger_check_empty(struct core *core, struct txn *txn, const char *volume, struct error **ret_error)
@@ -315,8 +463,10 @@ int ledger_new(struct core *core, struct ledger **ret_ledger, struct error **ret
     if (r < 0)
         return r;
     struct ledger *ledger = xcalloc(1, sizeof *ledger);
-    for (size_t i = 0; i < LOCKS; i++)
-        pthread_mutex_init(&ledger->locks[i], NULL);
+    for (size_t i = 0; i < QUEUES; i++) {
+        pthread_mutex_init(&ledger->queues[i].mutex, NULL);
+        pthread_cond_init(&ledger->queues[i].done, NULL);
+    }
     *ret_ledger = ledger;
     return 0;
 }
@@ -325,7 +475,9 @@ void ledger_free(struct ledger *ledger)
 {
     if (!ledger)
         return;
-    for (size_t i = 0; i < LOCKS; i++)
-        pthread_mutex_destroy(&ledger->locks[i]);
+    for (size_t i = 0; i < QUEUES; i++) {
+        pthread_cond_destroy(&ledger->queues[i].done);
+        pthread_mutex_destroy(&ledger->queues[i].mutex);
+    }
     free(ledger);
 }

@@ -167,18 +167,15 @@ static int commit_new(struct core *core, const struct volume *volume, struct sha
     struct txn txn = {0};
     autofree char *key = object_key(KIND_SHARE, share->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, volume->meta.name);
-    uint64_t limit = 0;
-    int r = volume_limit(volume, &limit, ret_error);
+    struct ledger_change promise = {.volume = volume->meta.name,
+                                    .more = {.bytes = share->spec.size, .shares = 1}};
+    int r = volume_limit(volume, &promise.limit, ret_error);
     if (r == 0)
         r = allot_project(core, share, &txn, ret_error);
-    const struct promise promise = {.bytes = share->spec.size, .shares = 1};
     if (r == 0) {
         txn_put(&txn, KIND_SHARE, share, 0);
         txn_check(&txn, volume_key, volume->meta.revision); /* it is not deleted meanwhile */
-        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume->meta.name);
-        r = ledger_add(core, &txn, volume->meta.name, &promise, limit, ret_error);
-        if (r == 0)
-            r = change_commit(core, change, &txn, key, share->meta.uid, ret_error);
+        r = change_commit_promise(core, change, &txn, key, share->meta.uid, &promise, ret_error);
     }
     txn_clear(&txn);
     return r;
@@ -240,14 +237,15 @@ static int check_shrink(struct core *core, const struct volume *volume, const st
                      share->meta.name, taken, wanted);
 }
 
-/* `txn` is emptied. */
-static int commit_edited(struct core *core, struct share *share, struct txn *txn,
+/* `promise` may be NULL. */
+static int commit_edited(struct core *core, struct share *share, const struct ledger_change *promise,
                          const struct core_change *change, struct error **ret_error)
 {
     autofree char *key = object_key(KIND_SHARE, share->meta.name);
+    struct txn txn = {0};
     share->meta.generation++;
-    txn_put(txn, KIND_SHARE, share, share->meta.revision);
-    return change_commit(core, change, txn, key, share->meta.uid, ret_error);
+    txn_put(&txn, KIND_SHARE, share, share->meta.revision);
+    return change_commit_promise(core, change, &txn, key, share->meta.uid, promise, ret_error);
 }
 
 static int answer(struct core *core, const struct share *share, const struct core_change *change,
@@ -267,26 +265,21 @@ static int resize(struct core *core, const struct change_call *call, const struc
     struct share share cleanup(cleanup_share) = {0};
     struct volume volume cleanup(cleanup_volume) = {0};
     autofree char *volume_name = object_name_part(name, 0);
-    uint64_t limit = 0;
+    struct ledger_change promise = {.volume = volume_name};
     int r = check_size(patch->size, ret_error);
     if (r < 0 || (r = get_live(core, name, change, &share, ret_error)) < 0 ||
         (r = record_get(core, KIND_VOLUME, volume_name, &volume, ret_error)) < 0 ||
         (r = volume_require_online(core, &volume, ret_error)) < 0 ||
-        (r = volume_limit(&volume, &limit, ret_error)) < 0)
+        (r = volume_limit(&volume, &promise.limit, ret_error)) < 0)
         return r;
     uint64_t old = share.spec.size, grown = patch->size > old ? patch->size - old : 0;
     if (patch->size < old)
         r = check_shrink(core, &volume, &share, patch->size, ret_error);
-    const struct promise more = {.bytes = grown}, less = {.bytes = patch->size < old ? old - patch->size : 0};
+    promise.more.bytes = grown;
+    promise.less.bytes = patch->size < old ? old - patch->size : 0;
     share.spec.size = patch->size;
-    struct txn txn = {0};
-    if (r == 0) {
-        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume_name);
-        if ((r = ledger_add(core, &txn, volume_name, &more, limit, ret_error)) == 0 &&
-            (r = ledger_subtract(core, &txn, volume_name, &less, ret_error)) == 0)
-            r = commit_edited(core, &share, &txn, change, ret_error);
-    }
-    txn_clear(&txn);
+    if (r == 0)
+        r = commit_edited(core, &share, &promise, change, ret_error);
     if (r < 0)
         return r;
     fault_point("share.resize.after-record");

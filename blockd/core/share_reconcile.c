@@ -249,14 +249,11 @@ static int retire(struct core *core, const struct share *share, const struct vol
         put_removal(core, share, volume, to, &txn);
     else
         r = free_project(core, share, &txn, ret_error);
-    const struct promise promise = {.bytes = share->spec.size, .shares = 1};
-    {
-        pthread_mutex_t *promising cleanup(cleanup_unlock) = ledger_lock(core->ledger, volume_name);
-        if (r == 0 && !(there && share->spec.archive_as))
-            r = ledger_subtract(core, &txn, volume_name, &promise, ret_error);
-        if (r == 0)
-            r = txn_commit(core, &txn, ret_error);
-    }
+    struct ledger_change promise = {.volume = volume_name};
+    if (!there || !share->spec.archive_as)
+        promise.less = (struct promise){.bytes = share->spec.size, .shares = 1};
+    if (r == 0)
+        r = ledger_commit(core, &txn, &promise, ret_error);
     txn_clear(&txn);
     if (r < 0)
         return r == -ESTALE ? -EAGAIN : r;

@@ -251,6 +251,10 @@ static int change_spec(struct core *core, const struct change_call *call, const 
         r = volume_change_options(core, &volume.spec, &patch->options, patch->advanced, ret_error);
     if (r == 0 && (present >> PATCH_TLS & 1))
         r = volume_change_tls(core, &volume, patch->tls, ret_error);
+    bool stops =
+        present >> PATCH_STATE & 1 && patch->state == VOLUME_STOPPED && volume.spec.state == VOLUME_STARTED;
+    if (r == 0 && stops)
+        r = check_no_clients(core, name, NULL, change->force, ret_error);
     if (r < 0)
         return r;
     if (present >> PATCH_STATE & 1)

@@ -107,6 +107,8 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 /* What standard clients load (mount -t glusterfs, qemu): nothing of blockd's own in it. */
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* What mounts on machines with blockd load: the same, with translators of our own (xlators/gate). */
+int volfile_share(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 /* The volfile server's own; each address has been checked. With a folder of certificates it speaks TLS. */
 int volfile_volserver(const char *xlators, const char *folder, const char *socket,
                       const struct string_list *addresses, uint64_t port, const char *pki,

@@ -200,6 +200,15 @@ static char *add_sets(const struct volfile_sources *sources, const char *below, 
     return xstrdup(vol_add_distribute(volume, text));
 }
 
+/* Holds answers back until replicate has noted who missed a change; only machines with blockd have it. */
+static void add_gate(const struct volfile_sources *sources, const char *below, struct strbuf *text)
+{
+    const char *volume = sources->volume->meta.name;
+    autofree char *type = xasprintf("%s/gate", sources->xlators);
+    vol_begin(text, type, "%s-gate", volume);
+    vol_end(text, "\"%s-%s\"", volume, below);
+}
+
 /* The top of a client's stack bears the volume's name. */
 static void add_client_top(const struct volume *volume, const char *below, struct strbuf *text)
 {
@@ -232,22 +241,38 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
  * another file is ESTALE for a second, with quick-read an open does not see what was written before it, and
  * with open-behind a file that another client removed cannot be read by who has it open.
  */
-int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+static int add_mount(const struct volfile_sources *sources, bool gated, struct strbuf *text,
+                     struct error **ret_error)
 {
     const struct volume *volume = sources->volume;
     struct volfile_sources standard = *sources;
-    standard.pki = NULL; /* other machines have their certificates where GlusterFS wants them */
-    size_t from = ret_text->length;
+    /* Other machines have their certificates where GlusterFS wants them; share mount says where they are. */
+    standard.pki = NULL;
+    size_t from = text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)
-        r = vol_add_clients(&standard, ret_text, ret_error);
+        r = vol_add_clients(&standard, text, ret_error);
     if (r < 0)
         return r;
-    autofree char *below = add_sets(sources, "client", ret_text);
-
-    vol_begin(ret_text, "performance/write-behind", "%s-write-behind", volume->meta.name);
-    vol_end(ret_text, "\"%s-%s\"", volume->meta.name, below);
-    add_client_top(volume, "write-behind", ret_text);
-    volfile_set_options(volume, ret_text, from);
+    if (gated)
+        add_watches(sources, text);
+    autofree char *sets = add_sets(sources, gated ? "watch" : "client", text);
+    const char *below = gated ? "gate" : sets;
+    if (gated)
+        add_gate(sources, sets, text);
+    vol_begin(text, "performance/write-behind", "%s-write-behind", volume->meta.name);
+    vol_end(text, "\"%s-%s\"", volume->meta.name, below);
+    add_client_top(volume, "write-behind", text);
+    volfile_set_options(volume, text, from);
     return 0;
+}
+
+int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    return add_mount(sources, false, ret_text, ret_error);
+}
+
+int volfile_share(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    return add_mount(sources, true, ret_text, ret_error);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
  * The volfile server of this node (xlators/volserver), and what it serves, below STATE_DIR/volserver:
- * V.mount.vol to standard clients, V.image.vol to our own block servers by the unix socket. Bricks follow
+ * V.mount.vol to standard clients, and by the unix socket V.share.vol to our own mounts, which have more
+ * translators, and V.image.vol to our own block servers. Bricks follow
  * their files themselves (xlators/reload) and the self-heal daemon is restarted, so that none of them waits
  * for this server.
  */
@@ -22,7 +23,7 @@ static char *served_folder(const struct engine *engine)
     return xasprintf("%s/volserver", engine->config->state_dir);
 }
 
-/* `role` is "mount" or "image". */
+/* `role` is "mount", "share" or "image". */
 static char *served_path(const struct engine *engine, const char *volume, const char *role)
 {
     return xasprintf("%s/volserver/%s.%s.vol", engine->config->state_dir, volume, role);
@@ -52,17 +53,20 @@ static void add_servers(const struct volfile_sources *sources, uint64_t port, st
     strbuf_adds(text, "\n");
 }
 
-static int publish_mount(struct engine *engine, const struct volfile_sources *sources,
+/* For both kinds of mounts: `role` is "mount" or "share". */
+static int publish_mount(struct engine *engine, const struct volfile_sources *sources, const char *role,
+                         int (*write)(const struct volfile_sources *sources, struct strbuf *ret_text,
+                                      struct error **ret_error),
                          struct error **ret_error)
 {
-    autofree char *path = served_path(engine, sources->volume->meta.name, "mount");
+    autofree char *path = served_path(engine, sources->volume->meta.name, role);
     autostrbuf struct strbuf text = {0}, access = {0};
     int r = volfile_access(sources, &access, ret_error);
     if (r < 0)
         return r;
     strbuf_addf(&text, "#: access %s\n", strbuf_string(&access));
     add_servers(sources, engine->config->volserver_port, &text);
-    r = volfile_mount(sources, &text, ret_error);
+    r = write(sources, &text, ret_error);
     return r < 0 ? r : file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
 }
 
@@ -81,15 +85,19 @@ int volserver_publish(struct engine *engine, const struct volfile_sources *sourc
     if (r < 0)
         return r;
     fault_point("volume.up.after-served-image");
-    return publish_mount(engine, sources, ret_error);
+    r = publish_mount(engine, sources, "share", volfile_share, ret_error);
+    return r < 0 ? r : publish_mount(engine, sources, "mount", volfile_mount, ret_error);
 }
 
 int volserver_withdraw(struct engine *engine, const char *volume, struct error **ret_error)
 {
-    autofree char *mount = served_path(engine, volume, "mount");
-    autofree char *image = served_path(engine, volume, "image");
-    int r = file_remove(mount, ret_error);
-    return r < 0 ? r : file_remove(image, ret_error);
+    static const char *const roles[] = {"mount", "share", "image"};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof roles / sizeof *roles; i++) {
+        autofree char *path = served_path(engine, volume, roles[i]);
+        r = file_remove(path, ret_error);
+    }
+    return r;
 }
 
 /* ---- The process ---- */

@@ -67,6 +67,17 @@ int export_down(struct exports *exports, const char *volume, const char *block, 
     return 0;
 }
 
+int export_clients(struct exports *exports, const char *volume, const char *block,
+                   struct string_list *ret_clients, struct error **ret_error)
+{
+    for (size_t i = 0; i < DRIVER_COUNT; i++) {
+        int r = drivers[i]->clients(exports->states[i], volume, block, ret_clients, ret_error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int export_status(struct exports *exports, const struct export *export, struct export_status *ret_status,
                   struct error **ret_error)
 {

@@ -27,6 +27,12 @@ int export_up(struct exports *exports, const struct export *export, const struct
  */
 int export_down(struct exports *exports, const char *volume, const char *block, struct error **ret_error);
 /*
+ * Who is connected to a block, or to any block of a volume (`block` NULL), as "V/B by PEER". Blocks for half
+ * a second where there is somebody. -EAGAIN when the server does not tell.
+ */
+int export_clients(struct exports *exports, const char *volume, const char *block,
+                   struct string_list *ret_clients, struct error **ret_error);
+/*
  * Live state: phase "live", "pending" when it is not granted (yet), or "offline" when the server does not
  * answer, with the reason in error; and the URI. The caller frees the three strings.
  */

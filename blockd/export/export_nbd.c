@@ -4,6 +4,7 @@
  * blockd must know that a client is gone, and for numbers.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,9 @@
 
 #define ANSWER_MS 2000 /* what export_down() may block */
 #define HEALTH_MS 1000
-#define FRESH_MS  1000 /* a list of a thousand exports asks the server once */
+#define CALLS_MAX 8  /* at once: the server takes 64 connections, and forgets those that ended a while later \
+                      */
+#define FRESH_MS 200 /* a list of a thousand exports asks the server a few times */
 
 struct nbd {
     const struct config *config;
@@ -26,10 +29,20 @@ struct nbd {
     pthread_mutex_t
         grants; /* a grant is written, or swept; taken before the store's own locks, see export_sweep() */
 
-    pthread_mutex_t mutex; /* guards what follows; no other lock is taken under it */
+    pthread_mutex_t calls_mutex; /* guards the number below; no other lock is taken under it */
+    pthread_cond_t call_ended;
+    unsigned calls; /* to the server now */
+
+    pthread_mutex_t mutex;     /* guards what follows; only the one above is taken under it */
+    struct object_list health; /* of struct health, one a volume that was asked for */
+};
+
+/* What was last seen of the server and a volume. */
+struct health {
+    char *volume;
     bool checked;
     int64_t checked_at; /* clock_monotonic_ms() */
-    char *problem;      /* why the server did not answer then; NULL: it did */
+    char *problem;      /* why nobody was served then; NULL: they were */
 };
 
 static int nbd_start(const struct config *config, void **ret_state, struct error **ret_error)
@@ -43,6 +56,8 @@ static int nbd_start(const struct config *config, void **ret_state, struct error
     nbd->config = config;
     nbd->control_path = config_nbd_control_path(config);
     pthread_mutex_init(&nbd->grants, NULL);
+    pthread_mutex_init(&nbd->calls_mutex, NULL);
+    pthread_cond_init(&nbd->call_ended, NULL);
     pthread_mutex_init(&nbd->mutex, NULL);
     *ret_state = nbd;
     return 0;
@@ -52,9 +67,16 @@ static void nbd_stop(void *state)
 {
     struct nbd *nbd = state;
     pthread_mutex_destroy(&nbd->grants);
+    pthread_mutex_destroy(&nbd->calls_mutex);
+    pthread_cond_destroy(&nbd->call_ended);
     pthread_mutex_destroy(&nbd->mutex);
     free(nbd->control_path);
-    free(nbd->problem);
+    struct health *health = nbd->health.items;
+    for (size_t i = 0; i < nbd->health.count; i++) {
+        free(health[i].volume);
+        free(health[i].problem);
+    }
+    free(health);
     free(nbd);
 }
 
@@ -68,7 +90,17 @@ static int ask(struct nbd *nbd, const char *method, const char *path, int timeou
     if (r < 0)
         return r;
     struct http_call call = {.method = method, .path = path, .timeout_ms = timeout_ms};
-    return http_client_call(client, &call, ret_status, ret_body, ret_error);
+    {
+        scoped_lock(&nbd->calls_mutex);
+        while (nbd->calls == CALLS_MAX)
+            pthread_cond_wait(&nbd->call_ended, &nbd->calls_mutex);
+        nbd->calls++;
+    }
+    r = http_client_call(client, &call, ret_status, ret_body, ret_error);
+    scoped_lock(&nbd->calls_mutex);
+    nbd->calls--;
+    pthread_cond_signal(&nbd->call_ended);
+    return r;
 }
 
 /* Returns once the server has closed what is no longer granted. A server that does not run has nothing open.
@@ -89,24 +121,47 @@ static int sync_server(struct nbd *nbd, const char *what, struct error **ret_err
     return 0;
 }
 
-/* NULL when the server answers, otherwise why not. The caller's. */
-static char *server_problem(struct nbd *nbd)
+static char *ask_health(struct nbd *nbd, const char *volume)
+{
+    autofree char *word = http_escape(volume);
+    autofree char *path = xasprintf("/health?volume=%s", word);
+    autoerror struct error *problem = NULL;
+    autostrbuf struct strbuf text = {0};
+    unsigned status;
+    int r = ask(nbd, "GET", path, HEALTH_MS, &status, &text, &problem);
+    if (r == -ECONNREFUSED)
+        return xstrdup("blockd-nbd does not run");
+    if (r < 0)
+        return xasprintf("blockd-nbd does not answer: %s", error_message(problem));
+    json_t *report cleanup(json_decrefp) = json_loads(strbuf_string(&text), 0, NULL);
+    const char *found = json_string_value(json_object_get(report, "problem"));
+    return found ? xasprintf("blockd-nbd does not reach the bricks: %s", found) : NULL;
+}
+
+/* With the lock held. */
+static struct health *health_of(struct nbd *nbd, const char *volume)
+{
+    struct health *health = nbd->health.items;
+    for (size_t i = 0; i < nbd->health.count; i++)
+        if (strcmp(health[i].volume, volume) == 0)
+            return &health[i];
+    health = object_list_add(&nbd->health, sizeof *health);
+    health->volume = xstrdup(volume);
+    return health;
+}
+
+/* NULL when the server answers, and so do the volume's bricks to it; otherwise why not. The caller's. */
+static char *server_problem(struct nbd *nbd, const char *volume)
 {
     scoped_lock(&nbd->mutex);
-    if (!nbd->checked || clock_monotonic_ms() - nbd->checked_at > FRESH_MS) {
-        autoerror struct error *problem = NULL;
-        unsigned status;
-        int r = ask(nbd, "GET", "/healthz", HEALTH_MS, &status, NULL, &problem);
-        free(nbd->problem);
-        nbd->problem = NULL;
-        if (r == -ECONNREFUSED)
-            nbd->problem = xstrdup("blockd-nbd does not run");
-        else if (r < 0)
-            nbd->problem = xasprintf("blockd-nbd does not answer: %s", error_message(problem));
-        nbd->checked = true;
-        nbd->checked_at = clock_monotonic_ms();
+    struct health *health = health_of(nbd, volume);
+    if (!health->checked || clock_monotonic_ms() - health->checked_at > FRESH_MS) {
+        free(health->problem);
+        health->problem = ask_health(nbd, volume);
+        health->checked = true;
+        health->checked_at = clock_monotonic_ms();
     }
-    return xstrdup(nbd->problem);
+    return xstrdup(health->problem);
 }
 
 static char *nbd_metrics(void *state)
@@ -186,8 +241,38 @@ static int nbd_status(void *state, const struct export *export, struct export_st
         ret_status->phase = xstrdup("pending");
         return 0;
     }
-    ret_status->error = server_problem(nbd);
+    ret_status->error = server_problem(nbd, volume);
     ret_status->phase = xstrdup(ret_status->error ? "offline" : "live");
+    return 0;
+}
+
+/* ---- Clients ---- */
+
+static int nbd_clients(void *state, const char *volume, const char *block, struct string_list *ret_clients,
+                       struct error **ret_error)
+{
+    autofree char *volume_word = http_escape(volume);
+    autofree char *block_word = http_escape(block ? block : "");
+    autofree char *path =
+        xasprintf("/clients?volume=%s%s%s", volume_word, block ? "&block=" : "", block_word);
+    autoerror struct error *problem = NULL;
+    autostrbuf struct strbuf text = {0};
+    unsigned status = 0;
+    int r = ask(state, "GET", path, ANSWER_MS, &status, &text, &problem);
+    if (r == -ECONNREFUSED)
+        return 0;
+    json_t *report cleanup(json_decrefp) = r == 0 ? json_loads(strbuf_string(&text), 0, NULL) : NULL;
+    json_t *clients = json_object_get(report, "clients"), *client;
+    if (status != 200 || !json_is_array(clients))
+        return error_set(ret_error, EAGAIN, "blockd-nbd does not say who is connected: %s",
+                         problem ? error_message(problem) : "its answer is no list");
+    size_t i;
+    json_array_foreach(clients, i, client)
+    {
+        autofree char *entry = xasprintf("%s by %s", json_string_value(json_object_get(client, "export")),
+                                         json_string_value(json_object_get(client, "peer")));
+        string_list_add(ret_clients, entry);
+    }
     return 0;
 }
 
@@ -244,6 +329,7 @@ const struct export_driver export_nbd_driver = {
     .stop = nbd_stop,
     .up = nbd_up,
     .down = nbd_down,
+    .clients = nbd_clients,
     .status = nbd_status,
     .sweep = nbd_sweep,
     .metrics = nbd_metrics,

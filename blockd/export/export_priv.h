@@ -20,6 +20,9 @@ struct export_driver {
     int (*up)(void *state, const struct export *export, const struct grant *grant, struct error **ret_error);
     /* Success for a block that this protocol does not offer. */
     int (*down)(void *state, const char *volume, const char *block, struct error **ret_error);
+    /* Adds to the list. */
+    int (*clients)(void *state, const char *volume, const char *block, struct string_list *ret_clients,
+                   struct error **ret_error);
     /* Fills phase, uri and error only; *ret_status is zeroed before. */
     int (*status)(void *state, const struct export *export, struct export_status *ret_status,
                   struct error **ret_error);

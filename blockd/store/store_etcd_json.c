@@ -256,7 +256,13 @@ static int parse_event(const json_t *event, const char *prefix, struct etcd_watc
                        struct error **ret_error)
 {
     struct store_entry entry = {0};
-    int r = parse_key_value(json_object_get(event, "kv"), prefix, &entry, NULL, ret_error);
+    const json_t *kv = json_object_get(event, "kv");
+    uint64_t revision;
+    int r = etcd_number_of(kv, "mod_revision", &revision, ret_error);
+    if (r == 0)
+        r = parse_key_value(kv, prefix, &entry, NULL, ret_error);
+    if (r == 0 && message->until < revision)
+        message->until = revision;
     if (r < 0 || !entry.key)
         return r;
     if (string_equal(json_string_value(json_object_get(event, "type")), "DELETE")) {
@@ -279,6 +285,9 @@ static int parse_watch_result(const json_t *result, const char *prefix, struct e
     const json_t *events = json_object_get(result, "events");
     for (size_t i = 0; r == 0 && i < json_array_size(events); i++)
         r = parse_event(json_array_get(events, i), prefix, message, ret_error);
+    /* Without changes it tells how far the member came; the one that opens a stream does not speak of it. */
+    if (r == 0 && !json_array_size(events) && !message->created && !message->canceled)
+        message->until = message->revision;
     return r;
 }
 

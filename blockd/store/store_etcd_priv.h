@@ -63,6 +63,7 @@ int etcd_range_parse(const json_t *reply, const char *prefix, struct store_list 
 struct etcd_watch_message {
     bool created, canceled; /* the stream begins, ends */
     uint64_t revision;      /* of the member, where the message says it */
+    uint64_t until;         /* there are no other changes up to this revision; 0: does not say so */
     uint64_t compacted;     /* revisions before this one are not known any more; 0: does not say so */
     struct store_entry *events;
     size_t count;

@@ -5,6 +5,10 @@
  * A stream that is silent says nothing about the member behind it, which may be frozen or cut off from the
  * others. So the thread asks the same member for a linearizable read every few seconds: without an answer it
  * takes all streams to the next endpoint, where each goes on after the last revision that it saw.
+ *
+ * Nor is a member that answers a proof: etcd 3.4 may leave a watch for good that was slow while its history
+ * was compacted. So each stream has every key of this store, the marks of transactions too: with each change
+ * of anybody's it moves on, and one that stays behind what the member answers is opened anew.
  */
 #include <curl/curl.h>
 #include <errno.h>
@@ -16,6 +20,8 @@
 
 #define PULSE_MS       3000
 #define PULSE_LIMIT_MS 4000
+#define STUCK_MS       8000  /* of a stream that stays behind, twice that when it did so before */
+#define STUCK_LAST_MS  60000 /* others' keys in the same etcd look the same */
 #define FIRST_DELAY_MS 100
 #define LAST_DELAY_MS  3000
 #define LINE_LIMIT     ((size_t)64 << 20) /* all changes of one revision are one line */
@@ -41,6 +47,9 @@ struct etcd_watch {
     uint64_t floor; /* ... up to here */
     bool judged;    /* a pulse at this endpoint told that nothing before `seen` can be missing */
     struct stream stream;
+    int64_t behind;       /* clock_monotonic_ms() since when it stays behind; 0: it does not */
+    uint64_t behind_seen; /* where */
+    int64_t patience;     /* ms */
     /* Guarded by watches->mutex. */
     bool ending;
 };
@@ -119,10 +128,9 @@ static void stream_close(struct etcd_watches *watches, struct stream *stream)
 /* The header asks the member to end the stream when it loses its leader. */
 static void open_watch(struct etcd_watches *watches, struct etcd_watch *watch)
 {
-    const char *prefix = watches->settings->prefix;
-    autofree char *first = xasprintf("%s%s", prefix, watch->prefix);
-    json_t *create = json_pack("{s:o, s:o, s:o, s:b}", "key", etcd_bytes(first, strlen(first)), "range_end",
-                               etcd_prefix_end(prefix, watch->prefix), "start_revision",
+    const struct etcd_settings *settings = watches->settings;
+    json_t *create = json_pack("{s:o, s:o, s:o, s:b}", "key", etcd_key(settings->marks, ""), "range_end",
+                               etcd_prefix_end(settings->prefix, ""), "start_revision",
                                etcd_number(watch->seen + 1), "progress_notify", 1);
     stream_open(watches, &watch->stream, "/v3/watch", json_pack("{s:o}", "create_request", create), 0);
 }
@@ -179,13 +187,9 @@ static void handle_line(struct etcd_watches *watches, struct etcd_watch *watch, 
             continue;
         deliver(watches, watch, &(struct store_event){entry->key, entry->value, entry->revision});
     }
-    /* A message has all changes of its revisions. One without any tells that there are none up to its
-     * revision, but the one that opens the stream speaks of the member and not of this watch. */
-    uint64_t until = message.count                         ? message.events[message.count - 1].revision
-                     : message.created || message.canceled ? 0
-                                                           : message.revision;
-    if (watch->seen < until)
-        watch->seen = until;
+    /* A message has all changes of its revisions. */
+    if (watch->seen < message.until)
+        watch->seen = message.until;
     if (watches->revision < message.revision)
         watches->revision = message.revision;
     watch->missed |= message.compacted > watch->seen + 1;
@@ -264,6 +268,21 @@ static void take_revision(struct etcd_watches *watches, uint64_t revision)
     }
 }
 
+/* Closes a stream that got nothing since an earlier pulse although the member is further. */
+static void close_if_stuck(struct etcd_watches *watches, struct etcd_watch *watch, int64_t now)
+{
+    if (watch->seen >= watches->revision || watch->behind_seen != watch->seen || !watch->behind) {
+        if (watch->behind_seen != watch->seen)
+            watch->patience = STUCK_MS;
+        watch->behind = watch->seen < watches->revision ? now : 0;
+        watch->behind_seen = watch->seen;
+    } else if (now - watch->behind >= watch->patience) {
+        stream_close(watches, &watch->stream);
+        watch->behind = now;
+        watch->patience = watch->patience * 2 < STUCK_LAST_MS ? watch->patience * 2 : STUCK_LAST_MS;
+    }
+}
+
 static void finish_pulse(struct etcd_watches *watches)
 {
     long status = 0;
@@ -285,6 +304,8 @@ static void finish_pulse(struct etcd_watches *watches)
     watches->failures = 0;
     watches->next_pulse = clock_monotonic_ms() + PULSE_MS;
     take_revision(watches, revision);
+    for (struct etcd_watch *watch = watches->watches; watch; watch = watch->next)
+        close_if_stuck(watches, watch, clock_monotonic_ms());
 }
 
 /* After a stream ended by itself no other is opened before the member answered again. */
@@ -450,6 +471,7 @@ struct store_watch *etcd_watches_add(struct etcd_watches *watches, struct store 
     watch->callback = callback;
     watch->data = data;
     watch->seen = after_revision;
+    watch->patience = STUCK_MS;
     {
         scoped_lock(&watches->mutex);
         watch->next = watches->added;

@@ -49,7 +49,7 @@ struct catalog {
     int64_t image_linger_ms;
     struct volumes *volumes;
     pthread_mutex_t mutex; /* guards what follows and every export in the list; taken before volumes' */
-    pthread_cond_t closed; /* an export left the list, or finished its recheck */
+    pthread_cond_t closed; /* an export left the list, or finished its recheck, or a client left */
     struct entry *first;
     struct counters_table counters;
 };
@@ -500,6 +500,7 @@ void catalog_leave(struct catalog *catalog, struct catalog_user *user)
         entry->idle_since = clock_monotonic_ms();
         if (claim_close(entry, entry->idle_since))
             to_close = entry;
+        pthread_cond_broadcast(&catalog->closed);
     }
     if (to_close)
         pool_submit(catalog->pool, close_entry, to_close);
@@ -531,6 +532,47 @@ static json_t *report_one(const struct entry *entry)
         json_object_set_new(report, "read_only", json_boolean(entry->grant.read_only));
     }
     return report;
+}
+
+/* With the lock held. */
+static json_t *list_clients(const struct catalog *catalog, const char *volume, const char *block)
+{
+    json_t *list = json_array();
+    for (const struct entry *entry = catalog->first; entry; entry = entry->next) {
+        if ((volume && strcmp(volume, entry->volume) != 0) || (block && strcmp(block, entry->block) != 0))
+            continue;
+        autofree char *name = xasprintf("%s/%s", entry->volume, entry->block);
+        for (const struct catalog_user *user = entry->users; user; user = user->next)
+            json_array_append_new(list, json_pack("{s:s, s:s}", "export", name, "peer", user->peer));
+    }
+    return list;
+}
+
+char *catalog_clients(struct catalog *catalog, const char *volume, const char *block, int64_t patience_ms)
+{
+    int64_t deadline = clock_monotonic_ms() + patience_ms;
+    struct timespec until = {deadline / 1000, deadline % 1000 * 1000000};
+    json_t *list;
+    {
+        scoped_lock(&catalog->mutex);
+        int number = 0;
+        for (;;) {
+            list = list_clients(catalog, volume, block);
+            if (!json_array_size(list) || number == ETIMEDOUT)
+                break;
+            json_decref(list);
+            number = pthread_cond_timedwait(&catalog->closed, &catalog->mutex, &until);
+        }
+    }
+    json_t *report = json_pack("{s:o}", "clients", list);
+    char *text = json_dumps(report, JSON_INDENT(2));
+    json_decref(report);
+    return text;
+}
+
+char *catalog_problem(struct catalog *catalog, const char *volume)
+{
+    return volumes_problem(catalog->volumes, volume);
 }
 
 char *catalog_report(struct catalog *catalog)

@@ -76,6 +76,14 @@ int catalog_sync(struct catalog *catalog, int64_t timeout_ms, struct error **ret
 /* Call it about every second: closes what lingered long enough. */
 void catalog_tick(struct catalog *catalog);
 
+/*
+ * {"clients":[{"export":"V/B","peer"}]} as text, of one block, of all of a volume (block NULL), or of all. A
+ * client that has just gone may still be listed: waits until there is none, or `patience_ms` are over. The
+ * caller's.
+ */
+char *catalog_clients(struct catalog *catalog, const char *volume, const char *block, int64_t patience_ms);
+/* volumes_problem() of one of its volumes. */
+char *catalog_problem(struct catalog *catalog, const char *volume);
 /* {"exports":[{"name","gbid","size","read_only","state","clients":[...]}]} as text. The caller's. */
 char *catalog_report(struct catalog *catalog);
 /* Appends the counters of every export that was open since it was granted. */

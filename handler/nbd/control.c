@@ -9,10 +9,11 @@
 #include "rpc/base/alloc.h"
 #include "rpc/http_server.h"
 
-#define CONNECTION_LIMIT 16
+#define CONNECTION_LIMIT 64
 #define BODY_LIMIT       4096
 #define IDLE_SECONDS     60
 #define SYNC_TIMEOUT_MS  10000
+#define LEAVE_MS         500 /* a client that has closed its connection is gone within it */
 
 struct control {
     struct catalog *catalog;
@@ -35,16 +36,20 @@ static void answer_error(struct http_response *response, const struct error *err
     json_decref(body);
 }
 
-static void get_metrics(struct control *control, struct http_response *response)
+static void get_metrics(struct control *control, const struct http_request *request,
+                        struct http_response *response)
 {
+    (void)request;
     autostrbuf struct strbuf text = {0};
     server_metrics(control->server, &text);
     catalog_metrics(control->catalog, &text);
     answer_text(response, strbuf_steal(&text), "text/plain; version=0.0.4");
 }
 
-static void post_sync(struct control *control, struct http_response *response)
+static void post_sync(struct control *control, const struct http_request *request,
+                      struct http_response *response)
 {
+    (void)request;
     autoerror struct error *error = NULL;
     if (catalog_sync(control->catalog, SYNC_TIMEOUT_MS, &error) < 0)
         answer_error(response, error);
@@ -52,18 +57,57 @@ static void post_sync(struct control *control, struct http_response *response)
         answer_text(response, xstrdup("{}"), "application/json");
 }
 
-static void get_exports(struct control *control, struct http_response *response)
+static void get_exports(struct control *control, const struct http_request *request,
+                        struct http_response *response)
 {
+    (void)request;
     answer_text(response, catalog_report(control->catalog), "application/json");
+}
+
+struct query {
+    char *volume, *block; /* NULL: any */
+};
+
+static int read_query(void *data, const char *name, const char *value)
+{
+    struct query *query = data;
+    char **member = strcmp(name, "volume") == 0 ? &query->volume : &query->block;
+    free(*member);
+    *member = xstrdup(value);
+    return 0;
+}
+
+static void get_clients(struct control *control, const struct http_request *request,
+                        struct http_response *response)
+{
+    struct query query = {0};
+    http_request_query(request, read_query, &query);
+    answer_text(response, catalog_clients(control->catalog, query.volume, query.block, LEAVE_MS),
+                "application/json");
+    free(query.volume);
+    free(query.block);
+}
+
+/* Whether requests get through to a volume's bricks: {"problem"}, null where they do. */
+static void get_health(struct control *control, const struct http_request *request,
+                       struct http_response *response)
+{
+    struct query query = {0};
+    http_request_query(request, read_query, &query);
+    autofree char *problem = query.volume ? catalog_problem(control->catalog, query.volume) : NULL;
+    json_t *report = json_pack("{s:s?}", "problem", problem);
+    answer_text(response, json_dumps(report, 0), "application/json");
+    json_decref(report);
+    free(query.volume);
+    free(query.block);
 }
 
 static const struct {
     const char *method, *path;
-    void (*run)(struct control *control, struct http_response *response);
+    void (*run)(struct control *control, const struct http_request *request, struct http_response *response);
 } routes[] = {
-    {"GET", "/metrics", get_metrics},
-    {"GET", "/exports", get_exports},
-    {"POST", "/sync", post_sync},
+    {"GET", "/metrics", get_metrics}, {"GET", "/exports", get_exports}, {"GET", "/clients", get_clients},
+    {"GET", "/health", get_health},   {"POST", "/sync", post_sync},
 };
 
 static int find_route(const struct http_request *request, size_t *ret_index, struct error **ret_error)
@@ -91,7 +135,7 @@ static void handle(void *data, const struct http_request *request, struct http_r
     if (find_route(request, &index, &error) < 0)
         answer_error(response, error);
     else
-        routes[index].run(data, response);
+        routes[index].run(data, request, response);
 }
 
 int control_start(const struct config *config, struct catalog *catalog, struct server *server,

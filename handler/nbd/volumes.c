@@ -207,6 +207,29 @@ void volumes_put(struct volumes *volumes, struct hosting *hosting)
         hosting->idle_since = clock_monotonic_ms();
 }
 
+char *volumes_problem(struct volumes *volumes, const char *name)
+{
+    struct hosting *used = NULL;
+    {
+        scoped_lock(&volumes->mutex);
+        for (struct hosting *hosting = volumes->first; hosting && !used; hosting = hosting->next)
+            if (string_equal(hosting->name, name))
+                used = hosting;
+        if (used && used->connecting)
+            return xasprintf("volume %s is being connected", name);
+        if (used)
+            used->references++;
+    }
+    if (!used)
+        return NULL;
+    /* Every set of bricks is asked for a name that is nowhere. */
+    struct image_stat none;
+    autoerror struct error *error = NULL;
+    int r = image_stat(used->volume, "/blockd-nbd-asks", &none, &error);
+    volumes_put(volumes, used);
+    return r < 0 && r != -ENOENT ? xstrdup(error_message(error)) : NULL;
+}
+
 void volumes_tick(struct volumes *volumes)
 {
     int64_t now = clock_monotonic_ms();

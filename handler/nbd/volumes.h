@@ -31,6 +31,12 @@ struct image_volume *hosting_volume(struct hosting *hosting);
 /* Gives the reference back; the connection stays for a while, for the next one. */
 void volumes_put(struct volumes *volumes, struct hosting *hosting);
 
+/*
+ * Do the bricks answer on the connections to a volume, if there are any? NULL, or what is wrong; the
+ * caller's. Blocks for as long as the bricks take.
+ */
+char *volumes_problem(struct volumes *volumes, const char *name);
+
 /* Closes connections that nobody used for linger_ms. Call it now and then; closing runs on the pool. */
 void volumes_tick(struct volumes *volumes);
 

@@ -33,8 +33,16 @@ def exports(node):
     disk = open_nbd(made["status"]["uri"])
     disk.pwrite(b"x" * 4096, 0)
     disk.flush()
-    # Withdrawal cuts clients off: when the answer is there, no write gets through any more.
-    require_equal(node.delete("/v1/exports/node1/v/b"), {}, "the answer to the delete")
+    # Nothing cuts clients off unless force says so, and the refusal names them.
+    for method, path, body in (("DELETE", "/v1/exports/node1/v/b", None), ("DELETE", "/v1/blocks/v/b", None),
+                               ("POST", "/v1/blocks/v/b/rename", {"name": "c"}),
+                               ("PATCH", "/v1/volumes/v", {"state": "stopped"})):
+        refused(node, method, path, body, 409, "failed_precondition", "v/b by 127.0.0.1:")
+    stop = node.cli_run("volume", "stop", "v")
+    require(stop.returncode and "use force" in stop.stderr, f"what the command line says: {stop.stderr}")
+    disk.pwrite(b"x" * 4096, 4096)
+    # By force they are: when the answer is there, no write gets through any more.
+    require_equal(node.delete("/v1/exports/node1/v/b?force=1"), {}, "the answer to the delete")
     try:
         disk.pwrite(b"y" * 4096, 0)
         raise SystemError("a client writes through a withdrawn export")
@@ -83,6 +91,27 @@ def survives(node):
     disk.shutdown()
     for i in range(3):
         node.delete_block(f"v/s{i}")
+
+
+def restarted(node):
+    """After its volume's start an export is live when requests get through, and not before."""
+    node.create_block("v/l", "4MiB")
+    disk = open_nbd(node.unix_uri("v/l"))
+    disk.pwrite(b"l" * 4096, 0)
+    disk.flush()
+    node.patch("/v1/volumes/v?force=1", {"state": "stopped"})
+    stopped = cluster.wait_until("the export of a stopped volume is offline", lambda: (
+        status := node.get("/v1/exports/node1/v/l")["status"])["phase"] == "offline" and status)
+    require("does not reach the bricks" in stopped["error"], f"the reason is: {stopped['error']}")
+    node.patch("/v1/volumes/v", {"state": "started"})
+    cluster.wait_until("the export is live", lambda: node.get("/v1/exports/node1/v/l")["status"]["phase"] == "live")
+    again = open_nbd(node.unix_uri("v/l"))
+    require_equal(bytes(again.pread(4096, 0)), b"l" * 4096, "data after the volume's start")
+    again.pwrite(b"m" * 4096, 0)
+    again.flush()
+    again.shutdown()
+    disk.shutdown()
+    node.delete_block("v/l")
 
 
 def jobs(node):
@@ -239,7 +268,7 @@ def main():
     with cluster.Node() as node:
         parse_metrics(node.get("/metrics"))
         node.single("v", "512MiB")
-        for part in (exports, survives, jobs, interrupted_jobs, metrics):
+        for part in (exports, survives, restarted, jobs, interrupted_jobs, metrics):
             part(node)
             print(part.__name__, flush=True)
 

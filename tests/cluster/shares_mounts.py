@@ -60,6 +60,18 @@ def command(node):
         fails(errno.EROFS, os.mkdir, reading / "x")
 
 
+def needs_translators(node):
+    """A node whose translators are older than its blockd says so."""
+    served = node.state / "volserver" / "v.share.vol"
+    text = served.read_text()
+    served.write_text(text.replace("/gate\n", "/gate-none\n"))
+    point = node.folder / "mnt-none"
+    point.mkdir()
+    done = node.cli_run("share", "mount", "v/a", point, "--config", node.config)
+    require(done.returncode == errno.ENOENT and "gate-none.so is missing" in done.stderr, f"{done}")
+    served.write_text(text)
+
+
 def outlives_blockd(node):
     with shares.mounted(node, "v/a") as point:
         file = open(point / "running", "wb")
@@ -286,6 +298,7 @@ def main():
         shares.create(node, "v/a", "64MiB")
         shares.create(node, "v/b", "64MiB")
         command(node)
+        needs_translators(node)
         outlives_blockd(node)
         with shares.mounted(node, "v/a") as one, shares.mounted(node, "v/a") as two:
             names_and_data(one, two)

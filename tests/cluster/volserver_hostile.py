@@ -15,7 +15,7 @@ import volclient
 from node import Node, require_root, wait_until
 from volclient import Volfiles, call
 
-BAD_KEYS = ["", "/", "..", ".", "../v", "/../volfiles/v/client", "v/../v", "v.mount", "v.image", ".v", "-", "a" * 120, "a" * 4000,
+BAD_KEYS = ["", "/", "..", ".", "../v", "/../volfiles/v/client", "v/../v", "v.mount", "v.share", "v.image", ".v", "-", "a" * 120, "a" * 4000,
             "v\n", "v%00", "`id`", "$(id)", "v;", "gluster/v", "v/team", "\u00fc", "*", "v*", "~root", "v.mount.vol"]
 
 
@@ -80,7 +80,8 @@ def check_access(node, pid):
     with Volfiles(node, unix=True) as server:
         assert "v-watch-0" in server.fetch("v")
         assert "performance/write-behind" in server.fetch("v.mount")
-        for key in (".mount", "../v.mount", "v.mount.mount", "v.image", "/"):
+        assert "v-gate" in server.fetch("v.share")
+        for key in (".mount", ".share", "../v.mount", "v.mount.mount", "v.mount.share", "v.image", "/"):
             assert server.fetch(key) == -errno.ENOENT, key
     assert (node.run / "volserver.sock").stat().st_mode & 0o777 == 0o600
     for entry in ("", "host", "10.0.0.0/12", "10.0.0.1/32", "fe80::/64", "!10.0.0.1", "10.0.0.1,10.0.0.2", "10.*.*", "**",

@@ -61,7 +61,7 @@ def without_room(node, state, load):
     load.wait_progress()
     faults.require(refused(node, "DELETE", "/v1/volumes/w?wait=5"), "a volume was deleted without room for the store")
     refused(node, "PATCH", "/v1/blocks/v/b?wait=5", {"size": "64MiB"})
-    refused(node, "POST", "/v1/blocks/v/b/rename?wait=5", {"name": "c"})
+    refused(node, "POST", "/v1/blocks/v/b/rename?wait=5&force=1", {"name": "c"})
     filler.unlink()
     return made
 

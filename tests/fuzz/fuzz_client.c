@@ -2,6 +2,7 @@
 /* What comes from people and from strangers on the way into a cluster: endpoints, the client's configuration,
  * tokens, names of requests. What is accepted must survive the way back. */
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -107,6 +107,13 @@ static void check_mount(const char *name, const struct scene *scene)
     check_golden(name, &text);
 }
 
+static void check_share(const char *name, const struct scene *scene)
+{
+    autostrbuf struct strbuf text = {0};
+    assert_int_equal(volfile_share(&scene->sources, &text, NULL), 0);
+    check_golden(name, &text);
+}
+
 static void check_brick(const char *name, const struct scene *scene, size_t index)
 {
     autostrbuf struct strbuf text = {0};
@@ -132,6 +139,7 @@ static void replica3(void **state)
     MADE_SCENE(scene, "demo", TEMPLATE_REPLICA3, v4);
     check_client("replica3-client", &scene);
     check_mount("replica3-mount", &scene);
+    check_share("replica3-share", &scene);
     check_brick("replica3-brick", &scene, 1);
 }
 
@@ -272,6 +280,7 @@ static void disperse(void **state)
     MADE_SCENE(scene, "coded", TEMPLATE_DISPERSE, v4);
     make_disperse(&scene, 2, 1);
     check_client("disperse-client", &scene);
+    check_share("disperse-share", &scene);
     check_brick("disperse-brick", &scene, 2);
 }
 

@@ -39,6 +39,7 @@ static struct {
     atomic_int create_error;    /* what image_create() returns instead of making the file */
     atomic_bool create_crashes; /* makes the file, and fails once all the same */
     atomic_bool hold_allocations;
+    atomic_bool connected;                   /* a client, to every block */
     atomic_uint allocating, allocating_most; /* at once */
 } world = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -371,6 +372,44 @@ void engine_certificate_clear(struct engine_certificate *certificate)
     (void)certificate;
 }
 
+int engine_certificate_sign(struct engine *engine, const struct pki_subject *subject, const char *request,
+                            char **ret_certificate, char **ret_authority, struct error **ret_error)
+{
+    (void)engine, (void)subject, (void)request, (void)ret_certificate, (void)ret_authority;
+    return error_set(ret_error, ENOKEY, "nobody signs here");
+}
+
+int engine_certificate_revoke(struct engine *engine, const char *serial, char **ret_list,
+                              struct error **ret_error)
+{
+    (void)engine, (void)serial, (void)ret_list;
+    return error_set(ret_error, ENOKEY, "nobody signs here");
+}
+
+int engine_certificate_renew(struct engine *engine, const struct node *node, struct error **ret_error)
+{
+    (void)engine, (void)node;
+    return error_set(ret_error, ENOKEY, "nobody signs here");
+}
+
+int engine_authority(struct engine *engine, struct engine_authority *ret_authority, struct error **ret_error)
+{
+    (void)engine, (void)ret_authority;
+    return error_set(ret_error, ENOENT, "there is no authority");
+}
+
+void engine_authority_clear(struct engine_authority *authority)
+{
+    (void)authority;
+}
+
+int engine_own_certificate(struct engine *engine, struct pki_certificate *ret_certificate,
+                           struct error **ret_error)
+{
+    (void)engine, (void)ret_certificate;
+    return error_set(ret_error, ENOENT, "there is no certificate");
+}
+
 int engine_volserver_up(struct engine *engine, const struct node *node, struct error **ret_error)
 {
     (void)engine, (void)node, (void)ret_error;
@@ -465,6 +504,16 @@ int export_up(struct exports *exports, const struct export *export, const struct
 int export_down(struct exports *exports, const char *volume, const char *block, struct error **ret_error)
 {
     (void)exports, (void)volume, (void)block, (void)ret_error;
+    return 0;
+}
+
+int export_clients(struct exports *exports, const char *volume, const char *block,
+                   struct string_list *ret_clients, struct error **ret_error)
+{
+    (void)exports, (void)ret_error;
+    autofree char *entry = xasprintf("%s/%s by somebody", volume, block ? block : "any");
+    if (atomic_load(&world.connected))
+        string_list_add(ret_clients, entry);
     return 0;
 }
 
@@ -726,6 +775,29 @@ static void test_a_second_delete_keeps_what_the_first_kept(void **data)
     assert_int_equal(count_files(), 1);
 }
 
+static void test_clients_are_cut_by_force_only(void **data)
+{
+    (void)data;
+    const struct core_change forced = {.wait = 60, .request = "", .force = true};
+    struct volume_patch stopped = {.state = VOLUME_STOPPED};
+    struct core_result result = {0};
+    autoerror struct error *error = NULL;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    assert_int_equal(export_block("b"), 0);
+    atomic_store(&world.connected, true);
+    assert_int_equal(rename_to("v/b", "c"), -EBUSY);
+    assert_int_equal(delete ("v/b", false, &waits), -EBUSY);
+    assert_int_equal(core_export_delete(core, "n/v/b", &waits, &result, NULL), -EBUSY);
+    assert_int_equal(core_volume_patch(core, "v", &stopped, 1, &waits, &result, &error), -EBUSY);
+    assert_non_null(strstr(error_message(error), "v/any by somebody"));
+    struct block block cleanup(cleanup_block) = read_block("v/b");
+    assert_false(block.meta.deleting);
+    assert_int_equal(core_volume_patch(core, "v", &stopped, 1, &forced, &result, NULL), 0);
+    taken(&result);
+    assert_int_equal(delete ("v/b", true, &forced), 1);
+    atomic_store(&world.connected, false);
+}
+
 static void test_a_volume_that_is_deleted_takes_no_block(void **data)
 {
     (void)data;
@@ -982,11 +1054,12 @@ static void test_an_archived_share_frees_its_name(void **data)
 static void *promise_elsewhere(void *data)
 {
     const struct promise one = {.bytes = MIB, .blocks = 1};
+    const struct ledger_change add = {.volume = "v", .more = one, .limit = UINT64_MAX},
+                               subtract = {.volume = "v", .less = one};
     (void)data;
     for (bool more = true; atomic_load(&busy) || !more;) {
         struct txn txn = {0};
-        int r = more ? ledger_add(core, &txn, "v", &one, UINT64_MAX, NULL)
-                     : ledger_subtract(core, &txn, "v", &one, NULL);
+        int r = ledger_add(core, &txn, more ? &add : &subtract, NULL);
         assert_int_equal(r, 0);
         r = txn_commit(core, &txn, NULL);
         txn_clear(&txn);
@@ -1170,6 +1243,7 @@ int main(void)
         TEST(test_growth_that_failed_is_taken_back),
         TEST(test_a_stray_export_holds_no_delete_up),
         TEST(test_a_second_delete_keeps_what_the_first_kept),
+        TEST(test_clients_are_cut_by_force_only),
         TEST(test_a_volume_that_is_deleted_takes_no_block),
         TEST(test_a_damaged_record_stops_nothing_else),
         TEST(test_the_live_error_is_told),

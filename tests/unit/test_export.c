@@ -21,9 +21,10 @@ static struct config config;
 static struct exports *exports;
 static struct http_server *server;
 
-static atomic_int syncs;            /* POST /sync so far */
-static atomic_int sync_answer;      /* status */
-static atomic_bool hang;            /* until it is false */
+static atomic_int syncs;       /* POST /sync so far */
+static atomic_int sync_answer; /* status */
+static atomic_bool hang;       /* until it is false */
+static atomic_bool bricks_away;
 static atomic_bool granted_at_sync; /* whether vol/disk was still granted then */
 
 static void control(void *data, const struct http_request *request, struct http_response *response)
@@ -46,7 +47,18 @@ static void control(void *data, const struct http_request *request, struct http_
         response->body_length = strlen(response->body);
         return;
     }
-    response->status = strcmp(request->path, "/healthz") == 0 ? 200 : 404;
+    if (strcmp(request->path, "/health") == 0) {
+        response->body =
+            xstrdup(atomic_load(&bricks_away) ? "{\"problem\":\"no bricks\"}" : "{\"problem\":null}");
+        response->body_length = strlen(response->body);
+        return;
+    }
+    if (strcmp(request->path, "/clients") == 0) {
+        response->body = xstrdup("{\"clients\":[{\"export\":\"vol/disk\",\"peer\":\"127.0.0.1:5\"}]}");
+        response->body_length = strlen(response->body);
+        return;
+    }
+    response->status = 404;
 }
 
 static void start_server(void)
@@ -189,6 +201,21 @@ static void down_waits_for_the_confirmation(void **state)
     assert_int_equal(export_down(exports, "vol", "disk", &error), 0);
 }
 
+static void clients(void **state)
+{
+    (void)state;
+    autostring_list struct string_list list = {0};
+    assert_int_equal(export_clients(exports, "vol", NULL, &list, NULL), 0); /* no server, no clients */
+    assert_int_equal(list.count, 0);
+    start_server();
+    assert_int_equal(export_clients(exports, "vol", "disk", &list, NULL), 0);
+    assert_int_equal(list.count, 1);
+    assert_string_equal(list.items[0], "vol/disk by 127.0.0.1:5");
+    atomic_store(&hang, true);
+    assert_int_equal(export_clients(exports, "vol", "disk", &list, NULL), -EAGAIN);
+    atomic_store(&hang, false);
+}
+
 static void restart_exports(void)
 {
     exports_free(exports);
@@ -210,8 +237,12 @@ static void phases(void **state)
     assert_status("pending", uri, NULL);
     assert_int_equal(offer("vol", "disk"), 0);
     assert_status("live", uri, NULL);
+    atomic_store(&bricks_away, true);
+    restart_exports();
+    assert_status("offline", uri, "no bricks");
+    atomic_store(&bricks_away, false);
     stop_server();
-    restart_exports(); /* the last answer is fresh for a second */
+    restart_exports(); /* the last answer is fresh for a while */
     assert_status("offline", uri, "does not run");
 
     autofree char *path = grant_path(run_dir, "vol", "disk");
@@ -305,6 +336,7 @@ int main(void)
         TEST(up_and_down),
         TEST(down_without_a_server),
         TEST(down_waits_for_the_confirmation),
+        TEST(clients),
         TEST(phases),
         TEST(uris),
         TEST(sweep),

@@ -10,19 +10,26 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define IMAGE_ROLE ".image"
 #define MOUNT_ROLE ".mount"
+#define SHARE_ROLE ".share"
 
 static const char key_bytes[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
 bool spec_name(const char *key, bool own, char ret_name[static SPEC_NAME_MAX + 1])
 {
-    const char *role = own ? ".image" : MOUNT_ROLE;
+    static const char *const own_roles[] = {MOUNT_ROLE, SHARE_ROLE};
+    const char *role = own ? IMAGE_ROLE : MOUNT_ROLE;
     while (*key == '/')
         key++;
-    size_t length = strnlen(key, SPEC_NAME_MAX + 1), mount = strlen(MOUNT_ROLE);
-    if (own && length > mount && strcmp(key + length - mount, MOUNT_ROLE) == 0) {
-        length -= mount;
-        role = MOUNT_ROLE;
+    size_t length = strnlen(key, SPEC_NAME_MAX + 1);
+    for (size_t i = 0; own && i < sizeof own_roles / sizeof *own_roles; i++) {
+        size_t end = strlen(own_roles[i]);
+        if (length > end && strcmp(key + length - end, own_roles[i]) == 0) {
+            length -= end;
+            role = own_roles[i];
+            break;
+        }
     }
     if (length == 0 || length + strlen(role) > SPEC_NAME_MAX || strspn(key, key_bytes) < length)
         return false;

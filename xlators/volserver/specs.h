@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
  * What is served: a folder with KEY.mount.vol for standard clients, which ask over TCP, and KEY.image.vol for
- * blockd's own processes, which ask by the unix socket; as "KEY.mount" they get the other there too. Files
+ * blockd's own processes, which ask by the unix socket; as "KEY.mount" they get the other there too, and as
+ * "KEY.share" that for mounts on a machine that has our translators, KEY.share.vol. Files
  * are replaced by rename, so that each read sees a whole one. A file begins with lines that are not sent:
  *
  *   #: access 127.0.0.1,192.0.2.*     who may have it, as patterns of fnmatch(3); without: nobody

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * What the translator `watch` calls in the program that it is loaded into, when that exports it; elsewhere
- * (a FUSE mount, qemu) the translator only passes everything on.
+ * What the translator `watch` calls in the program that it is loaded into, when that exports it; in a mount
+ * it tells another translator (listener.h).
  */
 #ifndef BLOCKD_XLATORS_WATCH_H
 #define BLOCKD_XLATORS_WATCH_H

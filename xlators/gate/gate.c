@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
+/*
+ * In a mount, above all sets of bricks: a change is answered only when replicate has noted on the good bricks
+ * which ones missed it (settle.h says when that is). It stands above distribute, and not directly above
+ * replicate: distribute writes the names of those below it into files, and replicate locks by its own name.
+ * What replicate does it hears from the translators `watch` below that.
+ *
+ * Disperse has no watches, and so counts as calm. It reads under its lock, and notes who is behind before it
+ * gives that up, so that another mount waits for the note; and it makes its notes before it syncs or flushes,
+ * so that what was synced outlives its writer.
+ */
+#include "xlators/gate/gate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <glusterfs/defaults.h>
+#include <glusterfs/statedump.h>
+
+#define BRICKS_MAX 64 /* of a set */
+/* Replicate's default. */
+#define DELAY_SECONDS "1"
+
+struct gate_listener {
+    struct watch_listener base; /* first, for what the watches call */
+    xlator_t *gate, *watch;
+    size_t set, brick;
+};
+
+/* ---- Spots ---- */
+
+struct gate_inode {
+    struct settle_spot spots[GATE_KINDS];
+    struct settle_locks locks[]; /* of each spot one a set */
+};
+
+static struct gate_inode *new_inode(const struct settle *settle)
+{
+    struct gate_inode *made = calloc(1, sizeof *made + GATE_KINDS * settle->count * sizeof made->locks[0]);
+    for (size_t kind = 0; made && kind < GATE_KINDS; kind++)
+        settle_spot_init(&made->spots[kind], &made->locks[kind * settle->count]);
+    return made;
+}
+
+struct settle_spot *gate_spot(xlator_t *this, inode_t *inode, enum watch_lock kind)
+{
+    const struct gate *gate = this->private;
+    struct gate_inode *found = NULL;
+    uint64_t value = 0;
+    LOCK(&inode->lock);
+    if (__inode_ctx_get0(inode, this, &value) == 0 && value) {
+        found = (struct gate_inode *)(uintptr_t)value;
+    } else {
+        found = new_inode(&gate->settle);
+        value = (uint64_t)(uintptr_t)found;
+        if (found && __inode_ctx_set0(inode, this, &value) != 0) {
+            free(found);
+            found = NULL;
+        }
+    }
+    UNLOCK(&inode->lock);
+    return found ? &found->spots[kind] : NULL;
+}
+
+static int32_t gate_forget(xlator_t *this, inode_t *inode)
+{
+    struct gate *gate = this->private;
+    uint64_t value = 0;
+    inode_ctx_del(inode, this, &value);
+    struct gate_inode *found = (struct gate_inode *)(uintptr_t)value;
+    for (size_t kind = 0; gate && found && kind < GATE_KINDS; kind++)
+        settle_spot_clear(&gate->settle, &found->spots[kind]);
+    free(found);
+    return 0;
+}
+
+/* ---- What the watches tell ---- */
+
+#define TOLD_OF_BRICK(event)                                                                                 \
+    static void on_##event(struct watch_listener *base)                                                      \
+    {                                                                                                        \
+        struct gate_listener *listener = (struct gate_listener *)base;                                       \
+        struct gate *gate = listener->gate->private;                                                         \
+        settle_##event(&gate->settle, listener->set, listener->brick);                                       \
+    }
+
+TOLD_OF_BRICK(coming)
+TOLD_OF_BRICK(came)
+TOLD_OF_BRICK(went)
+
+static void on_failed(struct watch_listener *base, inode_t *inode)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct gate *gate = listener->gate->private;
+    for (enum watch_lock kind = WATCH_DATA; kind <= WATCH_ENTRY; kind++) {
+        struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
+        if (spot)
+            settle_failed(&gate->settle, spot, listener->set, listener->brick);
+    }
+}
+
+static void on_asks(struct watch_listener *base, inode_t *inode, enum watch_lock kind)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
+    if (spot)
+        settle_asks(spot, listener->set);
+}
+
+static void on_locked(struct watch_listener *base, inode_t *inode, enum watch_lock kind)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
+    if (spot)
+        settle_locked(spot, listener->set);
+}
+
+static void on_refused(struct watch_listener *base, inode_t *inode, enum watch_lock kind)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct gate *gate = listener->gate->private;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
+    if (spot)
+        settle_refused(&gate->settle, spot, listener->set, listener->brick);
+}
+
+#define TOLD_OF_LOCK(event)                                                                                  \
+    static void on_##event(struct watch_listener *base, inode_t *inode, enum watch_lock kind)                \
+    {                                                                                                        \
+        struct gate_listener *listener = (struct gate_listener *)base;                                       \
+        struct gate *gate = listener->gate->private;                                                         \
+        struct settle_spot *spot = gate_spot(listener->gate, inode, kind);                                   \
+        if (spot)                                                                                            \
+            settle_##event(&gate->settle, spot, listener->set);                                              \
+    }
+
+TOLD_OF_LOCK(heard)
+TOLD_OF_LOCK(gives_up)
+
+static const struct watch_calls calls = {
+    .coming = on_coming,
+    .came = on_came,
+    .went = on_went,
+    .failed = on_failed,
+    .asks = on_asks,
+    .locked = on_locked,
+    .refused = on_refused,
+    .heard = on_heard,
+    .gives_up = on_gives_up,
+};
+
+/* ---- The translators below ---- */
+
+static bool is_watch(const xlator_t *xlator)
+{
+    size_t length = strlen(xlator->type), end = strlen(WATCH_TYPE);
+    return length > end && strcmp(xlator->type + length - end, WATCH_TYPE) == 0;
+}
+
+/* Whether it keeps replicas below watches. */
+static bool is_set(const xlator_t *xlator)
+{
+    return xlator->children && is_watch(xlator->children->xlator);
+}
+
+static size_t count_bricks(const xlator_t *set)
+{
+    size_t count = 0;
+    for (const xlator_list_t *list = set->children; list; list = list->next)
+        count++;
+    return count;
+}
+
+/* Calls for each set at or below; the first failure. */
+static int each_set(xlator_t *xlator, int (*call)(xlator_t *this, xlator_t *set, size_t *count),
+                    xlator_t *this, size_t *count)
+{
+    if (is_set(xlator))
+        return call(this, xlator, count);
+    int r = 0;
+    for (xlator_list_t *list = xlator->children; list && r == 0; list = list->next)
+        r = each_set(list->xlator, call, this, count);
+    return r;
+}
+
+static int count_set(xlator_t *this, xlator_t *set, size_t *count)
+{
+    struct gate *gate = this->private;
+    (*count)++;
+    gate->listener_count += count_bricks(set);
+    return 0;
+}
+
+/* Whether it keeps a lock for a while after a write. */
+static bool delays(xlator_t *set)
+{
+    char *seconds = NULL;
+    if (dict_get_str(set->options, (char *)"post-op-delay-secs", &seconds) != 0)
+        seconds = (char *)DELAY_SECONDS;
+    return atoi(seconds) > 0;
+}
+
+static int listen_to_set(xlator_t *this, xlator_t *set, size_t *count)
+{
+    struct gate *gate = this->private;
+    size_t number = (*count)++, brick = 0;
+    gate->delays = gate->delays || delays(set);
+    for (xlator_list_t *list = set->children; list; list = list->next, brick++) {
+        if (!is_watch(list->xlator) || brick >= BRICKS_MAX)
+            return -EINVAL;
+        struct gate_listener *listener = &gate->listeners[gate->listener_count++];
+        *listener = (struct gate_listener){.base = {.calls = &calls, .domain = set->name},
+                                           .gate = this,
+                                           .watch = list->xlator,
+                                           .set = number,
+                                           .brick = brick};
+        list->xlator->private = listener;
+    }
+    return settle_add_bricks(&gate->settle, number, brick);
+}
+
+static int listen_to_all(xlator_t *this, struct gate *gate)
+{
+    size_t sets = 0;
+    xlator_t *below = FIRST_CHILD(this);
+    int r = each_set(below, count_set, this, &sets);
+    if (r < 0)
+        return r;
+    gate->listeners = calloc(gate->listener_count ? gate->listener_count : 1, sizeof *gate->listeners);
+    r = settle_init(&gate->settle, sets);
+    if (!gate->listeners || r < 0)
+        return -ENOMEM;
+    sets = gate->listener_count = 0;
+    return each_set(below, listen_to_set, this, &sets);
+}
+
+/* ---- The translator ---- */
+
+static void gate_fini(xlator_t *this)
+{
+    struct gate *gate = this->private;
+    this->private = NULL;
+    if (!gate)
+        return;
+    for (size_t i = 0; i < gate->listener_count; i++)
+        gate->listeners[i].watch->private = NULL;
+    settle_clear(&gate->settle);
+    free(gate->listeners);
+    free(gate);
+}
+
+/* A failure ends the graph, and with it what was made. */
+static int32_t gate_init(xlator_t *this)
+{
+    if (!this->children || this->children->next || !this->parents) {
+        gf_log(this->name, GF_LOG_ERROR, "needs one translator below and one above");
+        return -1;
+    }
+    struct gate *gate = this->private = calloc(1, sizeof *gate);
+    if (!gate)
+        return -1;
+    GF_OPTION_INIT("refresh", gate->refresh, bool, failed);
+    int r = listen_to_all(this, gate);
+    if (r < 0) {
+        gf_log(this->name, GF_LOG_ERROR, "cannot listen to the bricks: %s", strerror(-r));
+        return -1;
+    }
+    return 0;
+failed:
+    return -1;
+}
+
+static int32_t gate_dump(xlator_t *this)
+{
+    const struct gate *gate = this->private;
+    gf_proc_dump_add_section("%s.%s", this->type, this->name);
+    gf_proc_dump_write("unrest", "%u", atomic_load(&gate->settle.unrest));
+    gf_proc_dump_write("settling", "%u", atomic_load(&gate->settle.settling));
+    gf_proc_dump_write("waited", "%" PRIu64, (uint64_t)atomic_load(&gate->waited));
+    gf_proc_dump_write("held", "%" PRIu64, (uint64_t)atomic_load(&gate->held));
+    gf_proc_dump_write("woken", "%" PRIu64, (uint64_t)atomic_load(&gate->woken));
+    gf_proc_dump_write("lost", "%" PRIu64, (uint64_t)atomic_load(&gate->lost));
+    return 0;
+}
+
+static int32_t gate_notify(xlator_t *this, int32_t event, void *data, ...)
+{
+    return default_notify(this, event, data);
+}
+
+static struct xlator_dumpops gate_dumps = {.priv = gate_dump};
+static struct xlator_cbks gate_cbks = {.forget = gate_forget};
+static struct volume_options gate_options[] = {
+    {.key = {"refresh"}, .type = GF_OPTION_TYPE_BOOL, .default_value = "off"},
+    {.key = {NULL}},
+};
+
+xlator_api_t xlator_api = {
+    .init = gate_init,
+    .fini = gate_fini,
+    .notify = gate_notify,
+    .op_version = {1},
+    .fops = &gate_fops,
+    .cbks = &gate_cbks,
+    .dumpops = &gate_dumps,
+    .options = gate_options,
+    .identifier = "gate",
+    .category = GF_EXPERIMENTAL,
+};
