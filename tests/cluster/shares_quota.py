@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 # guest: modules=xfs,fuse,loop memory=1536 (XFS project quota)
-# timeout: 300
+# timeout: 400
 """Where the kernel has XFS project quota: a share's size is what df shows, what ends its growth and nobody else's, what can be
 raised and lowered, and what counts again on a brick that lost the marks."""
 
@@ -122,6 +122,35 @@ def fragments(node):
         require(29 * MIB <= taken <= 32 * MIB, f"a share of 32 MiB in fragments took {taken} bytes")
 
 
+def write_files(point, numbers):
+    """Files of 1 MiB, as many of them as find room; the numbers of those that did."""
+    taken = []
+    for number in numbers:
+        path = point / f"file-{number}"
+        try:
+            with open(path, "wb", buffering=0) as file:
+                file.write(bytes([number]) * MIB)
+                os.fsync(file.fileno())
+            taken.append(number)
+        except OSError as error:
+            require(error.errno in (errno.EDQUOT, errno.ENOSPC), f"{path.name} failed with {error}")
+            path.unlink(missing_ok=True)
+    return taken
+
+
+def over_sets(node):
+    """Each set of bricks takes its part of the share, and df shows the whole."""
+    node.create_volume("m", "single", node.devices(2, "512MiB", first=7), size="200MiB", sets=2)
+    node.wait_volume("m")
+    create(node, "m/a", "64MiB")
+    with shares.mounted(node, "m/a") as point:
+        require_equal(total(point), 64 * MIB, "what df shows of a share over two sets")
+        kept = write_files(point, range(40))
+        require_equal(kept, list(range(40)), "the files that found room in a share of 64 MiB")
+        for number in kept:
+            require((point / f"file-{number}").read_bytes() == bytes([number]) * MIB, f"file-{number} holds something else")
+
+
 def main():
     require_root()
     with Node() as node:
@@ -134,6 +163,8 @@ def main():
         print("ok kept over a stop", flush=True)
         fragments(node)
         print("ok fragments", flush=True)
+        over_sets(node)
+        print("ok over sets", flush=True)
 
 
 if __name__ == "__main__":
