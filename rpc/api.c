@@ -165,6 +165,14 @@ static const struct field volume_expand_fields[] = {
 };
 SCHEMA(volume_expand, "VolumeExpand", "Sets of bricks to add to a volume");
 
+static const struct field volume_shrink_fields[] = {
+    {"set", FIELD_UINT, OF(volume_shrink, set), 0, 0, 119,
+     .help = "Number of the set of bricks, as the volume's status has it; the one with the least data if "
+             "absent"},
+    END,
+};
+SCHEMA(volume_shrink, "VolumeShrink", "A set of bricks to take out of a volume");
+
 static const struct field plan_brick_fields[] = {
     {"set", FIELD_UINT, OF(plan_brick, set), 0, .help = "Set of bricks, from 0"},
     {"node", FIELD_NAME, OF(plan_brick, node), 0, .help = "Node that serves it"},
@@ -385,6 +393,9 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_VOLUME_EXPAND, "POST", "/v1/volumes/{volume}/expand", "volume", "expand", 0,
            &volume_create_query_schema, &volume_expand_schema, &job_schema,
            "Add sets of bricks to a hosting volume and spread its files over all of them, as a job"),
+    CHANGE(API_VOLUME_SHRINK, "POST", "/v1/volumes/{volume}/shrink", "volume", "shrink", 0,
+           &change_query_schema, &volume_shrink_schema, &job_schema,
+           "Move all files off a set of bricks and take it out of a hosting volume, as a job"),
     CHANGE(API_VOLUME_REBALANCE, "POST", "/v1/volumes/{volume}/rebalance", "volume", "rebalance", 0,
            &change_query_schema, NULL, &job_schema,
            "Spread the files of a hosting volume over its sets of bricks, as a job"),

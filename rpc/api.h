@@ -28,6 +28,7 @@ enum api_op {
     API_VOLUME_PATCH,
     API_VOLUME_DELETE,
     API_VOLUME_EXPAND,
+    API_VOLUME_SHRINK,
     API_VOLUME_REBALANCE,
     API_HEAL_INFO,
     API_HEAL_START,
@@ -220,6 +221,11 @@ struct volume_expand {
     bool allow_same_node, allow_same_zone;
 };
 extern const struct schema volume_expand_schema;
+
+struct volume_shrink {
+    uint64_t set; /* its place in the status; absent: the one with the least data */
+};
+extern const struct schema volume_shrink_schema;
 
 /* What the planner would do, or did. */
 struct plan_brick {

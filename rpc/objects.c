@@ -14,9 +14,10 @@ const char *const volume_state_words[] = {"started", "stopped", NULL};
 const char *const volume_tls_words[] = {"off", "on", NULL};
 const char *const block_prealloc_words[] = {"no", "full", NULL};
 const char *const export_protocol_words[] = {"nbd", NULL};
-const char *const job_kind_words[] = {"preallocate", "rebalance", "remove",    "evacuate",
-                                      "replace",     "heal",      "heal-full", NULL};
+const char *const job_kind_words[] = {"preallocate", "rebalance", "remove", "evacuate", "replace",
+                                      "heal",        "heal-full", "shrink", NULL};
 const char *const device_state_words[] = {"enabled", "disabled", NULL};
+const char *const leave_step_words[] = {"empty", "forget", "erase", NULL};
 const char *const move_step_words[] = {"prepare",   "join",  "heal", "swap-join",
                                        "swap-heal", "leave", "left", NULL};
 
@@ -140,6 +141,8 @@ static const struct field brick_spec_fields[] = {
     {"port", FIELD_UINT, OF(brick_spec, port), 0, 1, 65535, .help = "TCP port of its glusterfsd"},
     {"serial", FIELD_UINT, OF(brick_spec, serial), FIELD_OPTIONAL,
      .help = "Counts from 1 over all bricks that the volume ever had; its place in the list if absent"},
+    {"set_serial", FIELD_UINT, OF(brick_spec, set_serial), FIELD_OPTIONAL,
+     .help = "The same of its set: counts from 1 over all sets that the volume ever had"},
     {"size", FIELD_SIZE, OF(brick_spec, size), FIELD_OPTIONAL,
      .help = "Bytes of the device that are promised to it; all of them if absent"},
     END,
@@ -188,6 +191,12 @@ static const struct field volume_spec_fields[] = {
      .help = "Bricks on their way to another device"},
     {"bricks_made", FIELD_UINT, OF(volume_spec, bricks_made), FIELD_OPTIONAL,
      .help = "How many bricks it ever had; those that it has if absent"},
+    {"sets_made", FIELD_UINT, OF(volume_spec, sets_made), FIELD_OPTIONAL,
+     .help = "How many sets it ever had; those that it has if absent"},
+    {"leaving", FIELD_UINT, OF(volume_spec, leaving), FIELD_OPTIONAL,
+     .help = "Serial of the set of bricks that is being taken out of it"},
+    {"leaving_step", FIELD_ENUM, OF(volume_spec, leaving_step), FIELD_OPTIONAL, .words = leave_step_words,
+     .help = "How far that is: its files move, clients are told, its bricks are erased"},
     {"forced", FIELD_BOOL, OF(volume_spec, forced), FIELD_OPTIONAL,
      .help = "Deletion leaves bricks behind on devices that are gone"},
     END,
@@ -222,6 +231,8 @@ static const struct field set_status_fields[] = {
     {"size", FIELD_SIZE, OF(set_status, size), 0, .help = "Bytes that it can hold"},
     {"free", FIELD_SIZE, OF(set_status, free), 0, .help = "Bytes that are free"},
     {"heal_pending", FIELD_UINT, OF(set_status, heal_pending), 0, .help = "Files that wait for a heal"},
+    {"leaving", FIELD_BOOL, OF(set_status, leaving), FIELD_OPTIONAL,
+     .help = "It is being taken out of the volume, and its space does not count"},
     END,
 };
 static const struct schema set_status_schema = {"SetStatus", sizeof(struct set_status), set_status_fields,

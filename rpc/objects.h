@@ -107,6 +107,8 @@ struct brick_spec {
     uint64_t size;   /* bytes of the device that are promised to it; 0: it may fill the device */
     uint64_t serial; /* counts from 1 over all bricks that the volume ever had; 0: its place in the list, and
                         one. Its number, which names it in volfiles and in replicas' marks, is one less */
+    uint64_t
+        set_serial; /* the same of its set, whose number names it in volfiles and in distribute's links */
 };
 
 /* The number of a brick in the list. */
@@ -139,6 +141,14 @@ struct brick_move {
     uint64_t base;           /* bytes in use on the new brick's device when the move began */
 };
 
+/* A set of bricks on its way out of the volume. */
+enum leave_step {
+    LEAVE_EMPTY,  /* it gets no new files, and its files move to the other sets */
+    LEAVE_FORGET, /* clients are being told to forget it */
+    LEAVE_ERASE,  /* nobody uses its bricks: they are erased */
+};
+extern const char *const leave_step_words[];
+
 struct volume_spec {
     int template_name;          /* enum volume_template */
     int state;                  /* enum volume_state */
@@ -150,6 +160,9 @@ struct volume_spec {
     char *profile;              /* a named set of options; NULL: none */
     struct object_list moves;   /* of struct brick_move */
     uint64_t bricks_made;       /* how many it ever had; 0: those that it has */
+    uint64_t sets_made;         /* the same of its sets */
+    uint64_t leaving;           /* serial of the set that goes; 0: none does */
+    int leaving_step;           /* enum leave_step */
     bool forced;                /* deletion leaves bricks behind on devices that are gone */
     struct string_list access;  /* who may mount it beside the nodes: engine_access_check() */
     int tls;                    /* enum volume_tls: bricks speak TLS, and know clients by certificates */
@@ -172,6 +185,7 @@ struct set_status {
     uint64_t quorum;         /* how many must serve */
     uint64_t size, free;
     uint64_t heal_pending; /* the largest count of its bricks */
+    bool leaving;          /* its files move to the other sets; its space does not count */
 };
 
 struct volume_status {
@@ -279,7 +293,8 @@ enum job_kind {
     JOB_EVACUATE,
     JOB_REPLACE,
     JOB_HEAL,
-    JOB_HEAL_FULL
+    JOB_HEAL_FULL,
+    JOB_SHRINK
 };
 extern const char *const job_kind_words[];
 

@@ -399,7 +399,9 @@ static json_t *encode_value(const struct field *field, const void *object)
         return optional && !value ? NULL : json_boolean(value);
     }
     case FIELD_ENUM:
-        return json_string(field->words[*MEMBER_CONST(int, object, field)]);
+        return optional && !*MEMBER_CONST(int, object, field)
+                   ? NULL
+                   : json_string(field->words[*MEMBER_CONST(int, object, field)]);
     case FIELD_RATIO:
         return json_real(*MEMBER_CONST(double, object, field));
     case FIELD_TIME: {

@@ -23,6 +23,21 @@ size_t layout_sets(const struct volume_spec *spec)
     return each && spec->bricks.count % each == 0 ? spec->bricks.count / each : 0;
 }
 
+uint64_t layout_set_number(const struct volume_spec *spec, size_t set)
+{
+    const struct brick_spec *bricks = spec->bricks.items;
+    uint64_t serial = bricks[set * layout_set_bricks(spec)].set_serial;
+    return serial ? serial - 1 : set;
+}
+
+size_t layout_leaving(const struct volume_spec *spec)
+{
+    for (size_t set = 0; spec->leaving && set < layout_sets(spec); set++)
+        if (layout_set_number(spec, set) == spec->leaving - 1)
+            return set;
+    return SIZE_MAX;
+}
+
 size_t layout_set_data(const struct volume_spec *spec)
 {
     return spec->template_name == TEMPLATE_DISPERSE ? (size_t)spec->data : 1;

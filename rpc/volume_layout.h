@@ -16,6 +16,10 @@
 size_t layout_set_bricks(const struct volume_spec *spec);
 /* Sets of the volume, 0 when the bricks make no whole sets. */
 size_t layout_sets(const struct volume_spec *spec);
+/* What names the set at a place, whatever sets went before it. */
+uint64_t layout_set_number(const struct volume_spec *spec, size_t set);
+/* The place of the set that leaves the volume; SIZE_MAX: none does. */
+size_t layout_leaving(const struct volume_spec *spec);
 /* Bricks whose space counts in one set: a file of N bytes needs N divided by this on each data brick. */
 size_t layout_set_data(const struct volume_spec *spec);
 /* Bricks of a set that must be up for it to serve. */

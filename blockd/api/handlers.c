@@ -146,6 +146,8 @@ static int volume_create(struct call *call, struct error **ret_error)
 
 CHANGE_HANDLER(volume_expand_now,
                core_volume_expand(call->core, name, call->body, &change, &result, ret_error))
+CHANGE_HANDLER(volume_shrink,
+               core_volume_shrink(call->core, name, call->body, call->present, &change, &result, ret_error))
 CHANGE_HANDLER(volume_rebalance, core_volume_rebalance(call->core, name, &change, &result, ret_error))
 
 static int volume_expand(struct call *call, struct error **ret_error)
@@ -365,6 +367,7 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_VOLUME_GET] = get_object,
     [API_VOLUME_CREATE] = volume_create,
     [API_VOLUME_EXPAND] = volume_expand,
+    [API_VOLUME_SHRINK] = volume_shrink,
     [API_VOLUME_REBALANCE] = volume_rebalance,
     [API_VOLUME_PATCH] = volume_patch,
     [API_VOLUME_DELETE] = volume_delete,

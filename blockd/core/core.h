@@ -78,6 +78,7 @@ int core_volume_plan(struct core *core, const struct volume_create *request, jso
 CORE_CHANGE(core_volume_expand, const char *name, const struct volume_expand *request);
 int core_volume_expand_plan(struct core *core, const char *name, const struct volume_expand *request,
                             json_t **ret_plan, struct error **ret_error);
+CORE_CHANGE(core_volume_shrink, const char *name, const struct volume_shrink *request, uint64_t present);
 CORE_CHANGE(core_volume_rebalance, const char *name);
 CORE_CHANGE(core_volume_patch, const char *name, const struct volume_patch *patch, uint64_t present);
 CORE_CHANGE(core_volume_delete, const char *name);

@@ -470,6 +470,10 @@ int share_check_access(const struct volume *volume, const struct string_list *ac
 bool rebalance_run(struct core *core, const struct job *job);
 /* -EBUSY while a job does so already. */
 int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
+/* shrink.c */
+/* One look at a job that takes a set of bricks out of a volume; true: look again. */
+bool shrink_run(struct core *core, const struct job *job);
+
 /* Makes the job a part of the transaction; *job is the caller's. */
 void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job);
 

@@ -48,12 +48,13 @@ static int sets_wanted(const struct volume *volume, const struct volume_expand *
     return 0;
 }
 
-/* Numbers that a brick of this volume had before are never given again. */
+/* The number of a set that this volume had before is never given again. */
 static void number_new(struct volume_spec *spec, size_t first)
 {
     struct brick_spec *bricks = spec->bricks.items;
-    for (size_t i = first; spec->bricks_made && i < spec->bricks.count; i++)
-        bricks[i].serial = ++spec->bricks_made;
+    size_t each = layout_set_bricks(spec);
+    for (size_t i = first; spec->sets_made && i < spec->bricks.count; i++)
+        bricks[i].set_serial = i % each ? spec->sets_made : ++spec->sets_made;
 }
 
 static int plan_growth(struct core *core, struct volume *volume, const struct volume_expand *request,

@@ -150,6 +150,8 @@ static bool run(struct core *core, const struct job *job, struct job_turn *turn)
         return heal_job_run(core, job);
     case JOB_REBALANCE:
         return rebalance_run(core, job);
+    case JOB_SHRINK:
+        return shrink_run(core, job);
     case JOB_EVACUATE:
     case JOB_REPLACE:
         return evacuate_run(core, job);

@@ -87,7 +87,8 @@ static void add_move(struct volume *volume, size_t index, const char *target, ui
                   .device = object_name_part(target, 1),
                   .port = port,
                   .size = size,
-                  .serial = spec->bricks_made},
+                  .serial = spec->bricks_made,
+                  .set_serial = ((const struct brick_spec *)spec->bricks.items)[index].set_serial},
         .replaces = replaces,
         .step = MOVE_PREPARE,
         .in_place = in_place,
@@ -107,6 +108,9 @@ static int check_may_begin(const struct volume *volume, size_t index, bool lost,
                          volume->meta.name);
     if (volume->spec.moves.count)
         return error_set(ret_error, EBUSY, "volume %s has a brick on its way already", volume->meta.name);
+    if (volume->spec.leaving)
+        return error_set(ret_error, EBUSY, "a set of bricks is being taken out of volume %s: wait for that",
+                         volume->meta.name);
     if (volume->spec.template_name == TEMPLATE_DISPERSE)
         return error_set(ret_error, EOPNOTSUPP,
                          "volume %s is of template disperse, whose bricks cannot be moved",

@@ -22,8 +22,12 @@ int rebalance_check_none(struct core *core, const char *volume, struct error **r
     int r = record_list(core, KIND_JOB, NULL, &jobs, ret_error);
     for (size_t i = 0; r == 0 && i < jobs.list.count; i++) {
         const struct job *job = RECORD(&jobs, job, i);
-        if (job->spec.kind == JOB_REBALANCE && !job_has_ended(job) && strcmp(job->spec.object, key) == 0)
-            r = error_set(ret_error, EBUSY, "job %s rebalances volume %s already", job->meta.name, volume);
+        if (job_has_ended(job) || strcmp(job->spec.object, key) != 0)
+            continue;
+        if (job->spec.kind == JOB_REBALANCE || job->spec.kind == JOB_SHRINK)
+            r = error_set(ret_error, EBUSY, "job %s %s volume %s already", job->meta.name,
+                          job->spec.kind == JOB_SHRINK ? "takes a set of bricks out of" : "rebalances",
+                          volume);
     }
     record_list_clear(&jobs);
     return r;

@@ -127,7 +127,11 @@ static void consider(struct verdict *verdict, enum lag lag, const struct client 
         *verdict = (struct verdict){lag, *client};
 }
 
-static void judge(const struct rolls *known, const struct rolls *unknown, pid_t healer,
+/*
+ * `leave`: who uses an unknown brick must have a newer graph. Else it does no harm that a client goes on to
+ * use it beside all others.
+ */
+static void judge(const struct rolls *known, const struct rolls *unknown, pid_t healer, bool leave,
                   struct verdict *verdict)
 {
     for (size_t i = 0; i < known->count; i++)
@@ -139,7 +143,8 @@ static void judge(const struct rolls *known, const struct rolls *unknown, pid_t 
     for (size_t i = 0; i < unknown->count; i++)
         for (size_t k = 0; k < unknown->items[i].count; k++) {
             const struct client *client = &unknown->items[i].clients[k];
-            consider(verdict, lag_of(known, client) == LAG_OLD ? LAG_OLD : LAG_LINGERS, client);
+            enum lag lag = lag_of(known, client);
+            consider(verdict, lag == LAG_OLD || (leave && lag == LAG_NONE) ? LAG_OLD : LAG_LINGERS, client);
         }
 }
 
@@ -213,7 +218,7 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
     if (r == 0) {
         cleanup(process_view_clear) struct process_view healer = {0};
         engine->supervisor->ops->look(engine->supervisor, "heal", &healer);
-        judge(&known, &unknown, healer.pid, &verdict);
+        judge(&known, &unknown, healer.pid, volume->spec.leaving != 0, &verdict);
     }
     bool lingers = r == 0 && verdict.worst == LAG_LINGERS;
     int64_t since = linger_since(engine, volume->meta.name, lingers);

@@ -240,10 +240,21 @@ int engine_nbd_down(struct engine *engine, struct error **ret_error);
 struct engine_rebalance {
     uint64_t done, total;           /* bytes */
     uint64_t moved, in_use, failed; /* files; those in use stay where they are */
+    uint64_t left;                  /* of an evacuation: files that the last walk could not move */
     bool finished;
     char *error; /* the last one, NULL: none. The caller's */
 };
 int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error);
+/*
+ * The same for the set that leaves the volume: takes its files to the other sets, again and again, until it
+ * finds none. What keeps files there is told as `in_use` and `error`. engine_rebalance_down() ends it.
+ */
+int engine_evacuation_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                         size_t node_count, const char *run, struct error **ret_error);
+/* Looks into the local bricks of the set that leaves, and says whether a file is there: it has data, or is no
+ * link of distribute's to another set. *ret_file is the caller's, NULL: there is none. Blocks. */
+int engine_leaving_look(struct engine *engine, const struct volume *volume, char **ret_file,
+                        struct error **ret_error);
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error);
 /* -ENOENT until there is progress of that run. */
 int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,

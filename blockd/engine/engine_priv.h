@@ -95,6 +95,7 @@ struct volfile_sources {
     uint64_t ping_timeout; /* seconds */
     unsigned event_threads;
     const char *xlators; /* where blockd's translators are, as a volfile's type begins */
+    bool evacuates;      /* a client that takes the files off the set that leaves */
     size_t one_set;      /* not 0: a client of this set alone, counted from 1, to speak with its replicate */
     const char *pki;     /* folder of the certificates; NULL: where GlusterFS looks without being told */
 };
@@ -105,6 +106,9 @@ int volfile_brick(const struct volfile_sources *sources, size_t index, const cha
                   struct strbuf *ret_text, struct error **ret_error);
 /* What block servers (libgfapi) load. */
 int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
+/* What takes the files off the set that leaves. */
+int volfile_evacuate(const struct volfile_sources *sources, struct strbuf *ret_text,
+                     struct error **ret_error);
 /* What standard clients load (mount -t glusterfs, qemu): nothing of blockd's own in it. */
 int volfile_mount(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error);
 /* What mounts on machines with blockd load: the same, with translators of our own (xlators/gate). */
@@ -145,12 +149,18 @@ const struct brick_spec *volume_child(const struct volume *volume, size_t index)
 /* Names it in volfiles. */
 uint64_t volume_child_number(const struct volume *volume, size_t index);
 size_t volume_child_set(const struct volume *volume, size_t index);
+/* Is it of the set that leaves the volume? */
+bool volume_child_leaves(const struct volume *volume, size_t index);
 bool volume_child_is_witness(const struct volume *volume, size_t index);
 /* Does replicate stand above the set? Above a single brick it does while that moves. */
 bool volume_set_is_replicated(const struct volume *volume, size_t set);
 
 enum volume_audience { AUDIENCE_CLIENTS, AUDIENCE_HEAL };
-/* A copy of the volume that has only the moves that the audience is to know of. */
+/* Takes the set out that clients are to forget, if there is one. The numbers of all others stay. */
+void volume_forget_leaving(struct volume *volume);
+/* A copy of the volume that has only the moves and sets that the audience is to know of. The self-heal daemon
+ * is told of a set that leaves until it is forgotten (heal_text()), and its state is looked at until its end.
+ */
 void volume_view(const struct volume *volume, enum volume_audience audience, struct volume *ret_view);
 /* What the client that marks the new brick of a move as behind is to know. */
 void volume_view_marking(const struct volume *volume, const struct brick_move *move, struct volume *ret_view);
@@ -351,6 +361,9 @@ static inline bool brick_is_local(const struct engine *engine, const struct bric
 {
     return string_equal(brick->node, engine->node);
 }
+
+struct volfile_sources volume_sources(const struct engine *engine, const struct volume *volume,
+                                      const struct node *nodes, size_t node_count);
 
 /* ---- certificates.c ---- */
 

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "rpc/base/alloc.h"
+#include "rpc/volume_layout.h"
 
 #define PROGRAM         4867634 /* of glusterd's calls to its processes */
 #define PROGRAM_VERSION 2
@@ -257,7 +258,8 @@ static int order(const struct engine *engine, const char *translator, int operat
 static char *translator_of(const struct volume *volume, size_t set)
 {
     bool fragments = volume->spec.template_name == TEMPLATE_DISPERSE;
-    return xasprintf("%s-%s-%zu", volume->meta.name, fragments ? "disperse" : "replicate", set);
+    return xasprintf("%s-%s-%llu", volume->meta.name, fragments ? "disperse" : "replicate",
+                     (unsigned long long)layout_set_number(&volume->spec, set));
 }
 
 int engine_heal_start(struct engine *engine, const struct volume *volume, bool full, struct error **ret_error)

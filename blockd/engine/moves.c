@@ -52,6 +52,11 @@ size_t volume_child_set(const struct volume *volume, size_t index)
     return place_of(volume, index) / layout_set_bricks(&volume->spec);
 }
 
+bool volume_child_leaves(const struct volume *volume, size_t index)
+{
+    return volume_child_set(volume, index) == layout_leaving(&volume->spec);
+}
+
 bool volume_child_is_witness(const struct volume *volume, size_t index)
 {
     return layout_is_witness(&volume->spec, place_of(volume, index));
@@ -87,9 +92,24 @@ static void remove_move(struct volume *view, size_t index)
             (--view->spec.moves.count - index) * sizeof(struct brick_move));
 }
 
+void volume_forget_leaving(struct volume *volume)
+{
+    struct object_list *bricks = &volume->spec.bricks;
+    size_t set = layout_leaving(&volume->spec), each = layout_set_bricks(&volume->spec);
+    if (set == SIZE_MAX || volume->spec.leaving_step < LEAVE_FORGET)
+        return;
+    struct brick_spec *first = (struct brick_spec *)bricks->items + set * each;
+    for (size_t i = 0; i < each; i++)
+        schema_clear(&brick_spec_schema, first + i);
+    bricks->count -= each;
+    memmove(first, first + each, (bricks->count - set * each) * sizeof *first);
+}
+
 void volume_view(const struct volume *volume, enum volume_audience audience, struct volume *ret_view)
 {
     schema_copy(&volume_schema, ret_view, volume);
+    if (audience == AUDIENCE_CLIENTS)
+        volume_forget_leaving(ret_view);
     for (size_t i = ret_view->spec.moves.count; i-- > 0;)
         if (!knows(audience, move_at(ret_view, i)))
             remove_move(ret_view, i);

@@ -6,6 +6,7 @@
 #include "blockd/engine/engine_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
+#include "rpc/volume_layout.h"
 
 #define PROGRESS_LIMIT (1u << 16)
 
@@ -35,12 +36,19 @@ static void rebalance_plan(struct engine *engine, const char *volume, const char
         string_list_add(&ret_plan->argv, words[i]);
 }
 
-int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)
+static char *volfile_path(const struct engine *engine, const char *volume, const char *name)
+{
+    return xasprintf("%s/volfiles/%s/%s.vol", engine->config->state_dir, volume, name);
+}
+
+/* `text`: the name of the run, and on a second line what is done when it is no rebalance. */
+static int up(struct engine *engine, const char *volume, const char *run, const char *text,
+              struct error **ret_error)
 {
     autofree char *path = run_path(engine, volume);
     int r = engine_name_check("volume", volume, ret_error);
     if (r == 0)
-        r = file_write_if_changed(path, run, 0640, NULL, ret_error);
+        r = file_write_if_changed(path, text, 0640, NULL, ret_error);
     if (r < 0)
         return r;
     cleanup(process_plan_clear) struct process_plan plan;
@@ -48,9 +56,40 @@ int engine_rebalance_up(struct engine *engine, const char *volume, const char *r
     return engine->supervisor->ops->up(engine->supervisor, &plan, ret_error);
 }
 
+int engine_rebalance_up(struct engine *engine, const char *volume, const char *run, struct error **ret_error)
+{
+    return up(engine, volume, run, run, ret_error);
+}
+
+typedef int (*volfile_writer)(const struct volfile_sources *sources, struct strbuf *ret_text,
+                              struct error **ret_error);
+
+static int write_volfile(struct engine *engine, const struct volfile_sources *sources, const char *name,
+                         volfile_writer writer, struct error **ret_error)
+{
+    autofree char *path = volfile_path(engine, sources->volume->meta.name, name);
+    autostrbuf struct strbuf text = {0};
+    int r = writer(sources, &text, ret_error);
+    return r < 0 ? r : file_write_if_changed(path, strbuf_string(&text), 0640, NULL, ret_error);
+}
+
+int engine_evacuation_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                         size_t node_count, const char *run, struct error **ret_error)
+{
+    struct volfile_sources sources = volume_sources(engine, volume, nodes, node_count);
+    int r = write_volfile(engine, &sources, "evacuate", volfile_evacuate, ret_error);
+    sources.one_set = layout_leaving(&volume->spec) + 1;
+    if (r == 0)
+        r = write_volfile(engine, &sources, "leaving", volfile_client, ret_error);
+    autofree char *text = xasprintf("%s\nevacuate\n", run);
+    return r < 0 ? r : up(engine, volume->meta.name, run, text, ret_error);
+}
+
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
 {
     autofree char *progress = progress_path(engine, volume), *run = run_path(engine, volume);
+    autofree char *evacuate = volfile_path(engine, volume, "evacuate");
+    autofree char *leaving = volfile_path(engine, volume, "leaving");
     int r = engine_name_check("volume", volume, ret_error);
     if (r < 0)
         return r;
@@ -59,6 +98,10 @@ int engine_rebalance_down(struct engine *engine, const char *volume, struct erro
     r = engine->supervisor->ops->down(engine->supervisor, &plan, ret_error);
     if (r == 0)
         r = file_remove(run, ret_error);
+    if (r == 0)
+        r = file_remove(evacuate, ret_error);
+    if (r == 0)
+        r = file_remove(leaving, ret_error);
     return r < 0 ? r : file_remove(progress, ret_error);
 }
 
@@ -87,6 +130,7 @@ int engine_rebalance_look(struct engine *engine, const char *volume, const char 
         .moved = number(json, "moved"),
         .in_use = number(json, "in_use"),
         .failed = number(json, "failed"),
+        .left = number(json, "left"),
         .finished = json_is_true(json_object_get(json, "finished")),
         .error = xstrdup(json_string_value(json_object_get(json, "error"))),
     };

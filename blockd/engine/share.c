@@ -298,7 +298,9 @@ int engine_shares_apply(struct engine *engine, const struct volume *volume, cons
     scoped_claim(engine, "shares", volume->meta.name);
     for (size_t i = 0; i < volume_children(volume); i++) {
         const struct brick_spec *spec = volume_child(volume, i);
-        if (!brick_is_local(engine, spec) || device_check_mounted(engine, spec->device, NULL) < 0)
+        if (!brick_is_local(engine, spec) ||
+            (volume->spec.leaving_step == LEAVE_ERASE && volume_child_leaves(volume, i)) ||
+            device_check_mounted(engine, spec->device, NULL) < 0)
             continue; /* all is told again when it is back */
         struct share_work *work;
         cleanup(cleanup_device_call) struct device_call *call = call_of(engine, volume, i, 0, &work);

@@ -54,6 +54,8 @@ const char *volume_phase(const struct volume *volume, const struct brick_status 
     size_t sets = layout_sets(&volume->spec);
     const char *phase = NULL;
     for (size_t set = 0; set < sets; set++) {
+        if (set == layout_leaving(&volume->spec) && volume->spec.leaving_step >= LEAVE_FORGET)
+            continue; /* it has no files */
         struct tally tally = {.all = layout_set_bricks(&volume->spec)};
         for (size_t i = 0; i < count; i++)
             if (sets == 1 || set_of(volume, &bricks[i]) == set)
@@ -103,6 +105,7 @@ static void look_at_set(struct engine *engine, const struct volume *volume, size
 {
     size_t each = layout_set_bricks(&volume->spec);
     struct set_status set = {.number = number, .bricks = each, .quorum = layout_set_quorum(&volume->spec)};
+    set.leaving = number == layout_leaving(&volume->spec);
     struct tally tally = {.all = each};
     bool known = false;
     for (size_t i = number * each; i < (number + 1) * each; i++) {
@@ -152,6 +155,8 @@ int engine_volume_status(struct engine *engine, const struct volume *volume, con
         look_at_set(engine, volume, i, heal, others, &status, &errors);
     for (size_t i = 0; i < status.sets.count; i++) {
         const struct set_status *set = (const struct set_status *)status.sets.items + i;
+        if (set->leaving) /* it takes nothing any more */
+            continue;
         status.size += set->size;
         status.free += set->free;
         if (set->size > status.largest)

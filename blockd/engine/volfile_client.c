@@ -62,13 +62,18 @@ static char *brick_names(const struct volume *volume, size_t set, const char *ro
     return strbuf_steal(&names);
 }
 
+unsigned long long vol_set_number(const struct volume *volume, size_t set)
+{
+    return layout_set_number(&volume->spec, set);
+}
+
 /* What comes after "V-" in the name of a set's translator. The caller's. */
 static char *set_role(const struct volume *volume, size_t set)
 {
     if (volume_set_is_replicated(volume, set))
-        return xasprintf("replicate-%zu", set);
+        return xasprintf("replicate-%llu", vol_set_number(volume, set));
     if (volume->spec.template_name == TEMPLATE_DISPERSE)
-        return xasprintf("disperse-%zu", set);
+        return xasprintf("disperse-%llu", vol_set_number(volume, set));
     return xasprintf("client-%llu", vol_child_number(volume, set));
 }
 
@@ -97,7 +102,7 @@ char *vol_bundle_names(const struct volume *volume)
 void vol_begin_replicate(const struct volume *volume, size_t set, struct strbuf *text)
 {
     autofree char *pending = brick_names(volume, set, "client", "", ",");
-    vol_begin(text, "cluster/replicate", "%s-replicate-%zu", volume->meta.name, set);
+    vol_begin(text, "cluster/replicate", "%s-replicate-%llu", volume->meta.name, vol_set_number(volume, set));
     vol_option(text, "afr-pending-xattr", pending);
     if (volume->spec.template_name == TEMPLATE_ARBITER)
         vol_number(text, "arbiter-count", 1);
@@ -116,7 +121,7 @@ void vol_end_set(const struct volume *volume, size_t set, const char *below, str
 
 void vol_begin_disperse(const struct volume *volume, size_t set, struct strbuf *text)
 {
-    vol_begin(text, "cluster/disperse", "%s-disperse-%zu", volume->meta.name, set);
+    vol_begin(text, "cluster/disperse", "%s-disperse-%llu", volume->meta.name, vol_set_number(volume, set));
     vol_number(text, "redundancy", volume->spec.redundancy);
     vol_option(text, "eager-lock", "on");
     vol_option(text, "other-eager-lock", "on");
@@ -150,37 +155,51 @@ static void add_client_disperse(const struct volume *volume, size_t set, const c
 }
 
 /* The name of a set for distribute, which notes it in files: a brick's changes when that moves. */
-static char *stable_name(const struct volume *volume, size_t set, struct strbuf *text)
+static char *stable_name(const struct volfile_sources *sources, size_t set, struct strbuf *text)
 {
+    const struct volume *volume = sources->volume;
     autofree char *role = set_role(volume, set);
     if (volume->spec.template_name != TEMPLATE_SINGLE)
-        return xasprintf("\"%s-%s\"", volume->meta.name, role);
-    vol_begin(text, "debug/io-stats", "%s-single-%zu", volume->meta.name, set);
+        return xasprintf("%s-%s", volume->meta.name, role);
+    vol_begin(text, "debug/io-stats", "%s-single-%llu", volume->meta.name, vol_set_number(volume, set));
     vol_option(text, "latency-measurement", "off");
     vol_option(text, "count-fop-hits", "off");
-    vol_end(text, "\"%s-%s\"", volume->meta.name, role);
-    return xasprintf("\"%s-single-%zu\"", volume->meta.name, set);
+    if (sources->evacuates)
+        vol_end(text, "\"%s-steady-%llu\"", volume->meta.name, vol_child_number(volume, set));
+    else
+        vol_end(text, "\"%s-%s\"", volume->meta.name, role);
+    return xasprintf("%s-single-%llu", volume->meta.name, vol_set_number(volume, set));
 }
 
 /*
  * A volume of one set has it too: folders get the note of their layout, without which they could not be
  * listed rightly once there is a second set. A file is looked for in every set when it is not where its name
  * says: it is so after an expand, until the volume is rebalanced, and after it for files that were in use. A
- * file that somebody writes to is never moved by force. With TLS it has another name: a process that knows
- * the volume without must make its clients anew, as one that is there never begins to speak it.
+ * file that somebody writes to is moved by force only where replicate's locks keep the copy right
+ * (xlators/steady). With TLS it has another name: a process that knows the volume without must make its
+ * clients anew, as one that is there never begins to speak it.
  */
-const char *vol_add_distribute(const struct volume *volume, struct strbuf *text)
+const char *vol_add_distribute(const struct volfile_sources *sources, struct strbuf *text)
 {
+    const struct volume *volume = sources->volume;
     const char *role = volume->spec.tls == VOLUME_TLS_ON ? "dht-tls" : "dht";
+    bool force = sources->evacuates && volume_set_is_replicated(volume, 0);
     autostrbuf struct strbuf below = {0};
+    autofree char *leaving = NULL;
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
-        autofree char *name = stable_name(volume, set, text);
-        strbuf_addf(&below, "%s%s", set ? " " : "", name);
+        autofree char *name = stable_name(sources, set, text);
+        strbuf_addf(&below, "%s\"%s\"", set ? " " : "", name);
+        if (set == layout_leaving(&volume->spec))
+            leaving = steal_ptr(&name);
     }
     vol_begin(text, "cluster/distribute", "%s-%s", volume->meta.name, role);
     vol_option(text, "lookup-unhashed", "on");
     vol_option(text, "lookup-optimize", "off");
-    vol_option(text, "force-migration", "off");
+    vol_option(text, "force-migration", force ? "on" : "off");
+    if (leaving)
+        vol_option(text, "decommissioned-bricks", leaving);
+    if (sources->evacuates) /* its files must go, wherever there is room */
+        vol_option(text, "min-free-disk", "1%");
     vol_end(text, "%s", strbuf_string(&below));
     return role;
 }
@@ -192,12 +211,12 @@ static char *add_sets(const struct volfile_sources *sources, const char *below, 
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (volume_set_is_replicated(volume, set))
             add_client_replicate(volume, set, below, text);
-        else if (vol_is_bundle(volume, set))
-            add_client_disperse(volume, set, "client", text);
+        else if (vol_is_bundle(volume, set) && (!sources->one_set || set + 1 == sources->one_set))
+            add_client_disperse(volume, set, sources->evacuates ? below : "client", text);
     }
     if (sources->one_set)
         return set_role(volume, sources->one_set - 1);
-    return xstrdup(vol_add_distribute(volume, text));
+    return xstrdup(vol_add_distribute(sources, text));
 }
 
 /* Holds answers back until replicate has noted who missed a change; only machines with blockd have it. */
@@ -232,6 +251,35 @@ int volfile_client(const struct volfile_sources *sources, struct strbuf *ret_tex
     autofree char *below = add_sets(sources, "watch", ret_text);
     add_client_top(volume, below, ret_text);
     volfile_set_options(volume, ret_text, from);
+    return 0;
+}
+
+static void add_steady(const struct volfile_sources *sources, struct strbuf *text)
+{
+    const struct volume *volume = sources->volume;
+    autofree char *type = xasprintf("%s/steady", sources->xlators);
+    for (size_t i = 0; i < volume_children(volume); i++) {
+        vol_begin(text, type, "%s-steady-%llu", volume->meta.name, vol_child_number(volume, i));
+        vol_option(text, "locks",
+                   volume_set_is_replicated(volume, volume_child_set(volume, i)) ? "on" : "off");
+        vol_end(text, "\"%s-client-%llu\"", volume->meta.name, vol_child_number(volume, i));
+    }
+}
+
+int volfile_evacuate(const struct volfile_sources *sources, struct strbuf *ret_text, struct error **ret_error)
+{
+    struct volfile_sources evacuating = *sources;
+    evacuating.evacuates = true;
+    size_t from = ret_text->length;
+    int r = volfile_volume_check(sources->volume, ret_error);
+    if (r == 0)
+        r = vol_add_clients(&evacuating, ret_text, ret_error);
+    if (r < 0)
+        return r;
+    add_steady(&evacuating, ret_text);
+    autofree char *below = add_sets(&evacuating, "steady", ret_text);
+    add_client_top(sources->volume, below, ret_text);
+    volfile_set_options(sources->volume, ret_text, from);
     return 0;
 }
 

@@ -53,6 +53,8 @@ int vol_add_client_tls(const struct volfile_sources *sources, struct strbuf *tex
 /* ---- volfile_client.c: what clients and the services have in common ---- */
 
 int vol_add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error);
+/* The set's number in names, as printf takes it. */
+unsigned long long vol_set_number(const struct volume *volume, size_t set);
 /* Has the set a translator that keeps several bricks together? */
 bool vol_is_bundle(const struct volume *volume, size_t set);
 /* The names of all those, each in quotes. The caller's. */
@@ -63,6 +65,6 @@ void vol_begin_disperse(const struct volume *volume, size_t set, struct strbuf *
 /* Ends either, above the set's translators "V-BELOW-N". */
 void vol_end_set(const struct volume *volume, size_t set, const char *below, struct strbuf *text);
 /* Returns what comes after "V-" in its name. */
-const char *vol_add_distribute(const struct volume *volume, struct strbuf *text);
+const char *vol_add_distribute(const struct volfile_sources *sources, struct strbuf *text);
 
 #endif

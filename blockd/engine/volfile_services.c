@@ -136,7 +136,8 @@ int volfile_resolve(const struct volfile_sources *sources, struct strbuf *ret_te
         vol_option(ret_text, "entry-self-heal", "on");
         vol_end_set(volume, set, "client", ret_text);
     }
-    const char *below = sets > 1 ? vol_add_distribute(volume, ret_text) : "replicate-0";
+    autofree char *only = xasprintf("replicate-%llu", vol_set_number(volume, 0));
+    const char *below = sets > 1 ? vol_add_distribute(sources, ret_text) : only;
     vol_begin(ret_text, "debug/io-stats", "%s", volume->meta.name);
     vol_option(ret_text, "latency-measurement", "off");
     vol_option(ret_text, "count-fop-hits", "off");

@@ -35,8 +35,8 @@ static void remember_address(struct engine *engine, const struct node *nodes, si
     }
 }
 
-static struct volfile_sources sources_of(const struct engine *engine, const struct volume *volume,
-                                         const struct node *nodes, size_t node_count)
+struct volfile_sources volume_sources(const struct engine *engine, const struct volume *volume,
+                                      const struct node *nodes, size_t node_count)
 {
     return (struct volfile_sources){
         .volume = volume,
@@ -62,7 +62,7 @@ static struct volfile_sources view_of(const struct volfile_sources *sources, enu
 int volume_client_text(struct engine *engine, const struct volume *volume, const struct node *nodes,
                        size_t node_count, struct strbuf *ret_text, struct error **ret_error)
 {
-    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    const struct volfile_sources sources = volume_sources(engine, volume, nodes, node_count);
     struct volume view cleanup(cleanup_volume);
     const struct volfile_sources clients = view_of(&sources, AUDIENCE_CLIENTS, &view);
     volserver_mark(engine, volume->meta.name, ret_text);
@@ -73,7 +73,7 @@ int volume_brick_text(struct engine *engine, const struct volume *volume, size_t
                       const struct node *nodes, size_t node_count, struct strbuf *ret_text,
                       struct error **ret_error)
 {
-    const struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    const struct volfile_sources sources = volume_sources(engine, volume, nodes, node_count);
     const struct brick_spec *brick = volume_child(volume, index);
     autofree char *folder = brick_folder(engine, brick->device, volume->meta.name);
     autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
@@ -155,7 +155,8 @@ static int bricks_up(struct engine *engine, const struct volfile_sources *source
     int first = 0;
     for (size_t i = 0; i < volume_children(volume); i++) {
         const struct brick_move *move = i < bricks ? NULL : &moves[i - bricks];
-        if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT))
+        if (!brick_is_local(engine, volume_child(volume, i)) || (move && move->step == MOVE_LEFT) ||
+            (volume->spec.leaving_step == LEAVE_ERASE && volume_child_leaves(volume, i)))
             continue;
         bool fresh = move && move->step == MOVE_PREPARE;
         bool given_up = move && move->step > MOVE_HEAL; /* it may be lost, and nobody waits for it */
@@ -175,7 +176,7 @@ int engine_volume_up(struct engine *engine, const struct volume *volume, const s
     if (volume->spec.tls == VOLUME_TLS_ON && (r = certificates_check(engine, ret_error)) < 0)
         return r;
     scoped_claim(engine, "volume", volume->meta.name);
-    struct volfile_sources sources = sources_of(engine, volume, nodes, node_count);
+    struct volfile_sources sources = volume_sources(engine, volume, nodes, node_count);
     sources.shares = shares;
     sources.share_count = share_count;
     remember_address(engine, nodes, node_count);
@@ -291,7 +292,7 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
 {
     struct volume view cleanup(cleanup_volume);
     volume_view_marking(volume, move, &view);
-    struct volfile_sources sources = sources_of(engine, &view, nodes, node_count);
+    struct volfile_sources sources = volume_sources(engine, &view, nodes, node_count);
     for (size_t i = 0; i < volume_children(&view); i++)
         if (volume_child_number(&view, i) == move->brick.serial - 1)
             sources.one_set = volume_child_set(&view, i) + 1;
@@ -394,8 +395,9 @@ int heal_text(struct engine *engine, const struct volume *volumes, size_t volume
     size_t count = 0;
     for (size_t i = 0; i < volume_count; i++) {
         volume_view(&volumes[i], AUDIENCE_HEAL, &views.items[i]);
+        volume_forget_leaving(&views.items[i]);
         if (volume_heals(&volumes[i]) && heals_here(engine, &views.items[i]))
-            sources[count++] = sources_of(engine, &views.items[i], nodes, node_count);
+            sources[count++] = volume_sources(engine, &views.items[i], nodes, node_count);
     }
     return count ? volfile_heal(sources, count, uuid, ret_text, ret_error) : 0;
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "handler/rebalance/rebalance.h"
 #include "rpc/base/alloc.h"
@@ -16,6 +17,8 @@
 #include "rpc/base/files.h"
 
 #define RUN_LIMIT        1024
+#define VOLFILE_LIMIT    (16u << 20)
+#define IDLE_WALKS       20
 #define WRITE_EACH_MS    500
 #define ENGINE_LOG_LEVEL 5    /* GF_LOG_WARNING */
 #define REBALANCE_PID    (-3) /* GF_CLIENT_PID_DEFRAG: bricks take its requests for those of a rebalance */
@@ -31,10 +34,11 @@ struct report {
 static int write_report(const struct rebalance *work, bool finished, struct error **ret_error)
 {
     const struct report *report = work->data;
-    json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:s?}", "run", report->run, "done",
-                             (json_int_t)work->done, "total", (json_int_t)work->total, "moved",
-                             (json_int_t)work->moved, "in_use", (json_int_t)work->in_use, "failed",
-                             (json_int_t)work->failed, "finished", finished, "error", work->error);
+    json_t *json =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s?}", "run", report->run, "done",
+                  (json_int_t)work->done, "total", (json_int_t)work->total, "moved", (json_int_t)work->moved,
+                  "in_use", (json_int_t)work->in_use, "failed", (json_int_t)work->failed, "left",
+                  (json_int_t)work->left, "finished", finished, "error", work->error);
     autofree char *text = json_dumps(json, JSON_COMPACT);
     json_decref(json);
     return file_write_atomic(report->path, text, 0640, ret_error);
@@ -64,23 +68,69 @@ static int connect_volume(const char *name, const char *volfile, const char *log
     return 0;
 }
 
-static int run(const char *volume, const char *state, const char *log, struct error **ret_error)
+static int spread(struct rebalance *work, struct error **ret_error)
 {
-    autofree char *volfile = xasprintf("%s/volfiles/%s/client.vol", state, volume);
-    autofree char *run_path = xasprintf("%s/rebalance.%s.run", state, volume);
-    autofree char *path = xasprintf("%s/rebalance.%s.json", state, volume), *name = NULL;
-    int r = file_read(run_path, RUN_LIMIT, &name, NULL, ret_error);
+    int r = rebalance_lay_out(work, ret_error);
+    if (r == 0)
+        r = write_report(work, false, ret_error);
+    return r < 0 ? r : rebalance_move(work, ret_error);
+}
+
+/*
+ * Files that cannot be moved at once, or that a client put there meanwhile, are found by the next walk. When
+ * nothing moves any more it may be for what this process believes of the files: another one looks anew.
+ */
+static int evacuate(struct rebalance *work, struct error **ret_error)
+{
+    const struct timespec pause = {.tv_sec = 1};
+    unsigned idle = 0;
+    uint64_t moved = 0;
+    for (work->stray = true;;) {
+        int r = work->stray ? rebalance_lay_out(work, ret_error) : 0;
+        work->stray = false;
+        if (r == 0)
+            r = rebalance_evacuate(work, ret_error);
+        if (r < 0 || !work->found)
+            return r;
+        write_report(work, false, NULL);
+        idle = work->failed && work->moved == moved ? idle + 1 : 0;
+        moved = work->moved;
+        if (idle == IDLE_WALKS)
+            return error_set(ret_error, EAGAIN, "%s", work->error);
+        nanosleep(&pause, NULL);
+    }
+}
+
+static int connect_all(struct rebalance *work, const char *volume, const char *state, const char *log,
+                       bool evacuates, struct error **ret_error)
+{
+    autofree char *volfile =
+        xasprintf("%s/volfiles/%s/%s.vol", state, volume, evacuates ? "evacuate" : "client");
+    autofree char *set = xasprintf("%s/volfiles/%s/leaving.vol", state, volume), *text = NULL;
+    int r = connect_volume(volume, volfile, log, &work->fs, ret_error);
+    if (r < 0 || !evacuates)
+        return r;
+    r = file_read(volfile, VOLFILE_LIMIT, &text, NULL, ret_error);
     if (r < 0)
         return r;
-    struct report report = {.path = path, .run = name};
+    work->live = strstr(text, "option force-migration \"on\"") != NULL;
+    return connect_volume(volume, set, log, &work->set, ret_error);
+}
+
+static int run(const char *volume, const char *state, const char *log, struct error **ret_error)
+{
+    autofree char *run_path = xasprintf("%s/rebalance.%s.run", state, volume);
+    autofree char *path = xasprintf("%s/rebalance.%s.json", state, volume), *text = NULL;
+    int r = file_read(run_path, RUN_LIMIT, &text, NULL, ret_error);
+    if (r < 0)
+        return r;
+    char *rest = text;
+    struct report report = {.path = path, .run = strsep(&rest, "\n")};
     struct rebalance work = {.progress = on_progress, .data = &report};
-    r = connect_volume(volume, volfile, log, &work.fs, ret_error);
+    bool evacuates = rest && string_starts_with(rest, "evacuate");
+    r = connect_all(&work, volume, state, log, evacuates, ret_error);
     if (r == 0)
-        r = rebalance_lay_out(&work, ret_error);
-    if (r == 0)
-        r = write_report(&work, false, ret_error);
-    if (r == 0)
-        r = rebalance_move(&work, ret_error);
+        r = evacuates ? evacuate(&work, ret_error) : spread(&work, ret_error);
     if (r == 0)
         r = write_report(&work, true, ret_error);
     free(work.error);

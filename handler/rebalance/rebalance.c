@@ -34,16 +34,14 @@ static int cannot(const char *what, const char *path, struct error **ret_error)
 
 /* ---- Walking ---- */
 
-typedef void (*visit_file)(struct rebalance *work, const char *path, const struct stat *status);
-
 /*
  * One folder: its folders are added to the list, its files visited. Each is looked up by its name, which
  * makes a folder on a set that lacks it. What vanished meanwhile is passed over.
  */
-static int walk_folder(struct rebalance *work, const char *path, visit_file file, struct string_list *folders,
-                       struct error **ret_error)
+static int walk_folder(struct rebalance *work, glfs_t *fs, const char *path, rebalance_visit file,
+                       struct string_list *folders, struct error **ret_error)
 {
-    cleanup(cleanup_dir) glfs_fd_t *dir = glfs_opendir(work->fs, path);
+    cleanup(cleanup_dir) glfs_fd_t *dir = glfs_opendir(fs, path);
     if (!dir)
         return failure() == ENOENT ? 0 : cannot("open the folder", path, ret_error);
     for (;;) {
@@ -60,32 +58,28 @@ static int walk_folder(struct rebalance *work, const char *path, visit_file file
             return 0;
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
+        if (!file && entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN)
+            continue;
         autofree char *below = xasprintf("%s%s%s", path, path[1] ? "/" : "", entry->d_name);
-        if (glfs_lstat(work->fs, below, &status) < 0)
+        if (glfs_lstat(fs, below, &status) < 0)
             continue;
         if (S_ISDIR(status.st_mode))
             string_list_add(folders, below);
-        else if (S_ISREG(status.st_mode))
+        else if (file)
             file(work, below, &status);
     }
 }
 
-/* All folders, each before those in it. */
-static int walk(struct rebalance *work, visit_file file, struct string_list *folders,
-                struct error **ret_error)
+int rebalance_walk(struct rebalance *work, glfs_t *fs, rebalance_visit file, struct string_list *folders,
+                   struct error **ret_error)
 {
     int r = 0;
     string_list_add(folders, "/");
     for (size_t i = 0; i < folders->count && r == 0; i++) {
         autofree char *path = xstrdup(folders->items[i]); /* the list moves as it grows */
-        r = walk_folder(work, path, file, folders, ret_error);
+        r = walk_folder(work, fs, path, file, folders, ret_error);
     }
     return r;
-}
-
-static uint64_t bytes_of(const struct stat *status)
-{
-    return (uint64_t)status->st_blocks * 512;
 }
 
 /* ---- Laying out ---- */
@@ -93,7 +87,8 @@ static uint64_t bytes_of(const struct stat *status)
 static void count(struct rebalance *work, const char *path, const struct stat *status)
 {
     (void)path;
-    work->total += bytes_of(status);
+    if (S_ISREG(status->st_mode))
+        work->total += rebalance_bytes(status);
 }
 
 /*
@@ -104,7 +99,7 @@ int rebalance_lay_out(struct rebalance *work, struct error **ret_error)
 {
     autostring_list struct string_list folders = {0};
     work->total = 0;
-    int r = walk(work, count, &folders, ret_error);
+    int r = rebalance_walk(work, work->fs, work->set ? NULL : count, &folders, ret_error);
     for (size_t i = folders.count; i-- > 0 && r == 0;) {
         errno = 0;
         if (glfs_setxattr(work->fs, folders.items[i], LAYOUT_XATTR, "yes", 3, 0) < 0 && failure() != ENOENT)
@@ -115,17 +110,19 @@ int rebalance_lay_out(struct rebalance *work, struct error **ret_error)
 
 /* ---- Moving ---- */
 
-static bool is_open(struct rebalance *work, const char *path)
+bool rebalance_is_open(glfs_t *fs, const char *path)
 {
     char text[32] = {0};
-    ssize_t length = glfs_getxattr(work->fs, path, OPEN_XATTR, text, sizeof text - 1);
+    ssize_t length = glfs_lgetxattr(fs, path, OPEN_XATTR, text, sizeof text - 1);
     return length < 0 || strtoul(text, NULL, 10) > 0; /* what cannot be known is taken for in use */
 }
 
 static void move(struct rebalance *work, const char *path, const struct stat *status)
 {
+    if (!S_ISREG(status->st_mode))
+        return;
     errno = 0;
-    if (is_open(work, path)) {
+    if (rebalance_is_open(work->fs, path)) {
         work->in_use++;
     } else if (glfs_setxattr(work->fs, path, MIGRATE_XATTR, MIGRATE_VALUE, sizeof MIGRATE_VALUE, 0) == 0) {
         work->moved++;
@@ -135,7 +132,7 @@ static void move(struct rebalance *work, const char *path, const struct stat *st
         free(work->error);
         work->error = xasprintf("cannot move %s: %s", path, strerror(failure()));
     }
-    work->done += bytes_of(status);
+    work->done += rebalance_bytes(status);
     if (work->done > work->total)
         work->total = work->done;
     work->progress(work);
@@ -145,5 +142,5 @@ int rebalance_move(struct rebalance *work, struct error **ret_error)
 {
     work->done = work->moved = work->in_use = work->failed = 0;
     autostring_list struct string_list folders = {0};
-    return walk(work, move, &folders, ret_error);
+    return rebalance_walk(work, work->fs, move, &folders, ret_error);
 }

@@ -474,6 +474,21 @@ int engine_rebalance_up(struct engine *engine, const char *volume, const char *r
     return engine_nbd_up(engine, ret_error);
 }
 
+int engine_evacuation_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
+                         size_t node_count, const char *run, struct error **ret_error)
+{
+    (void)nodes, (void)node_count;
+    return engine_rebalance_up(engine, volume->meta.name, run, ret_error);
+}
+
+int engine_leaving_look(struct engine *engine, const struct volume *volume, char **ret_file,
+                        struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
+    *ret_file = NULL;
+    return 0;
+}
+
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
 {
     return engine_rebalance_up(engine, volume, NULL, ret_error);
