@@ -95,6 +95,12 @@ static ssize_t find_folder(const struct mounted *mounted, const char *folder)
 #define FORGET_PARENTS "--xlator-option=*-parents.keep=off"
 
 /*
+ * glusterfs tells the kernel to keep what it has read of a file over open(2), and does not tell it to compare
+ * the file's times unless asked to: what another mount writes in place would never be read.
+ */
+#define FORGET_AT_OPEN "--fopen-keep-cache=off"
+
+/*
  * Nothing between the mount and the bricks: what one mount wrote before it gave a lock back, another reads
  * once it has the lock. The kernel tells changes by the time of a file, which two writes can have in common,
  * and write-behind lets an unlock overtake a write. Which bricks are good is asked anew at each lock. Nor
@@ -300,6 +306,7 @@ static int run_client(const struct config *config, const struct mount_words *wor
     autofree char *log = log_path(config, words->share);
     string_list_add(&argv, GLUSTERFS);
     string_list_add(&argv, "--process-name=fuse");
+    string_list_add(&argv, FORGET_AT_OPEN);
     add_volfile(config, volume, &argv);
     string_list_addf(&argv, "--subdir-mount=%s", path);
     string_list_addf(&argv, "--fs-display-name=" SOURCE_PREFIX "%s", volume);

@@ -68,10 +68,18 @@ def needs_translators(node):
     """A node whose translators are older than its blockd says so."""
     served = node.state / "volserver" / "v.share.vol"
     text = served.read_text()
-    served.write_text(text.replace("/gate\n", "/gate-none\n"))
     point = node.folder / "mnt-none"
     point.mkdir()
-    done = node.cli_run("share", "mount", "v/a", point, "--config", node.config)
+
+    def refused():
+        """blockd writes the file as it should be whenever it looks at the volume: then the mount succeeds."""
+        served.write_text(text.replace("/gate\n", "/gate-none\n"))
+        done = node.cli_run("share", "mount", "v/a", point, "--config", node.config)
+        if done.returncode == 0:
+            node.cli("share", "unmount", point, "--config", node.config)
+        return done if done.returncode else None
+
+    done = wait_until("a mount is refused", refused)
     require(done.returncode == errno.ENOENT and "gate-none.so is missing" in done.stderr, f"{done}")
     served.write_text(text)
 
@@ -115,6 +123,16 @@ def names_and_data(one, two):
             (a if i % 2 else b).write(b"%09d\n" % i)
     lines = (one / "log").read_bytes().split()
     require_equal(sorted(lines), [b"%09d" % i for i in range(20)], "lines that both appended")
+
+
+def in_place(one, two):
+    """What one mount writes over something of the same size is what the other one opens then, though it has read it before."""
+    (one / "same").write_bytes(b"0" * 8192)
+    for i in range(1, 6):
+        require_equal((two / "same").read_bytes()[::4096], b"%d" % (i - 1) * 2, "what the other mount reads")
+        with open(one / "same", "r+b") as file:
+            file.write(b"%d" % i * 8192)
+    require_equal((two / "same").read_bytes()[::4096], b"5" * 2, "what the other mount reads last")
 
 
 def read_or_none(path):
@@ -306,6 +324,7 @@ def main():
         outlives_blockd(node)
         with shares.mounted(node, "v/a") as one, shares.mounted(node, "v/a") as two:
             names_and_data(one, two)
+            in_place(one, two)
             open_files(one, two)
             locks(one, two)
         handed_over(node)
