@@ -29,7 +29,9 @@ struct change {
 static void retry(struct settle_change *one)
 {
     struct change *change = (struct change *)one;
-    change->state = settle_enter(&settle, change->at, one) ? INSIDE : WAITS;
+    change->state = WAITS; /* first: another thread may let it in before settle_enter() has returned */
+    if (settle_enter(&settle, change->at, one))
+        change->state = INSIDE;
 }
 
 static void answer(struct settle_change *one, bool noted)
