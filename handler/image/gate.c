@@ -4,6 +4,10 @@
 #include <stddef.h>
 
 #include "rpc/base/cleanup.h"
+#include "rpc/base/clock.h"
+
+/* By then replicate has noted by itself what a change missed; it delays that by a second. */
+#define NOTED_MS 5000
 
 static void queue_init(struct gate_queue *queue)
 {
@@ -103,6 +107,8 @@ static void *settle_thread(void *data)
         pthread_mutex_unlock(&gate->mutex);
         result = gate->settle(gate->data);
         pthread_mutex_lock(&gate->mutex);
+        if (result == 0)
+            gate->changed_ms = 0;
     } while (gate->disturbed && result == 0);
     if (result == 0 && gate->proven)
         gate->owed = false;
@@ -116,13 +122,19 @@ static void *settle_thread(void *data)
     return NULL;
 }
 
+/* Under the mutex. */
+static bool was_changed(const struct gate *gate)
+{
+    return gate->changed_ms && clock_monotonic_ms() - gate->changed_ms < NOTED_MS;
+}
+
 /*
- * Under the mutex. The gate is shut and the last one has left: true when the caller is to settle(), once it
+ * Under the mutex. The gate is shut and nobody is inside: true when the caller is to settle(), once it
  * has given the mutex back. When nothing succeeded there is nothing to note, and the gate opens at once.
  */
 static bool all_left(struct gate *gate)
 {
-    if (!gate->left.first) {
+    if (!gate->left.first && !was_changed(gate)) {
         open_gate(gate);
         return false;
     }
@@ -156,6 +168,8 @@ bool gate_leave(struct gate *gate, struct gate_waiter *waiter, bool success)
     bool held = gate->shut && success;
     if (held)
         queue_add(&gate->left, waiter);
+    else if (success && waiter->writes)
+        gate->changed_ms = clock_monotonic_ms();
     if (gate->probe == waiter) {
         gate->probe = NULL;
         gate->proven = success;
@@ -170,9 +184,13 @@ bool gate_leave(struct gate *gate, struct gate_waiter *waiter, bool success)
 
 void gate_disturb(struct gate *gate)
 {
-    scoped_lock(&gate->mutex);
+    pthread_mutex_lock(&gate->mutex);
     gate->disturbed = gate->owed = true;
     gate->proven = false;
-    if (gate->inside > 0)
+    if (gate->inside > 0 || was_changed(gate))
         gate->shut = true;
+    bool begin = gate->shut && gate->inside == 0 && !gate->settling && all_left(gate);
+    pthread_mutex_unlock(&gate->mutex);
+    if (begin)
+        settle(gate);
 }

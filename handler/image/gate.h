@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * A gate that the changes of one image pass. When something has disturbed the replicas (a brick came or
- * went), the answers to the changes inside are held back, new ones wait, and when the last has ended
+ * A gate that the requests of one image pass. When something has disturbed the replicas (a brick came or
+ * went), the answers to the requests inside are held back, new ones wait, and when the last has ended
  * settle() runs on a thread of its own: it makes replicate note on the good bricks which ones are behind.
- * After it the answers are given and the waiting changes go on.
+ * After it the answers are given and the waiting requests go on; what was read meanwhile is read again, since
+ * it may come from a brick that is behind.
+ *
+ * A change that was answered a moment ago is settled as well: replicate notes it within a second or two, and
+ * a brick may come back before that which the self-heal daemon made whole earlier, and which lacks that
+ * change.
  *
  * What is inside at the disturbance may have been done on all bricks, so that the settle had nothing to note.
  * Therefore the next change after a disturbance goes alone, and is settled before its answer, until one has
@@ -16,6 +21,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* Part of what passes. Both functions run at most once, on the gate's thread. */
 struct gate_waiter {
@@ -36,9 +42,10 @@ struct gate {
     pthread_mutex_t mutex;
     pthread_cond_t idle; /* no settle runs, and nobody is let in */
     unsigned inside;
-    bool disturbed; /* since the last settle began */
-    bool owed;      /* no change that came after a disturbance was settled yet */
-    bool shut;      /* from the wish for a settle to its end */
+    bool disturbed;     /* since the last settle began */
+    bool owed;          /* no change that came after a disturbance was settled yet */
+    int64_t changed_ms; /* monotonic: when a change was last answered without a settle; 0: never */
+    bool shut;          /* from the wish for a settle to its end */
     bool settling;
     bool admitting;            /* a thread lets in those who waited */
     struct gate_waiter *probe; /* the change that went in alone, until it has left */

@@ -421,7 +421,6 @@ struct operation {
     struct gate_waiter waiter; /* first, for what the gate calls */
     struct gfapi_image *image;
     int (*submit)(struct operation *operation); /* -errno: nothing was accepted */
-    bool gated;                                 /* goes through the gate */
     char *buffer;                               /* of a read or a write */
     size_t length;
     uint64_t offset;
@@ -452,7 +451,6 @@ static struct operation *operation_new(struct image *image, int (*submit)(struct
                    .writes = submit != submit_read && submit != submit_flush},
         .image = gfapi_image(image),
         .submit = submit,
-        .gated = submit != submit_read,
         .length = length,
         .offset = offset,
         .done = done,
@@ -483,7 +481,7 @@ static void operation_end_pieces(struct operation *operation, size_t count, int 
     if (atomic_fetch_sub(&operation->pending, count) != count)
         return;
     result = atomic_load(&operation->result);
-    if (!operation->gated || gate_leave(&operation->image->gate, &operation->waiter, result == 0))
+    if (gate_leave(&operation->image->gate, &operation->waiter, result == 0))
         answer(operation, result);
 }
 
@@ -584,10 +582,23 @@ static void resume_operation(struct gate_waiter *waiter)
         operation_end_pieces(operation, operation->count, r);
 }
 
+/* From a brick that is known to be good now. */
+static void read_again(struct operation *operation)
+{
+    atomic_store(&operation->pending, operation->count);
+    atomic_store(&operation->result, 0);
+    if (gate_enter(&operation->image->gate, &operation->waiter))
+        resume_operation(&operation->waiter);
+}
+
 /* What ended well is not acknowledged when the others could not note who missed it. */
 static void answer_operation(struct gate_waiter *waiter, int settled)
 {
-    answer((struct operation *)waiter, settled);
+    struct operation *operation = (struct operation *)waiter;
+    if (operation->submit == submit_read)
+        read_again(operation);
+    else
+        answer(operation, settled);
 }
 
 /* Takes the operation; NULL is one that could not be made. */
@@ -595,13 +606,12 @@ static int start(struct operation *operation)
 {
     if (!operation)
         return -ENOMEM;
-    struct gate *gate = operation->gated ? &operation->image->gate : NULL;
-    if (gate && !gate_enter(gate, &operation->waiter))
+    struct gate *gate = &operation->image->gate;
+    if (!gate_enter(gate, &operation->waiter))
         return 0;
     int r = operation->submit(operation);
     if (r < 0) {
-        if (gate)
-            gate_leave(gate, &operation->waiter, false);
+        gate_leave(gate, &operation->waiter, false);
         free(operation);
     }
     return r;

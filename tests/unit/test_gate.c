@@ -14,6 +14,7 @@
 
 static struct gate gate;
 static atomic_int settles, inside, wrong, settle_result, disturb_settles;
+static atomic_bool settle_waits;
 
 struct change {
     struct gate_waiter waiter;
@@ -26,6 +27,8 @@ struct change {
 static int settle(void *data)
 {
     (void)data;
+    while (atomic_load(&settle_waits))
+        sched_yield();
     if (atomic_load(&inside) != 0)
         atomic_fetch_add(&wrong, 1);
     atomic_fetch_add(&settles, 1);
@@ -200,6 +203,31 @@ static void a_disturbed_settle_is_done_again(void **state)
     assert_int_equal(settles, 4);
 }
 
+static void what_was_answered_just_now_is_settled_too(void **state)
+{
+    (void)state;
+    struct change change = {0}, read = {0}, other = {0};
+    assert_true(enter(&change, true));
+    leave(&change, true);
+    assert_true(change.answered);
+    settle_waits = true;
+    gate_disturb(&gate); /* nobody is inside */
+    assert_false(enter(&read, false));
+    assert_false(read.resumed);
+    settle_waits = false;
+    await(&read.resumed);
+    assert_int_equal(settles, 1);
+    leave(&read, true);
+    assert_true(read.answered);
+    gate_disturb(&gate); /* nothing was changed since */
+    assert_true(enter(&other, false));
+    leave(&other, true);
+    assert_true(other.answered);
+    gate_finish(&gate);
+    assert_int_equal(settles, 1);
+    assert_int_equal(wrong, 0);
+}
+
 #define MANY 20000
 
 static void failures_of_those_who_wait_do_not_pile_up(void **state)
@@ -261,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup(the_next_change_goes_alone_until_one_was_settled, set_up),
         cmocka_unit_test_setup(a_settle_that_fails_fails_what_it_was_for, set_up),
         cmocka_unit_test_setup(a_disturbed_settle_is_done_again, set_up),
+        cmocka_unit_test_setup(what_was_answered_just_now_is_settled_too, set_up),
         cmocka_unit_test_setup(failures_of_those_who_wait_do_not_pile_up, set_up),
         cmocka_unit_test_setup(a_crowd_loses_nobody, set_up),
     };
