@@ -299,8 +299,12 @@ class Node:
         return self.delete(f"/v1/blocks/{path}{query}")
 
     def uri(self, path):
-        """The NBD URI by which a client on this machine reaches the block."""
-        return self.cli("uri", path).strip()
+        """The NBD URI by which a client on this machine reaches the block, once there is one: the engine's clients connect to
+        bricks that came back every three seconds only."""
+        def live():
+            done = self.cli_run("uri", path)
+            return done.stdout.strip() if done.returncode == 0 else None
+        return wait_until(f"an export of {path} is live", live)
 
     def unix_uri(self, path):
         return f"nbd+unix:///{path}?socket={self.nbd_socket}"
@@ -338,7 +342,7 @@ class Node:
         try:
             if kind is None:
                 self.stop()
-                left = traces.settled(self.mark, self.folder, variable=NODE_MARK)
+                left = traces.settled(self.mark, self.folder, 30, variable=NODE_MARK)
                 if left:
                     raise AssertionError("left behind by the node's stop: " + ", ".join(left))
             elif kind is not SystemExit:  # the last line of a skip is its reason

@@ -108,12 +108,20 @@ class Ports:
     """
 
     SIZE = 10
+    PATIENCE = 60
 
     def __init__(self, count=SIZE):
         low, high = (int(p) for p in os.environ.get("BLOCKD_TEST_PORTS", "24000-32000").split("-"))
         folder = pathlib.Path("/tmp/blockd-test-ports")
         folder.mkdir(mode=0o1777, exist_ok=True)
         self.locks = []
+        deadline = time.monotonic() + self.PATIENCE
+        while not self._take(folder, count, low, high):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no {count} ports are free between {low} and {high}")
+            time.sleep(1)
+
+    def _take(self, folder, count, low, high):
         windows = -(-count // self.SIZE)
         starts = range(low, high - windows * self.SIZE + 2, self.SIZE)
         turn = random.randrange(len(starts))
@@ -121,9 +129,9 @@ class Ports:
             self.locks = [self._lock(folder, first + i * self.SIZE) for i in range(windows)]
             if all(self.locks):
                 self.range = range(first, first + windows * self.SIZE)
-                return
+                return True
             self.close()
-        raise RuntimeError(f"no {count} ports are free between {low} and {high}")
+        return False
 
     def _lock(self, folder, port):
         file = open(folder / str(port), "a")
