@@ -207,13 +207,21 @@ void volumes_put(struct volumes *volumes, struct hosting *hosting)
         hosting->idle_since = clock_monotonic_ms();
 }
 
+/* Not of a volume that was deleted, and made again under its name. */
+static bool is_current(const struct hosting *hosting)
+{
+    struct stat status = {0};
+    (void)stat(hosting->volfile, &status);
+    return hosting_matches(hosting, hosting->name, hosting->volfile, &status);
+}
+
 char *volumes_problem(struct volumes *volumes, const char *name)
 {
     struct hosting *used = NULL;
     {
         scoped_lock(&volumes->mutex);
         for (struct hosting *hosting = volumes->first; hosting && !used; hosting = hosting->next)
-            if (string_equal(hosting->name, name))
+            if (string_equal(hosting->name, name) && is_current(hosting))
                 used = hosting;
         if (used && used->connecting)
             return xasprintf("volume %s is being connected", name);
@@ -226,7 +234,10 @@ char *volumes_problem(struct volumes *volumes, const char *name)
     struct image_stat none;
     autoerror struct error *error = NULL;
     int r = image_stat(used->volume, "/blockd-nbd-asks", &none, &error);
-    volumes_put(volumes, used);
+    {
+        scoped_lock(&volumes->mutex);
+        used->references--; /* a question is no use: it does not keep the connection */
+    }
     return r < 0 && r != -ENOENT ? xstrdup(error_message(error)) : NULL;
 }
 

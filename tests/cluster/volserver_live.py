@@ -69,7 +69,11 @@ def process(node, word):
 
 
 def graphs(point):
-    return {name for name in os.listdir(point / ".meta" / "graphs") if name != "active"}
+    def names():
+        with contextlib.suppress(OSError):  # while one is taken over for another
+            return os.listdir(point / ".meta" / "graphs")
+        return None
+    return set(wait_until("a list of graphs", names)) - {"active"}
 
 
 def private(point, translator):
