@@ -117,20 +117,37 @@ bool rebalance_is_open(glfs_t *fs, const char *path)
     return length < 0 || strtoul(text, NULL, 10) > 0; /* what cannot be known is taken for in use */
 }
 
+#define TRIES 5
+
+/* 0, EBUSY when others have it open, or the errno of distribute's. */
+static int migrate(struct rebalance *work, const char *path)
+{
+    int number = ENOSPC;
+    /* Distribute says "no space" as well when somebody wrote to the file while it was copied. */
+    for (int i = 0; i < TRIES && number == ENOSPC; i++) {
+        errno = 0;
+        if (rebalance_is_open(work->fs, path))
+            return EBUSY;
+        int r = glfs_setxattr(work->fs, path, MIGRATE_XATTR, MIGRATE_VALUE, sizeof MIGRATE_VALUE, 0);
+        number = r == 0 ? 0 : failure();
+    }
+    return number;
+}
+
 static void move(struct rebalance *work, const char *path, const struct stat *status)
 {
     if (!S_ISREG(status->st_mode))
         return;
-    errno = 0;
-    if (rebalance_is_open(work->fs, path)) {
+    int number = migrate(work, path);
+    if (number == EBUSY) {
         work->in_use++;
-    } else if (glfs_setxattr(work->fs, path, MIGRATE_XATTR, MIGRATE_VALUE, sizeof MIGRATE_VALUE, 0) == 0) {
+    } else if (number == 0) {
         work->moved++;
-    } else if (failure() != EEXIST && failure() != EPERM && failure() != ENOENT) {
+    } else if (number != EEXIST && number != EPERM && number != ENOENT) {
         /* Not in its place, not left there because the other set has less room, and not gone. */
         work->failed++;
         free(work->error);
-        work->error = xasprintf("cannot move %s: %s", path, strerror(failure()));
+        work->error = xasprintf("cannot move %s: %s", path, strerror(number));
     }
     work->done += rebalance_bytes(status);
     if (work->done > work->total)
