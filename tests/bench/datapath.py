@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
-"""Blocks: blockd-nbd beside other servers of files on the same volume, the same client's code against each of them.
+"""Blocks: blockd-nbd beside other servers of files on the same volume. fio's NBD engine drives those that speak NBD. It has none
+for iSCSI: tgt, and blockd-nbd beside it, are driven by a client of our own, one program with two protocols (load/).
 
 Each has a block of its own, full of data: replicate is slow while two have one file open. The processor time is the
 server's, by request: it tells more than the rate where client, server and bricks share the processors."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -20,6 +22,7 @@ TOOLS = cluster.BUILD / "bench"
 SIZE = 128 * MIB
 SETTLE = 0.2  # seconds between two runs
 PLACES = ("single", "replica3")
+OURS, OURS_BY_LOAD, TGT = "blockd-nbd", "blockd-nbd by the client for tgt", "tgt, glfs backing store"
 
 #          name               how          block size  depth  unit
 PATTERNS = [
@@ -43,11 +46,27 @@ def scaled(operations, pattern):
     return operations if pattern[4] == "IOPS" else operations * pattern[2] / MIB
 
 
-def through_server(uri, pid):
+def by_fio(uri, pattern, seconds):
+    """Operations a second."""
+    text = output_of(["fio", "--name=bench", "--ioengine=nbd", f"--uri={uri}", f"--rw={pattern[1]}", f"--bs={pattern[2]}",
+                      f"--iodepth={pattern[3]}", f"--size={SIZE}", f"--runtime={seconds}", "--time_based",
+                      "--output-format=json", "--randrepeat=0"])
+    # Notes to standard output may stand before the document.
+    job = json.loads(text[text.index("{"):])["jobs"][0]
+    if job["error"]:
+        raise RuntimeError(f"fio on {uri}: error {job['error']}")
+    return job["write" if "write" in pattern[1] else "read"]["iops"]
+
+
+def by_load(uri, pattern, seconds):
+    return float(output_of([TOOLS / "load", uri, *pattern[1:4], seconds]).split()[0])
+
+
+def through_server(uri, pid, client=by_fio):
     """A contender: a function of pattern and seconds that gives its rate, and the server's microseconds by request."""
     def measure(pattern, seconds):
         used = processor_seconds(pid)
-        rate = float(output_of([TOOLS / "load", uri, *pattern[1:4], seconds]).split()[0])
+        rate = client(uri, pattern, seconds)
         return scaled(rate, pattern), (processor_seconds(pid) - used) / (rate * seconds) * 1e6
     return measure
 
@@ -85,12 +104,13 @@ def contenders_of(node, stack):
     for place in PLACES:
         volfile = node.state / "volfiles" / place / "client.vol"
         filled(node, f"{place}/ours")
-        found[place, "blockd-nbd"] = through_server(node.uri(f"{place}/ours"), node.nbd_pid())
+        found[place, OURS] = through_server(node.uri(f"{place}/ours"), node.nbd_pid())
+        found[place, OURS_BY_LOAD] = through_server(node.uri(f"{place}/ours"), node.nbd_pid(), by_load)
         uri = stack.enter_context(servers.qemu_nbd(
             folder / f"{place}-gluster.sock",
             f"gluster://127.0.0.1:{servers.GLFS_PORT}/{place}{filled(node, f'{place}/qemu')}"))
         found[place, "qemu-nbd on gluster://"] = through_server(*uri)
-        found[place, "tgt, glfs backing store"] = through_server(*tgt.unit(place, filled(node, f"{place}/tgt")))
+        found[place, TGT] = through_server(*tgt.unit(place, filled(node, f"{place}/tgt")), by_load)
         uri = stack.enter_context(servers.nbdkit(folder / f"{place}.sock", TOOLS / "nbdkit_gfapi.so", f"volfile={volfile}",
                                                  f"file={filled(node, f'{place}/nbdkit')}"))
         found[place, "nbdkit, synchronous gfapi"] = through_server(*uri)
@@ -123,11 +143,11 @@ def median(runs, part):
 
 def report(table, pattern, results):
     for place in PLACES:
-        ours = results[place, "blockd-nbd"]
-        peers = [(name, runs) for (where, name), runs in results.items()
-                 if where in (place, "local") and name != "blockd-nbd"]
-        for name, runs in peers:
+        peers = [(results[place, OURS_BY_LOAD if name == TGT else OURS], name, runs)
+                 for (where, name), runs in results.items()
+                 if where in (place, "local") and name not in (OURS, OURS_BY_LOAD)]
+        for ours, name, runs in peers:
             table.add(f"{pattern[0]} {place}", median(ours, 0), median(runs, 0), name, pattern[4])
-        for name, runs in peers:
+        for ours, name, runs in peers:
             if median(runs, 1) is not None and "local" not in name:
                 table.add(f"{pattern[0]} {place}, server's CPU", median(ours, 1), median(runs, 1), name, "us/req.", True)
