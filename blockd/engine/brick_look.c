@@ -2,14 +2,13 @@
 /* What is seen of a brick: its process, its port, its space. */
 #include "blockd/engine/heal_priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 
@@ -36,29 +35,11 @@ void brick_ports_clear(struct engine *engine)
     }
 }
 
-static socklen_t socket_address(const char *text, uint64_t port, struct sockaddr_storage *address)
-{
-    *address = (struct sockaddr_storage){0};
-    struct sockaddr_in *v4 = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        return sizeof *v4;
-    }
-    if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)port);
-        return sizeof *v6;
-    }
-    return 0;
-}
-
 /* The address is this machine's own, so that the answer comes at once, or a firewall swallows it. */
 static bool connects(const char *text, uint64_t port)
 {
     struct sockaddr_storage address;
-    socklen_t length = socket_address(text, port, &address);
+    socklen_t length = address_parse(text, (unsigned)port, &address);
     if (length == 0)
         return false;
     autoclose int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
