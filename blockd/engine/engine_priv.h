@@ -358,6 +358,13 @@ char *brick_roll(const struct engine *engine, const char *device, const char *vo
 int engine_applied_forget(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                           struct error **ret_error);
 
+/* ---- rebalance.c, leaving.c ---- */
+
+/* Is a program at work that moves the volume's files between its sets? */
+bool rebalance_runs(struct engine *engine, const char *volume);
+/* Distribute's link to a file in another set: no mode but the sticky bit, and where it leads to. */
+bool brick_is_link(const char *path, const struct stat *status);
+
 /* ---- share_parts.c ---- */
 
 /* What one set of bricks has of a share: bytes of files, whatever copies or fragments lie on its bricks. */
