@@ -5,6 +5,7 @@
 import concurrent.futures
 import os
 import pathlib
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
@@ -45,7 +46,7 @@ def creates(node):
     refused(node, "POST", "/v1/blocks", {"volume": "v", "name": "c", "size": "60MiB"}, 507, "resource_exhausted", "set 0 40.0 MiB, set 1 40.0 MiB")
     refused(node, "PATCH", "/v1/blocks/v/a", {"size": "110MiB"}, 507, "resource_exhausted", "fits no set of bricks of volume v")
     node.patch("/v1/blocks/v/a", {"size": "100MiB"})
-    refused(node, "POST", "/v1/blocks", {"volume": "v", "name": "c", "size": "41MiB"}, 507, "resource_exhausted", "set 1 40.0 MiB")
+    refused(node, "POST", "/v1/blocks", {"volume": "v", "name": "c", "size": "41MiB"}, 507, "resource_exhausted", " 40.0 MiB")
     node.create_block("v/c", "40MiB", export=False)
     require_equal(sets_of(node), {0: 100, 1: 100}, "a full volume")
     clear(node)
@@ -109,12 +110,51 @@ def moved(node):
     clear(node)
 
 
+def metric(node, name, place):
+    line = next(line for line in node.get("/metrics").splitlines() if line.startswith(f'{name}{{volume="v",set="{place}"}}'))
+    return int(line.split()[-1])
+
+
+def sums(node):
+    """Size and free space of a volume with one set full, and with one set offline."""
+    def look():
+        status = node.volume_status("v")
+        sets = [(each["size"] // MIB, each["free"] // MIB) for each in status["sets"]]
+        require_equal((status["size"] // MIB, status["free"] // MIB), tuple(map(sum, zip(*sets))), f"the sums of {sets}")
+        return sets
+    require_equal(look(), [(100, 100)] * 3, "sizes and free space of the sets")
+    root = node.volume_status("v")["bricks"][1]["path"].split("/bricks")[0]
+    fill = pathlib.Path(root) / "fill"
+    with open(fill, "wb") as file:
+        space = os.statvfs(root)
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - 8 * MIB)
+    sets = look()
+    require(sets[1][0] == 100 and sets[1][1] <= 8 and sets[0] == sets[2] == (100, 100), f"sizes and free space of the sets: {sets}")
+    require(metric(node, "blockd_volume_set_free_bytes", 1) <= 8 * MIB, "the metrics do not show that a set is full")
+    refused(node, "POST", "/v1/blocks", {"volume": "v", "name": "a", "size": "101MiB"}, 507, "resource_exhausted", "set 1 100.0 MiB")
+    node.create_block("v/a", "90MiB", export=False, prealloc="full")
+    require(place(node, "v/a") != [1], "a block that is allocated at once was put into a full set")
+    clear(node)
+    fill.unlink()
+
+    device = node.volume_status("v")["bricks"][2]["device"]
+    image = node.folder / "images" / f"{device}.img"
+    os.rename(image, f"{image}.away")
+    subprocess.run(["xfs_io", "-x", "-c", "shutdown", node.state / "devices" / device], check=True)
+    cluster.wait_until("the set is gone", lambda: node.volume_status("v")["sets"][2]["phase"] in ("offline", "failed"))
+    cluster.wait_until("its free space does not count", lambda: look() == [(100, 100), (100, 100), (100, 0)])
+    require_equal([metric(node, "blockd_volume_set_up", i) for i in range(3)], [1, 1, 0], "the sets in the metrics")
+    os.rename(f"{image}.away", image)
+    node.wait_volume("v")
+    require_equal(look(), [(100, 100)] * 3, "sizes and free space of the sets that are back")
+
+
 def main():
     cluster.require_root()
     with cluster.Node() as node:
         node.create_volume("v", "single", node.devices(2, "512MiB"), size="200MiB", sets=2)
         node.wait_volume("v")
-        for part in (creates, at_once, with_shares, adopted, moved):
+        for part in (creates, at_once, with_shares, adopted, moved, sums):
             part(node)
             print(f"ok {part.__name__}", flush=True)
         require(not node.cli("examine", "--json")["findings"], "examine finds something")
