@@ -61,8 +61,16 @@ int engine_brick_erase(struct engine *engine, const struct volume *volume, const
     return done_for_volume(engine, volume, ret_error);
 }
 
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error)
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error)
+{
+    (void)device;
+    *ret_trash = false;
+    return done_for_volume(engine, volume, ret_error);
+}
+
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error)
 {
     (void)device;
     return done_for_volume(engine, volume, ret_error);
