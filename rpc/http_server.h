@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * HTTP/1.1 over a listening socket, with or without TLS, on libmicrohttpd (http_server.c, the only file that
- * knows it). One thread a connection while it is busy, so that a handler may block (?wait=, ?watch=). Limits:
- * connections, in all and of one address, body size, header size, idle time, and the time that a request may
- * take to arrive.
+ * HTTP/1.1 over a listening socket, with or without TLS, on libmicrohttpd. One thread a connection while it
+ * is busy, so that a handler may block (?wait=, ?watch=). Limits: connections, in all and of one address,
+ * body size, header size, idle time, and the time that a request may take to arrive.
  */
 #ifndef BLOCKD_RPC_HTTP_SERVER_H
 #define BLOCKD_RPC_HTTP_SERVER_H
