@@ -236,7 +236,8 @@ static const struct field block_create_fields[] = {
 SCHEMA(block_create, "BlockCreate", "A block to create");
 
 static const struct field block_patch_fields[] = {
-    {"size", FIELD_SIZE, OF(block_patch, size), FIELD_WORD, .help = "New size; a smaller one needs force"},
+    {"size", FIELD_SIZE, OF(block_patch, size), FIELD_REQUIRED,
+     .help = "New size; a smaller one needs force"},
     END,
 };
 SCHEMA(block_patch, "BlockPatch", "Changes of a block");
