@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "rpc/base/address.h"
 #include "rpc/config.h"
 #include "rpc/endpoint.h"
 #include "rpc/objects.h"
@@ -18,14 +19,6 @@ const char *const config_log_level_words[] = {"error", "warning", "info", "debug
 
 /* ---- Checks beyond the type ---- */
 
-static int check_address(const char *text, struct error **ret_error)
-{
-    unsigned char bytes[sizeof(struct in6_addr)];
-    if (inet_pton(AF_INET, text, bytes) != 1 && inet_pton(AF_INET6, text, bytes) != 1)
-        return error_set(ret_error, EINVAL, "\"%s\" is no IPv4 or IPv6 address", text);
-    return 0;
-}
-
 static int check_listen(const char *text, struct error **ret_error)
 {
     autostring_list struct string_list list = {0};
@@ -35,7 +28,7 @@ static int check_listen(const char *text, struct error **ret_error)
     int r = 0;
     for (size_t i = 0; i < list.count && r == 0; i++)
         if (strcmp(list.items[i], CONFIG_LISTEN_NODE) != 0)
-            r = check_address(list.items[i], ret_error);
+            r = address_check(list.items[i], ret_error);
     return r;
 }
 
@@ -65,7 +58,7 @@ static int check_audit(const char *text, struct error **ret_error)
 
 static int check_advertised(const char *text, struct error **ret_error)
 {
-    int r = check_address(text, ret_error);
+    int r = address_check(text, ret_error);
     if (r == 0 && config_address_is_any(text))
         return error_set(ret_error, EINVAL, "\"%s\" stands for all addresses; name the one that others reach",
                          text);
@@ -208,7 +201,7 @@ const struct config_key config_keys[] = {
     CHECKED_KEY("tls", "dir", tls_dir, check_path, "", .flags = FIELD_OPTIONAL,
                 .help = "Folder of the cluster's certificates. Empty: pki in state-dir."),
 
-    CHECKED_KEY("nbd", "listen", nbd_listen, check_address, "127.0.0.1", .flags = FIELD_OPTIONAL,
+    CHECKED_KEY("nbd", "listen", nbd_listen, address_check, "127.0.0.1", .flags = FIELD_OPTIONAL,
                 .help = "Address of the NBD server. Empty: no TCP, only the unix socket."),
     KEY("nbd", "port", nbd_port, FIELD_UINT, "10809", .min = 1, .max = LAST_PORT,
         .help = "TCP port of the NBD server."),

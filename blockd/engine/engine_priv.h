@@ -315,8 +315,6 @@ int mounts_below(const char *folder, struct string_list *ret_folders, struct err
 char *brick_folder(const struct engine *engine, const char *device, const char *volume);
 /* STATE_DIR/bricks/V.D.vol. The caller's. */
 char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
-/* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
-int brick_volume_id(const char *folder, char **ret_uid);
 /*
  * Makes the folder with volume id, brick number and index; -ESTALE when it belongs to another volume, or to
  * another brick of this one, or was there and is gone. With `fresh` the brick holds nothing yet: what an
@@ -329,6 +327,14 @@ int brick_erase(struct engine *engine, const char *device, const struct volume *
                 struct error **ret_error);
 void brick_plan(const struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct process_plan *ret_plan);
+
+/* ---- brick_folder.c ---- */
+
+/* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
+int brick_volume_id(const char *folder, char **ret_uid);
+
+/* ---- brick_look.c ---- */
+
 void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
