@@ -166,8 +166,8 @@ static int await(struct cli *cli, const struct command *command, const struct ar
     return r;
 }
 
-/* What a deletion leaves behind because it was told to. */
-static void report_kept(struct cli *cli, const struct arguments *arguments, const json_t *reply)
+/* A deletion that archives says under which name. */
+static void report_archived(struct cli *cli, const struct arguments *arguments, const json_t *reply)
 {
     const char *as = json_text(reply, "spec.archive_as");
     if (json_is_true(json_at(reply, "spec.archived")))
@@ -175,8 +175,6 @@ static void report_kept(struct cli *cli, const struct arguments *arguments, cons
     else if (*as)
         fprintf(cli->out, "its files are kept as share %.*s/%s\n", (int)strcspn(arguments->name, "/"),
                 arguments->name, as);
-    if (strcmp(json_text(arguments->query, "keep_storage"), "1") == 0 && *json_text(reply, "spec.storage"))
-        fprintf(cli->out, "its file stays in the volume as %s\n", json_text(reply, "spec.storage"));
 }
 
 static void report(struct cli *cli, const struct command *command, const struct arguments *arguments,
@@ -201,7 +199,7 @@ static void report(struct cli *cli, const struct command *command, const struct 
                               : "",
             *phase ? phase : "pending");
     if (is_delete(command) && !object)
-        report_kept(cli, arguments, reply);
+        report_archived(cli, arguments, reply);
     if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))
         fprintf(cli->out, "%s is known as %s from now on\n", json_text(object, "spec.given_path"),
                 json_text(object, "spec.path"));

@@ -6,6 +6,7 @@
 #include "rpc/api.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
+#include "rpc/base/strings.h"
 
 /* Percent-decodes `length` bytes; NULL when the encoding is wrong or hides a NUL. */
 static char *decode_segment(const char *text, size_t length)
@@ -100,6 +101,15 @@ int api_route_find(const char *method, const char *path, struct api_match *ret_m
     if (path_known)
         return error_set(ret_error, EOPNOTSUPP, "%s is not a method of %.200s", method, path);
     return error_set(ret_error, ENOENT, "there is nothing at %.200s", path);
+}
+
+char *api_path_without_secret(const char *path)
+{
+    static const char tokens[] = "/v1/tokens/";
+    size_t length = strlen(path);
+    if (string_starts_with(path, tokens)) /* "ID.SECRET.FINGERPRINT", perhaps percent-encoded */
+        length = strlen(tokens) + strcspn(path + strlen(tokens), ".%");
+    return xstrndup(path, length);
 }
 
 const char *api_allowed_methods(const char *path)

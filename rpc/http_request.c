@@ -185,7 +185,7 @@ static struct MHD_Response *make_response(struct request *request, struct http_r
     return made;
 }
 
-static enum MHD_Result reply(struct request *request, struct http_response *response, bool last)
+static enum MHD_Result reply(struct request *request, struct http_response *response)
 {
     struct MHD_Response *made = make_response(request, response);
     if (!made)
@@ -196,7 +196,7 @@ static enum MHD_Result reply(struct request *request, struct http_response *resp
         MHD_add_response_header(made, MHD_HTTP_HEADER_ALLOW, response->allow);
     if (request->id[0])
         MHD_add_response_header(made, REQUEST_ID, request->id);
-    if (last)
+    if (response->last)
         MHD_add_response_header(made, MHD_HTTP_HEADER_CONNECTION, "close");
     const struct http_server_options *options = &request->server->options;
     if (options->request_seconds && !response->stream)
@@ -216,10 +216,10 @@ static enum MHD_Result refuse(struct request *request, unsigned status, int numb
     json_t *json = api_error_encode(error);
     if (request->id[0])
         api_error_name_request(json, request->id);
-    struct http_response response = {.status = status, .body = json_dumps(json, JSON_COMPACT)};
+    struct http_response response = {.status = status, .last = true, .body = json_dumps(json, JSON_COMPACT)};
     json_decref(json);
     response.body_length = response.body ? strlen(response.body) : 0;
-    return reply(request, &response, true);
+    return reply(request, &response);
 }
 
 /* ---- Requests ---- */
@@ -325,7 +325,7 @@ static enum MHD_Result serve(struct request *request, const char *method)
     strbuf_clear(&request->body);
     if (head && response.stream)
         drop_stream(&response);
-    return reply(request, &response, false);
+    return reply(request, &response);
 }
 
 static enum MHD_Result begin(struct request *request)

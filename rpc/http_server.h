@@ -44,6 +44,7 @@ struct http_response {
     unsigned status;          /* 200 unless set */
     const char *content_type; /* static; "application/json" unless set */
     const char *allow;        /* static; methods of the path, for a 405; NULL: no such header */
+    bool last;                /* the connection ends after it */
     char *body;               /* malloc()ed, taken by the server; NULL: empty */
     size_t body_length;
     /*
