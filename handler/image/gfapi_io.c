@@ -6,9 +6,11 @@
  * unless a quorum of bricks did them, and each brick answers after its own fsync.
  */
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "handler/image/gfapi_priv.h"
 
@@ -210,11 +212,30 @@ static void answer_operation(struct gate_waiter *waiter, int settled)
         answer(operation, settled);
 }
 
+/*
+ * libgfapi asks the kernel anew for the user, the group and the groups of each request, by four system calls,
+ * unless the thread has told it. They do not change in a process that serves.
+ */
+static void tell_identity(void)
+{
+    static _Thread_local bool told;
+    gid_t groups[NGROUPS_MAX];
+    if (told)
+        return;
+    told = true;
+    int count = getgroups(NGROUPS_MAX, groups);
+    glfs_setfsuid(geteuid());
+    glfs_setfsgid(getegid());
+    if (count >= 0)
+        glfs_setfsgroups((size_t)count, groups);
+}
+
 /* Takes the operation; NULL is one that could not be made. */
 static int start(struct operation *operation)
 {
     if (!operation)
         return -ENOMEM;
+    tell_identity();
     struct gate *gate = &operation->image->gate;
     if (!gate_enter(gate, &operation->waiter))
         return 0;
