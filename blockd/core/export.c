@@ -165,7 +165,8 @@ void export_grant(struct core *core, const struct export *export, const struct b
         .block = object_name_part(block->meta.name, 1),
         .gbid = xstrdup(block->meta.uid),
         .file = xstrdup(block->spec.storage),
-        .size = block->status.size,
+        /* While it shrinks, nobody may see what is cut off in a moment. */
+        .size = block->spec.size < block->status.size ? block->spec.size : block->status.size,
         .block_size = block->spec.block_size,
         .read_only = export->spec.read_only,
     };

@@ -41,7 +41,7 @@ struct listener {
 struct server {
     const struct config *config;
     struct catalog *catalog;
-    struct pool *pool;
+    struct server_pools pools;
     struct tls *tls; /* the main loop's thread; NULL: not offered */
     struct listener local, tcp;
     struct loop_source *pause; /* timer: listening goes on */
@@ -152,7 +152,8 @@ static void take_client(struct listener *listener, int fd)
     autofree char *peer = listener->local ? local_peer(fd) : tcp_peer(fd);
     struct connection_options options = {
         .session = {.catalog = server->catalog,
-                    .pool = server->pool,
+                    .pool = server->pools.query,
+                    .status_pool = server->pools.status,
                     .request_limit = (unsigned)server->config->nbd_requests,
                     .memory_limit = server->config->nbd_memory,
                     .tls_required = !listener->local && server->config->nbd_tls == TLS_REQUIRE,
@@ -293,13 +294,13 @@ static int start(struct server *server, struct loop *loop, struct error **ret_er
     return r;
 }
 
-int server_start(struct loop *loop, const struct config *config, struct catalog *catalog, struct pool *pool,
-                 struct server **ret_server, struct error **ret_error)
+int server_start(struct loop *loop, const struct config *config, struct catalog *catalog,
+                 const struct server_pools *pools, struct server **ret_server, struct error **ret_error)
 {
     struct server *server = xcalloc(1, sizeof *server);
     server->config = config;
     server->catalog = catalog;
-    server->pool = pool;
+    server->pools = *pools;
     server->local = (struct listener){.server = server, .fd = -1, .local = true};
     server->tcp = (struct listener){.server = server, .fd = -1};
     pthread_mutex_init(&server->mutex, NULL);
