@@ -50,10 +50,13 @@ int node_register(struct core *core, struct error **ret_error)
     return r;
 }
 
-bool node_is_enabled(struct core *core)
+int node_get_enabled(struct core *core, bool *ret_enabled, struct error **ret_error)
 {
     struct node node cleanup(cleanup_node) = {0};
-    return record_get(core, KIND_NODE, core->node, &node, NULL) == 0 && node.spec.state == NODE_ENABLED;
+    int r = record_get(core, KIND_NODE, core->node, &node, ret_error);
+    if (r == 0)
+        *ret_enabled = node.spec.state == NODE_ENABLED;
+    return r;
 }
 
 /* ---- Finding ---- */
