@@ -64,11 +64,26 @@ static void connection_gone(void *data)
         pthread_cond_broadcast(&server->empty);
 }
 
+/*
+ * At the limit a new client takes the place of the oldest that has not chosen an export: those who connect
+ * and say nothing keep nobody out. A client that chooses in that very moment stays too, which twice the limit
+ * bounds.
+ */
+static bool make_room(const struct server *server, unsigned connections)
+{
+    if (connections >= 2 * server->config->nbd_connections)
+        return false;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        if (worker_make_room(server->workers[i]))
+            return true;
+    return false;
+}
+
 static bool count_connection(struct server *server)
 {
     {
         scoped_lock(&server->mutex);
-        if (server->connections < server->config->nbd_connections) {
+        if (server->connections < server->config->nbd_connections || make_room(server, server->connections)) {
             server->connections++;
             return true;
         }
