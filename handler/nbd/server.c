@@ -15,6 +15,7 @@
 
 #include "handler/nbd/connection.h"
 #include "handler/nbd/tls.h"
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/log.h"
@@ -243,18 +244,16 @@ static int load_tls(const struct config *config, struct tls **ret_tls, struct er
 static int listen_tcp(struct server *server, struct error **ret_error)
 {
     const struct config *config = server->config;
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)config->nbd_port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)config->nbd_port)};
-    bool is_v6 = inet_pton(AF_INET, config->nbd_listen, &v4.sin_addr) != 1;
-    if (is_v6 && inet_pton(AF_INET6, config->nbd_listen, &v6.sin6_addr) != 1)
+    struct sockaddr_storage address;
+    socklen_t length = address_parse(config->nbd_listen, (unsigned)config->nbd_port, &address);
+    if (!length)
         return error_set(ret_error, EINVAL, "[nbd] listen = %s is no address", config->nbd_listen);
 
-    autoclose int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    autoclose int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(ret_error, errno, "cannot make a socket: %s", strerror(errno));
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    const struct sockaddr *address = is_v6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
-    if (bind(fd, address, is_v6 ? sizeof v6 : sizeof v4) < 0 || listen(fd, BACKLOG) < 0)
+    if (bind(fd, (const struct sockaddr *)&address, length) < 0 || listen(fd, BACKLOG) < 0)
         return error_set(ret_error, errno, "cannot listen on %s port %llu: %s", config->nbd_listen,
                          (unsigned long long)config->nbd_port, strerror(errno));
     server->tcp.fd = steal_fd(&fd);
