@@ -146,7 +146,7 @@ $(BUILD)/bench/nbdkit_gfapi.so: tests/bench/nbdkit_gfapi.c
 # ---- Checks ----
 # TESTS="name ..." runs only the tests whose names contain one of the words; JOBS is how many run at once.
 TESTS ?=
-JOBS  ?= 2
+JOBS  ?= 4
 RUN_TESTS = tests/run -j $(JOBS)
 
 SANITIZE_ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
