@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
-from api import MIB, open_nbd, open_nbd_soon, refused, require, require_equal
+from api import MIB, export_phases, open_nbd, open_nbd_soon, refused, require, require_equal, wait_equal
 
 
 def is_refused(uri):
@@ -85,8 +85,8 @@ def survives(node):
     (grants / "s1.json").unlink()
     (grants / "ghost.json").write_text((grants / "s2.json").read_text().replace('"s2"', '"ghost"'))
     node.start()
-    require_equal(sorted(f.name for f in grants.iterdir()), ["s0.json", "s1.json", "s2.json"], "the grants after a start")
-    require_equal({e["status"]["phase"] for e in node.items("/v1/exports")}, {"live"}, "the exports after a start")
+    wait_equal(lambda: sorted(f.name for f in grants.iterdir()), ["s0.json", "s1.json", "s2.json"], "the grants after a start")
+    wait_equal(lambda: export_phases(node), {"live"}, "the exports after a start")
     require_equal(bytes(disk.pread(4096, 0)), b"t" * 4096, "data through a client that stayed")
     disk.shutdown()
     for i in range(3):
