@@ -381,7 +381,11 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
 
     struct device_status seen = {0};
     autoerror struct error *problem = NULL;
-    if (node_is_enabled(core)) {
+    bool enabled;
+    r = node_get_enabled(core, &enabled, ret_error);
+    if (r < 0)
+        return r;
+    if (enabled) {
         if (!device.status.uuid)
             r = look_at_new(core, &device, &problem);
         if (r == 0)

@@ -91,9 +91,10 @@ static int send_plain(struct connection *connection)
         ssize_t sent = sendmsg(connection->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         int number = sent < 0 ? errno : 0;
         bool full = number == EAGAIN || number == EWOULDBLOCK;
+        session_output_end(connection->session, sent > 0 ? (size_t)sent : 0, full);
+        /* Last: room that the worker finds before this has already freed the session. */
         if (full)
             atomic_store(&connection->stuck, true);
-        session_output_end(connection->session, sent > 0 ? (size_t)sent : 0, full);
         if (full || number == EINTR)
             continue;
         if (number) {
@@ -216,10 +217,15 @@ static int receive_tls(struct connection *connection)
         else
             session_received(connection->session, (size_t)got);
     }
-    /* What GnuTLS holds already makes no event of the socket. */
-    if (tls_pending(connection->tls) && session_room(connection->session, room))
-        post_turn(connection);
     return 0;
+}
+
+/* What GnuTLS has decrypted already makes no event of the socket. */
+static bool holds_input(struct connection *connection)
+{
+    struct iovec room[2];
+    return connection->tls && !connection->tls_handshaking && tls_pending(connection->tls) &&
+           session_room(connection->session, room);
 }
 
 static int step_tls_handshake(struct connection *connection)
@@ -267,6 +273,8 @@ static int move_bytes(struct connection *connection, uint32_t events)
     } while (r == 0 && connection->again);
     if (r == 0 && session_wants_tls(connection->session))
         r = step_tls_handshake(connection);
+    if (r == 0 && holds_input(connection))
+        post_turn(connection);
     return r;
 }
 

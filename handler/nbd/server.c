@@ -15,6 +15,7 @@
 
 #include "handler/nbd/connection.h"
 #include "handler/nbd/tls.h"
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/log.h"
@@ -40,7 +41,7 @@ struct listener {
 struct server {
     const struct config *config;
     struct catalog *catalog;
-    struct pool *pool;
+    struct server_pools pools;
     struct tls *tls; /* the main loop's thread; NULL: not offered */
     struct listener local, tcp;
     struct loop_source *pause; /* timer: listening goes on */
@@ -151,7 +152,8 @@ static void take_client(struct listener *listener, int fd)
     autofree char *peer = listener->local ? local_peer(fd) : tcp_peer(fd);
     struct connection_options options = {
         .session = {.catalog = server->catalog,
-                    .pool = server->pool,
+                    .pool = server->pools.query,
+                    .status_pool = server->pools.status,
                     .request_limit = (unsigned)server->config->nbd_requests,
                     .memory_limit = server->config->nbd_memory,
                     .tls_required = !listener->local && server->config->nbd_tls == TLS_REQUIRE,
@@ -224,18 +226,16 @@ static int load_tls(const struct config *config, struct tls **ret_tls, struct er
 static int listen_tcp(struct server *server, struct error **ret_error)
 {
     const struct config *config = server->config;
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)config->nbd_port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)config->nbd_port)};
-    bool is_v6 = inet_pton(AF_INET, config->nbd_listen, &v4.sin_addr) != 1;
-    if (is_v6 && inet_pton(AF_INET6, config->nbd_listen, &v6.sin6_addr) != 1)
+    struct sockaddr_storage address;
+    socklen_t length = address_parse(config->nbd_listen, (unsigned)config->nbd_port, &address);
+    if (!length)
         return error_set(ret_error, EINVAL, "[nbd] listen = %s is no address", config->nbd_listen);
 
-    autoclose int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    autoclose int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(ret_error, errno, "cannot make a socket: %s", strerror(errno));
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    const struct sockaddr *address = is_v6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
-    if (bind(fd, address, is_v6 ? sizeof v6 : sizeof v4) < 0 || listen(fd, BACKLOG) < 0)
+    if (bind(fd, (const struct sockaddr *)&address, length) < 0 || listen(fd, BACKLOG) < 0)
         return error_set(ret_error, errno, "cannot listen on %s port %llu: %s", config->nbd_listen,
                          (unsigned long long)config->nbd_port, strerror(errno));
     server->tcp.fd = steal_fd(&fd);
@@ -294,13 +294,13 @@ static int start(struct server *server, struct loop *loop, struct error **ret_er
     return r;
 }
 
-int server_start(struct loop *loop, const struct config *config, struct catalog *catalog, struct pool *pool,
-                 struct server **ret_server, struct error **ret_error)
+int server_start(struct loop *loop, const struct config *config, struct catalog *catalog,
+                 const struct server_pools *pools, struct server **ret_server, struct error **ret_error)
 {
     struct server *server = xcalloc(1, sizeof *server);
     server->config = config;
     server->catalog = catalog;
-    server->pool = pool;
+    server->pools = *pools;
     server->local = (struct listener){.server = server, .fd = -1, .local = true};
     server->tcp = (struct listener){.server = server, .fd = -1};
     pthread_mutex_init(&server->mutex, NULL);

@@ -14,6 +14,7 @@ static void user_cut(struct catalog_user *user)
 {
     struct session *session = (struct session *)((char *)user - offsetof(struct session, user));
     atomic_store(&session->cut, true);
+    atomic_store(&session->ending, true);
     session->options.cut(session->options.data);
 }
 
@@ -25,6 +26,7 @@ struct session *session_new(const struct session_options *options)
     atomic_init(&session->references, 1);
     session->input = xcalloc(1, INPUT_SIZE);
     session->output_last = &session->output;
+    session->asking_last = &session->asking;
     session->user.cut = user_cut;
     snprintf(session->user.peer, sizeof session->user.peer, "%s", options->peer);
     pthread_mutex_init(&session->mutex, NULL);
@@ -253,9 +255,17 @@ static size_t smaller(size_t a, uint64_t b)
     return a < b ? a : (size_t)b;
 }
 
+/* The next option waits until the answers before it are sent: a client that reads none gets no second one. */
+static bool answers_unsent(struct session *session)
+{
+    scoped_lock(&session->mutex);
+    session->wants_room = session->stalled = session->held != 0;
+    return session->stalled;
+}
+
 static bool option_step(struct session *session, const uint8_t *at, size_t have)
 {
-    if (have < NBD_OPTION_SIZE)
+    if (have < NBD_OPTION_SIZE || session->stalled || answers_unsent(session))
         return false;
     uint32_t option = nbd_get32(at + 8), length = nbd_get32(at + 12);
     if (nbd_get64(at) != NBD_OPTION_MAGIC || length > OPTION_SKIP_MAX) {
@@ -364,12 +374,12 @@ int session_room(struct session *session, struct iovec room[2])
         room[count++] = (struct iovec){session->writing->buffer + session->written,
                                        session->writing->length - session->written};
         break;
+    case SESSION_OPTION:
     case SESSION_REQUEST:
         if (session->stalled)
             return 0;
         break;
     case SESSION_CLIENT_FLAGS:
-    case SESSION_OPTION:
     case SESSION_OPTION_SKIP:
     case SESSION_PAYLOAD_SKIP:
         break;
@@ -409,6 +419,7 @@ void session_resume(struct session *session)
 
 void session_drain(struct session *session)
 {
+    atomic_store(&session->ending, true);
     if (session->writing)
         request_drop(steal_ptr(&session->writing));
     bool transmission = session->state == SESSION_REQUEST || session->state == SESSION_PAYLOAD ||
@@ -419,6 +430,7 @@ void session_drain(struct session *session)
 void session_close(struct session *session)
 {
     session->state = SESSION_ENDED;
+    atomic_store(&session->ending, true);
     {
         scoped_lock(&session->mutex);
         session->closed = true;

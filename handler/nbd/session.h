@@ -20,7 +20,9 @@ struct session;
 
 struct session_options {
     struct catalog *catalog;
-    struct pool *pool;      /* for listing and for block status; NULL: on the session's thread */
+    /* For what lies on this machine, and for block status, which waits for bricks; NULL: on the session's
+     * thread. */
+    struct pool *pool, *status_pool;
     unsigned request_limit; /* in flight or with an unsent reply */
     size_t memory_limit;    /* bytes of payload of those; one request may exceed it alone */
     bool tls_offered, tls_required;

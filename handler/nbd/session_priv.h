@@ -67,7 +67,8 @@ struct negotiation {
 struct session {
     struct session_options options;
     atomic_uint references;
-    atomic_bool cut; /* the export is gone */
+    atomic_bool cut;    /* the export is gone */
+    atomic_bool ending; /* no more requests are taken: hints need not be followed any more */
 
     /* ---- The session's thread ---- */
     enum session_state state;
@@ -95,7 +96,9 @@ struct session {
     unsigned held;      /* those, and the ones whose reply is not sent */
     size_t memory;      /* bytes of their payload */
     struct request *free;
-    struct negotiation *answer; /* that SESSION_WAITING waits for */
+    struct negotiation *answer;            /* that SESSION_WAITING waits for */
+    struct request *asking, **asking_last; /* block status, one after the other */
+    bool asked;                            /* a thread of the pool goes through them */
 };
 
 /* ---- session.c ---- */

@@ -73,6 +73,32 @@ def exports(node):
     require_equal(node.items("/v1/blocks"), [], "blocks after refused creates")
 
 
+def shrunk(node):
+    """Who was connected before a shrink cannot write beyond the new end, which would make the file grow again."""
+    import nbd
+    node.create_block("v/k", "8MiB")
+    disk = open_nbd(node.unix_uri("v/k"))
+    disk.pwrite(b"k" * 4096, 0)
+    disk.pwrite(b"k" * 4096, 6 * MIB)
+    disk.flush()
+    node.request("PATCH", "/v1/blocks/v/k?force=1&wait=60", {"size": 4 * MIB})
+    try:
+        disk.pwrite(b"z" * 4096, 6 * MIB)
+        raise SystemError("a client writes beyond the end of a block that has shrunk")
+    except nbd.Error:
+        pass
+    again = open_nbd_soon(node.unix_uri("v/k"))
+    require_equal((again.get_size(), bytes(again.pread(4096, 0))), (4 * MIB, b"k" * 4096), "a block that has shrunk")
+    again.pwrite(b"l" * 4096, 4 * MIB - 4096)
+    again.shutdown()
+    # What was cut off does not come back with the next growth.
+    node.request("PATCH", "/v1/blocks/v/k?wait=60", {"size": 8 * MIB})
+    again = open_nbd_soon(node.unix_uri("v/k"))
+    require_equal((again.get_size(), bytes(again.pread(4096, 6 * MIB))), (8 * MIB, bytes(4096)), "a block that has grown again")
+    again.shutdown()
+    node.delete_block("v/k")
+
+
 def survives(node):
     """Exports and their clients outlive blockd, and what blockd missed is put right when it starts."""
     for i in range(3):
@@ -268,7 +294,7 @@ def main():
     with cluster.Node() as node:
         parse_metrics(node.get("/metrics"))
         node.single("v", "512MiB")
-        for part in (exports, survives, restarted, jobs, interrupted_jobs, metrics):
+        for part in (exports, shrunk, survives, restarted, jobs, interrupted_jobs, metrics):
             part(node)
             print(part.__name__, flush=True)
 

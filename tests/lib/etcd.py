@@ -58,6 +58,9 @@ class Etcd:
         self.call("/v3/kv/put", key=base64.b64encode(key.encode()).decode(),
                   value=base64.b64encode(value.encode()).decode())
 
+    def delete(self, key):
+        self.call("/v3/kv/deleterange", key=base64.b64encode(key.encode()).decode())
+
     def stop(self):
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
