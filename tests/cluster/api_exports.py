@@ -213,7 +213,7 @@ def interrupted_jobs(node):
         name = next(n for n in ("x", "y") if node.get(f"/v1/blocks/v/{n}")["status"]["phase"] == "failed")
         job = next(j for j in node.items("/v1/jobs") if j["status"]["phase"] == "failed")
         require("No space" in job["status"]["error"] and job["spec"]["object"] == f"blocks/v/{name}", f"the failed job is {job}")
-        require(any(f"block v/{name} failed" in p for p in node.get("/v1/status")["problems"]), "the status does not name the block")
+        cluster.wait_until("the status names the block", lambda: any(f"block v/{name} failed" in p for p in node.get("/v1/status")["problems"]))
         refused(node, "DELETE", f"/v1/jobs/{job['name']}?revision=1", None, 409, "aborted", "revision")
         node.delete(f"/v1/jobs/{job['name']}")
         cluster.wait_until("a block whose failed job was forgotten is served as it is",

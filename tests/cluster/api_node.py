@@ -70,7 +70,7 @@ def stop_and_start(node, written):
     require_equal((mounted(node), traces.loops(node.folder)), ([], []), "mounts and loop devices of a stopped node")
     require_equal({d["status"]["phase"] for d in node.items("/v1/devices")}, {"stopped"}, "the devices of a stopped node")
     wait_equal(lambda: export_phases(node), {"offline"}, "the exports of a stopped node")
-    require(any("node1 is stopped" in p for p in node.get("/v1/status")["problems"]), "the status does not say that the node is stopped")
+    cluster.wait_until("the status says that the node is stopped", lambda: any("node1 is stopped" in p for p in node.get("/v1/status")["problems"]))
     refused(node, "POST", "/v1/blocks", {"volume": "s", "name": "x", "size": "1MiB"}, 503, "unavailable", "volume s")
     refused(node, "POST", "/v1/volumes", {"name": "x", "template": "single", "devices": ["d1"]}, 409, "failed_precondition", "stopped")
     status, _ = node.request("DELETE", "/v1/blocks/s/extra")

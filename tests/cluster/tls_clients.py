@@ -45,7 +45,7 @@ def refused(node, writer, what, words, connect=lambda node: tlsclient.admitted(n
     logs = tlsclient.Logs(node)
     require(not connect(node), f"{what}: admitted")
     wait_until(f"{what}: one of {words} in the bricks' logs, which say {logs.text()}",
-               lambda: any(word in logs.text() for word in words), 20)
+               lambda: any(word in logs.text() for word in words))
     writer.check()
 
 
