@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
-from api import MIB, open_nbd, open_nbd_soon, refused, require, require_equal
+from api import MIB, export_phases, open_nbd, open_nbd_soon, refused, require, require_equal, wait_equal
 
 
 def is_refused(uri):
@@ -111,8 +111,8 @@ def survives(node):
     (grants / "s1.json").unlink()
     (grants / "ghost.json").write_text((grants / "s2.json").read_text().replace('"s2"', '"ghost"'))
     node.start()
-    require_equal(sorted(f.name for f in grants.iterdir()), ["s0.json", "s1.json", "s2.json"], "the grants after a start")
-    require_equal({e["status"]["phase"] for e in node.items("/v1/exports")}, {"live"}, "the exports after a start")
+    wait_equal(lambda: sorted(f.name for f in grants.iterdir()), ["s0.json", "s1.json", "s2.json"], "the grants after a start")
+    wait_equal(lambda: export_phases(node), {"live"}, "the exports after a start")
     require_equal(bytes(disk.pread(4096, 0)), b"t" * 4096, "data through a client that stayed")
     disk.shutdown()
     for i in range(3):
@@ -213,7 +213,7 @@ def interrupted_jobs(node):
         name = next(n for n in ("x", "y") if node.get(f"/v1/blocks/v/{n}")["status"]["phase"] == "failed")
         job = next(j for j in node.items("/v1/jobs") if j["status"]["phase"] == "failed")
         require("No space" in job["status"]["error"] and job["spec"]["object"] == f"blocks/v/{name}", f"the failed job is {job}")
-        require(any(f"block v/{name} failed" in p for p in node.get("/v1/status")["problems"]), "the status does not name the block")
+        cluster.wait_until("the status names the block", lambda: any(f"block v/{name} failed" in p for p in node.get("/v1/status")["problems"]))
         refused(node, "DELETE", f"/v1/jobs/{job['name']}?revision=1", None, 409, "aborted", "revision")
         node.delete(f"/v1/jobs/{job['name']}")
         cluster.wait_until("a block whose failed job was forgotten is served as it is",
