@@ -280,6 +280,7 @@ static bool empty(struct core *core, const struct job *job, const struct volume 
 {
     autoerror struct error *problem = NULL;
     struct engine_rebalance progress = {0};
+    (void)shares_apply(core, volume, NULL); /* as the files move; the next look tries again */
     if (check_healed(volume, &problem) < 0 || start(core, job, volume, &problem) < 0)
         return wait_for(core, job, problem);
     if (engine_rebalance_look(core->engine, volume->meta.name, job->meta.name, &progress, NULL) < 0)
