@@ -23,12 +23,6 @@ static int ask(struct cli *cli, const char *path, json_t *body, json_t **ret_rep
     return client_change(cli, &request, ret_reply, ret_error);
 }
 
-static int fail(struct cli *cli, int result, const struct error *error)
-{
-    complain(cli, error);
-    return client_exit_status(cli, result);
-}
-
 /* ---- From the API's table ---- */
 
 int certificate_run(struct cli *cli, const struct arguments *arguments)
@@ -38,7 +32,7 @@ int certificate_run(struct cli *cli, const struct arguments *arguments)
     autofree char *path = arguments_path(arguments);
     int r = ask(cli, path, arguments->body, &reply, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     if (cli->json)
         print_json(cli->out, cli->json, reply);
     else if (arguments->route->op == API_CERTIFICATE_SIGN)
@@ -153,15 +147,11 @@ int certificate_issue(struct cli *cli, int argc, char **argv)
     struct issue_words words cleanup(issue_words_clear) = {0};
     autoerror struct error *error = NULL;
     json_t *reply cleanup(json_decrefp) = NULL;
-    if (parse_issue(argc, argv, &words, &error) < 0) {
-        complain(cli, error);
-        fprintf(cli->err, "Usage: gluster-block certificate issue %s\n",
-                noun_word_find("certificate", "issue")->syntax);
-        return STATUS_USAGE;
-    }
+    if (parse_issue(argc, argv, &words, &error) < 0)
+        return noun_word_usage(cli, "certificate", "issue", error);
     int r = issue(cli, &words, &reply, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     if (cli->json)
         print_json(cli->out, cli->json, reply);
     else

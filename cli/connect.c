@@ -34,6 +34,8 @@ const char **global_option(struct cli *cli, const char *word, size_t length)
 static int find_socket(struct cli *cli, struct error **ret_error)
 {
     struct config config = {0};
+    if (cli->config_option && access(cli->config_option, F_OK) < 0)
+        return error_set(ret_error, errno, "cannot read %s: %s", cli->config_option, strerror(errno));
     int r = config_load(cli->config_option ? cli->config_option : CONFIG_DEFAULT_PATH, &config, ret_error);
     /* The daemon's file need not be readable to those who may call it: then the defaults hold. */
     if (r == -EACCES && !cli->config_option) {

@@ -378,6 +378,17 @@ void print_object(FILE *stream, const struct schema *schema, const json_t *objec
     print_members(stream, schema, object, 0, longest_name(schema, object, 0));
 }
 
+int cli_fail(struct cli *cli, int result, const struct error *error)
+{
+    if (cli->json) {
+        json_t *json cleanup(json_decrefp) = api_error_encode(error);
+        print_json(cli->err, cli->json, json);
+    } else {
+        complain(cli, error);
+    }
+    return client_exit_status(cli, result);
+}
+
 void complain(struct cli *cli, const struct error *error)
 {
     autofree char *text = printable(error_message(error));

@@ -2,14 +2,7 @@
 #include "rpc/certificates.h"
 
 #include "rpc/pki.h"
-
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+#include "rpc/schema_table.h"
 
 static const struct field certificate_sign_fields[] = {
     {"name", FIELD_STRING, OF(certificate_sign, name), FIELD_REQUIRED, 1, PKI_NAME_MAX,

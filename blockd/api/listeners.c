@@ -39,7 +39,6 @@ struct listeners {
     struct config_api_files files;
     struct http_server_options template;
     struct trust *trust;
-    unsigned connections;
     struct listener *list;
     size_t count;
 

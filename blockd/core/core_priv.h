@@ -322,7 +322,8 @@ void core_presence_changed(struct core *core);
 
 /* node.c */
 int node_register(struct core *core, struct error **ret_error);
-bool node_is_enabled(struct core *core);
+/* Is this node to serve? A store that does not answer says neither: what runs goes on. */
+int node_get_enabled(struct core *core, bool *ret_enabled, struct error **ret_error);
 /*
  * -EOPNOTSUPP in a cluster of several nodes: `what` is work that no node can do there, because it waits for
  * clients of other nodes' bricks.

@@ -178,9 +178,11 @@ static int look_for_move(struct core *core, const char *device, const struct str
     int result = 0;
     for (size_t i = 0; i < left->count; i++) {
         struct volume volume cleanup(cleanup_volume) = {0};
-        int r = record_get(core, KIND_VOLUME, left->items[i], &volume, ret_error);
+        int r = record_get(core, KIND_VOLUME, left->items[i], &volume, NULL);
+        if (r == -ENOENT)
+            continue;
         if (r < 0)
-            return r == -ENOENT ? 0 : r;
+            return error_set(ret_error, -r, "cannot read volume %s: %s", left->items[i], strerror(-r));
         const struct brick_move *move = move_off_device(&volume, device);
         if (!move)
             continue;

@@ -212,7 +212,8 @@ void export_grant(struct core *core, const struct export *export, const struct b
         .block = object_name_part(block->meta.name, 1),
         .gbid = xstrdup(block->meta.uid),
         .file = xstrdup(block->spec.storage),
-        .size = block->status.size,
+        /* While it shrinks, nobody may see what is cut off in a moment. */
+        .size = block->spec.size < block->status.size ? block->spec.size : block->status.size,
         .block_size = block->spec.block_size,
         .read_only = export->spec.read_only,
     };
@@ -284,7 +285,11 @@ int export_reconcile(struct core *core, const char *name, struct error **ret_err
         return erase(core, &export, ret_error);
     if (r < 0)
         return error_set(ret_error, -r, "cannot read the block of export %s: %s", name, strerror(-r));
-    if (!node_is_enabled(core)) {
+    bool enabled;
+    r = node_get_enabled(core, &enabled, ret_error);
+    if (r < 0)
+        return r;
+    if (!enabled) {
         struct status_seen offline = {.phase = "offline"};
         r = withdraw(core, &export, ret_error);
         return r < 0 ? r : status_record(core, KIND_EXPORT, &export.meta, &offline, ret_error);

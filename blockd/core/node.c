@@ -50,10 +50,13 @@ int node_register(struct core *core, struct error **ret_error)
     return r;
 }
 
-bool node_is_enabled(struct core *core)
+int node_get_enabled(struct core *core, bool *ret_enabled, struct error **ret_error)
 {
     struct node node cleanup(cleanup_node) = {0};
-    return record_get(core, KIND_NODE, core->node, &node, NULL) == 0 && node.spec.state == NODE_ENABLED;
+    int r = record_get(core, KIND_NODE, core->node, &node, ret_error);
+    if (r == 0)
+        *ret_enabled = node.spec.state == NODE_ENABLED;
+    return r;
 }
 
 /* ---- Finding ---- */
@@ -143,7 +146,7 @@ static int change_spec(struct core *core, const struct change_call *call, const 
         string_list_copy(&node.spec.addresses, &patch->addresses);
     }
     if (present >> PATCH_ZONE & 1)
-        string_replace(&node.spec.zone, patch->zone);
+        string_replace(&node.spec.zone, strcmp(patch->zone, "none") == 0 ? NULL : patch->zone);
     node.meta.generation++;
 
     autofree char *key = object_key(KIND_NODE, name);

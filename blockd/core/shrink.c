@@ -318,8 +318,11 @@ static bool empty(struct core *core, const struct job *job, const struct volume 
         .phase = "running", .message = message, .done = progress.done, .total = progress.total};
     job_record_news(core, job, &news);
     fault_point("shrink.after-status");
-    return progress.finished ? step(core, volume, (struct next){.from = LEAVE_EMPTY, .to = LEAVE_FORGET})
-                             : true;
+    if (!progress.finished)
+        return true;
+    if (engine_leaving_check_open(core->engine, volume, &problem) < 0)
+        return wait_for(core, job, problem);
+    return step(core, volume, (struct next){.from = LEAVE_EMPTY, .to = LEAVE_FORGET});
 }
 
 static bool forget(struct core *core, const struct job *job, const struct volume *volume)
@@ -334,6 +337,8 @@ static bool forget(struct core *core, const struct job *job, const struct volume
     if (r == 0)
         blocks_note_sets(core, volume->meta.name);
     fault_point("shrink.forget");
+    if (r == 0)
+        r = engine_leaving_check_open(core->engine, volume, &problem);
     if (r == 0)
         r = engine_leaving_look(core->engine, volume, &file, &problem);
     if (r < 0)

@@ -23,7 +23,9 @@ static int apply_heal(struct core *core, struct error **ret_error)
     if (r == 0)
         r = record_list(core, KIND_NODE, NULL, &nodes, ret_error);
     struct object_list up = {0};
-    bool enabled = node_is_enabled(core);
+    bool enabled = false;
+    if (r == 0)
+        r = node_get_enabled(core, &enabled, ret_error);
     for (size_t i = 0; r == 0 && enabled && i < volumes.list.count; i++) {
         struct volume *volume = RECORD(&volumes, volume, i);
         if (volume->spec.state == VOLUME_STARTED && !volume->meta.deleting)
@@ -192,7 +194,11 @@ int volume_reconcile(struct core *core, const char *name, struct error **ret_err
         return erase(core, &volume, ret_error);
 
     autoerror struct error *problem = NULL;
-    bool up = volume.spec.state == VOLUME_STARTED && node_is_enabled(core);
+    bool enabled;
+    r = node_get_enabled(core, &enabled, ret_error);
+    if (r < 0)
+        return r;
+    bool up = volume.spec.state == VOLUME_STARTED && enabled;
     int failure = up ? bring_up(core, &volume, &problem) : bring_down(core, &volume, &problem);
     struct volume live cleanup(cleanup_volume) = {0};
     schema_copy(&volume_schema, &live, &volume);

@@ -36,6 +36,8 @@ struct device_call *device_call_of(struct engine *engine, const struct device *d
 /* Opens what the path leads to; with `attach` an image is made where one is asked for, and gets a loop
  * device. */
 int disk_open(struct disk *disk, bool attach, struct error **ret_error);
+/* Reads from it. -ETIMEDOUT: it does not answer. Nothing else is told, and nothing may be claimed. */
+int disk_answers(struct engine *engine, const struct device *device, struct error **ret_error);
 /* 0 when it is mounted at its place or nowhere, as *ret_mounted says. */
 int disk_look_for_mount(const struct disk *disk, bool *ret_mounted, struct error **ret_error);
 /* The kernel grants exclusive use of a block device once: not beside a mount, swap, RAID or LVM. */

@@ -184,7 +184,11 @@ int engine_device_up(struct engine *engine, const struct device *device, bool de
     const char *name = call->names.items[0];
     autoerror struct error *problem = NULL;
     call->flag = destroy;
-    int r = device_call_run(call, up, &problem);
+    /* One that is mounted is watched. */
+    autofree char *folder = device_mount_point(engine, name);
+    int r = mounts_has(folder) ? 0 : disk_answers(engine, device, &problem);
+    if (r == 0)
+        r = device_call_run(call, up, &problem);
     if (r < 0 && device_hangs(engine, name)) { /* whoever works on it: the bricks are to go */
         device_set_bad(engine, name, "its disk does not answer");
         stop_bricks(engine, name, true);

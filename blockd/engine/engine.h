@@ -144,10 +144,16 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
 /* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error);
-/* Removes a brick that an earlier volume's move or replacement left on a device. The caller knows that no
- * brick of the volume is there. Blocks. */
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error);
+/*
+ * Puts a brick out of the way that a move, a replacement or a deletion left on a device; *ret_trash says that
+ * there is something to remove now. The caller knows that no brick of the volume is there. Blocks for a
+ * moment.
+ */
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error);
+/* Removes what was buried, which takes as long as it has files. Blocks. */
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error);
 
 /* ---- Shares ---- */
 
@@ -265,6 +271,9 @@ int engine_evacuation_up(struct engine *engine, const struct volume *volume, con
  * link of distribute's to another set. *ret_file is the caller's, NULL: there is none. Blocks. */
 int engine_leaving_look(struct engine *engine, const struct volume *volume, char **ret_file,
                         struct error **ret_error);
+/* -EBUSY when a local brick of the set that leaves has files open that have no name any more: nothing can
+ * move them, and who has them open in a client loses them with the set. Blocks. */
+int engine_leaving_check_open(struct engine *engine, const struct volume *volume, struct error **ret_error);
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error);
 /* -ENOENT until there is progress of that run. */
 int engine_rebalance_look(struct engine *engine, const char *volume, const char *run,

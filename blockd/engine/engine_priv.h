@@ -54,6 +54,7 @@ struct engine {
     pthread_mutex_t devices_mutex;  /* guards what follows */
     struct device_check *checks;    /* device_check.c, one a device for good */
     struct string_list bad_devices; /* "NAME REASON" */
+    struct late_call *late_calls;   /* device_call.c */
     struct smart *smart;            /* smart.c, one a device for good */
     struct string_list lingering;   /* clients.c: "VOLUME MILLISECONDS" */
 };
@@ -207,7 +208,7 @@ void device_checks_clear(struct engine *engine);
 struct device_call {
     struct engine *engine;
     struct string_list names; /* of the devices, without the node: it is waited for as long as they answer */
-    int64_t limit_ms;         /* and no longer than that; 0: no limit */
+    int64_t limit_ms;         /* and no longer than that, after which the device hangs; 0: no limit */
     struct device device;
     struct volume volume;
     char *text;
@@ -237,6 +238,10 @@ DEFINE_CLEANUP(struct device_call *, cleanup_device_call, device_call_free)
  * be held by the caller. Once a call. */
 int device_call_run(struct device_call *call, int (*work)(struct device_call *call, struct error **ret_error),
                     struct error **ret_error);
+
+/* Milliseconds that the longest call with a limit has taken that was left behind on the device; 0: none was.
+ */
+int64_t device_call_late_ms(struct engine *engine, const char *name);
 
 /* The call's data goes with the call, from now on. */
 void device_call_give(struct device_call *call, void (*clear)(void *data));

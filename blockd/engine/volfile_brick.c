@@ -5,6 +5,7 @@
 #include "rpc/base/alloc.h"
 
 #define HEALTH_CHECK_SECONDS 15
+#define PRIORITY_THREADS     64 /* the most that the translator takes; it never has more threads */
 
 static void add_posix(const struct volfile_sources *sources, const char *folder, struct strbuf *text)
 {
@@ -18,6 +19,22 @@ static void add_posix(const struct volfile_sources *sources, const char *folder,
     /* No client here sends times (features/utime), so their copy in an xattr would only cost. */
     vol_option(text, "ctime", "off");
     vol_end(text, "%s", "");
+}
+
+/*
+ * Each kind of request has its own limit of threads at once, and while one waits for that, all idle threads
+ * look for work without a rest. What heals may use one by default: the brick's processors are busy with
+ * nothing then, as long as a heal lasts. There is no limit here but that of all threads; a heal's request
+ * still begins only when no other one waits.
+ */
+static void add_io_threads(const char *volume, struct strbuf *text)
+{
+    static const char *const limits[] = {"high-prio-threads", "normal-prio-threads", "low-prio-threads",
+                                         "least-prio-threads"};
+    vol_begin(text, "performance/io-threads", "%s-io-threads", volume);
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        vol_number(text, limits[i], PRIORITY_THREADS);
+    vol_end(text, "\"%s-index\"", volume);
 }
 
 static void add_brick_middle(const struct volfile_sources *sources, size_t index, const char *folder,
@@ -44,8 +61,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     }
     vol_end(text, "\"%s-locks\"", volume);
 
-    vol_begin(text, "performance/io-threads", "%s-io-threads", volume);
-    vol_end(text, "\"%s-index\"", volume);
+    add_io_threads(volume, text);
 
     autofree char *type = xasprintf("%s/roll", sources->xlators);
     vol_begin(text, type, "%s-roll", volume);

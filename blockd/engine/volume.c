@@ -237,7 +237,7 @@ static int brick_forget(struct engine *engine, const struct volume *volume, cons
     if (r == 0)
         r = file_remove(older, ret_error);
     /* Last: it says that there was a folder (brick_prepare()). */
-    return r < 0 ? r : file_remove(path, ret_error);
+    return r < 0 ? r : file_remove_durably(path, ret_error);
 }
 
 int engine_brick_erase(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 """Healing: what was written while a brick was away is copied to it, by blockd's self-heal daemon and by one that has
 GlusterFS's defaults, as glusterd writes them; the same bricks, the same files. blockd itself is away meanwhile, and so
-nobody else heals. The time runs from the daemon's start to the moment when no index names a file any more."""
+nobody else heals. The time runs from the daemon's start to the moment when no index names a file any more; the
+processor time is the daemon's and all bricks', and says more where they share the processors with others."""
 
 import os
 import pathlib
@@ -13,7 +14,7 @@ import time
 
 import node as cluster
 import sharebench
-from table import MIB
+from table import MIB, processor_seconds
 
 VOLUME = "heal"
 CASES = {"large": (4, 32 * MIB), "small": (400, 4096)}  # number and size of the files
@@ -68,6 +69,9 @@ class Bricks:
             self.brick.wait()
             self.brick = None
 
+    def processor_seconds(self):
+        return sum(processor_seconds(pid) for pid in [*self.pids[:AWAY], self.brick.pid])
+
     def waiting(self):
         """How many files the indices of the others name."""
         return sum(not name.startswith(("xattrop-", "dirty-", "entry-changes-"))
@@ -86,13 +90,15 @@ def write(folder, count, size):
 
 
 def heal(bricks, name, argv, count, size):
-    """Seconds; what is on the brick is complete then."""
+    """Seconds, and those of processors; what is on the brick is complete then."""
     bricks.bring_back()
+    used = bricks.processor_seconds()
     began = time.monotonic()
     daemon = bricks.start(argv)
     try:
         cluster.wait_until("all is healed", lambda: bricks.waiting() == 0, timeout=300, pause=0.02)
         seconds = time.monotonic() - began
+        used = bricks.processor_seconds() + processor_seconds(daemon.pid) - used
     finally:
         daemon.kill()
         daemon.wait()
@@ -100,7 +106,7 @@ def heal(bricks, name, argv, count, size):
     if sizes != [size] * count:
         raise RuntimeError(f"{len(sizes)} of {count} files were healed, with {sum(sizes)} bytes")
     bricks.take_away()
-    return seconds
+    return seconds, used
 
 
 def measure(node, table, options):
@@ -111,7 +117,7 @@ def measure(node, table, options):
     default_argv = [word for word in default_argv if not str(word).endswith("/heal.sock")]
     default_argv[default_argv.index("-l") + 1] = node.folder / "default-heal.log"
     daemons = {"ours": bricks.daemon_argv, "peer": default_argv}
-    seconds = {}
+    results = {}
     try:
         with sharebench.plain_mount(node, VOLUME) as point:
             for turn in range(options.rounds):
@@ -119,11 +125,13 @@ def measure(node, table, options):
                     for case, (count, size) in CASES.items():
                         name = f"{case}-{who}-{turn}"
                         write(point / name, count, size)
-                        seconds.setdefault((case, who), []).append(heal(bricks, name, daemons[who], count, size))
+                        results.setdefault((case, who), []).append(heal(bricks, name, daemons[who], count, size))
     finally:
         bricks.take_away()
         node.start()
-    took = {key: statistics.median(values) for key, values in seconds.items()}
+    took, used = ({key: statistics.median(run[part] for run in runs) for key, runs in results.items()} for part in range(2))
     for case, (count, size) in CASES.items():
         amount, unit = (count * size / MIB, "MiB/s") if size > MIB else (count, "files/s")
-        table.add(f"heal, {count} files of {size // 1024} KiB", *(amount / took[case, who] for who in daemons), PEER, unit)
+        name = f"heal, {count} files of {size // 1024} KiB"
+        table.add(name, *(amount / took[case, who] for who in daemons), PEER, unit)
+        table.add(f"{name}, CPU", *(used[case, who] / count * 1000 for who in daemons), PEER, "ms/file", True)

@@ -70,7 +70,7 @@ def main():
         with stranger(node, "--subdir-mount=/shares/a", *NO_CACHE) as point:
             wait_until("it is admitted again", lambda: reads(point / "file") == "a")
             node.cli("share", "access", "v/a", "none")
-            wait_until("it is cut off", lambda: is_refused(point), 30)
+            wait_until("it is cut off", lambda: is_refused(point))
         require(not admitted(node, "/shares/a", "file"), "it is admitted after it was taken from the list")
         for name, point in mounts.items():
             require_equal((point / "file").read_text(), name, "a file of a share")

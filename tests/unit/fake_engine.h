@@ -16,14 +16,29 @@
         return 0;                                                                                            \
     }
 WELL_DONE(engine_device_probe, struct engine *a, const struct device *b)
-WELL_DONE(engine_device_down, struct engine *a, const struct device *b)
-WELL_DONE(engine_volume_down, struct engine *a, const struct volume *b)
+WELL_DONE(done_for_volume, struct engine *a, const struct volume *b)
+
+static atomic_uint fake_engine_downs; /* devices, volumes and exports that were to be taken away */
+
+int engine_device_down(struct engine *engine, const struct device *device, struct error **ret_error)
+{
+    (void)engine, (void)device, (void)ret_error;
+    atomic_fetch_add(&fake_engine_downs, 1);
+    return 0;
+}
+
+int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
+    atomic_fetch_add(&fake_engine_downs, 1);
+    return 0;
+}
 
 int engine_volume_erase(struct engine *engine, const struct volume *volume, bool lost,
                         struct error **ret_error)
 {
     (void)lost;
-    return engine_volume_down(engine, volume, ret_error);
+    return done_for_volume(engine, volume, ret_error);
 }
 
 int engine_device_erase(struct engine *engine, const struct device *device, bool lost,
@@ -43,28 +58,36 @@ int engine_brick_erase(struct engine *engine, const struct volume *volume, const
                        struct error **ret_error)
 {
     (void)brick;
-    return engine_volume_down(engine, volume, ret_error);
+    return done_for_volume(engine, volume, ret_error);
 }
 
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error)
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error)
 {
     (void)device;
-    return engine_volume_down(engine, volume, ret_error);
+    *ret_trash = false;
+    return done_for_volume(engine, volume, ret_error);
+}
+
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error)
+{
+    (void)device;
+    return done_for_volume(engine, volume, ret_error);
 }
 
 int engine_clients_told(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                         struct error **ret_error)
 {
     (void)move;
-    return engine_volume_down(engine, volume, ret_error);
+    return done_for_volume(engine, volume, ret_error);
 }
 
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error)
 {
     (void)number;
-    return engine_volume_down(engine, volume, ret_error);
+    return done_for_volume(engine, volume, ret_error);
 }
 
 int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
@@ -74,7 +97,7 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
     (void)move, (void)nodes, (void)node_count;
     *ret_path = xstrdup("/volfile");
     *ret_brick = xstrdup("brick");
-    return engine_volume_down(engine, volume, ret_error);
+    return done_for_volume(engine, volume, ret_error);
 }
 
 void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
@@ -341,6 +364,12 @@ int engine_leaving_look(struct engine *engine, const struct volume *volume, char
     return 0;
 }
 
+int engine_leaving_check_open(struct engine *engine, const struct volume *volume, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
+    return 0;
+}
+
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
 {
     return engine_rebalance_up(engine, volume, NULL, ret_error);
@@ -371,6 +400,7 @@ int export_up(struct exports *exports, const struct export *export, const struct
 int export_down(struct exports *exports, const char *volume, const char *block, struct error **ret_error)
 {
     (void)exports, (void)volume, (void)block, (void)ret_error;
+    atomic_fetch_add(&fake_engine_downs, 1);
     return 0;
 }
 

@@ -64,6 +64,23 @@ static void test_growth_that_failed_is_taken_back(void **data)
     assert_promised(4 * MIB, 1);
 }
 
+static void test_an_unreadable_node_stops_nothing(void **data)
+{
+    (void)data;
+    assert_int_equal(create("b", MIB, &waits), 0);
+    assert_int_equal(export_block("b"), 0);
+    assert_int_equal(queue_run(core->queue, "exports/n/v/b", NULL), 0);
+    atomic_store(&fake_engine_downs, 0);
+    put("nodes/n", "{");
+    assert_int_equal(queue_run(core->queue, "exports/n/v/b", NULL), -EUCLEAN);
+    assert_int_equal(queue_run(core->queue, "volumes/v", NULL), -EUCLEAN);
+    assert_int_equal(queue_run(core->queue, "devices/n/d", NULL), -EUCLEAN);
+    assert_int_equal(atomic_load(&fake_engine_downs), 0);
+    put("nodes/n", "{\"name\":\"n\",\"uid\":\"u\",\"spec\":{\"state\":\"stopped\"}}");
+    queue_run(core->queue, "exports/n/v/b", NULL);
+    assert_true(atomic_load(&fake_engine_downs) > 0);
+}
+
 /* What an export's create that ran between a delete's reading and its commit would leave. */
 static void test_a_stray_export_holds_no_delete_up(void **data)
 {
@@ -268,6 +285,7 @@ int main(void)
         TEST(test_a_create_that_failed_leaves_nothing),
         TEST(test_a_resize_after_half_a_create),
         TEST(test_growth_that_failed_is_taken_back),
+        TEST(test_an_unreadable_node_stops_nothing),
         TEST(test_a_stray_export_holds_no_delete_up),
         TEST(test_a_second_delete_keeps_what_the_first_kept),
         TEST(test_clients_are_cut_by_force_only),
