@@ -87,11 +87,12 @@ static bool set_serial(void *object, void *data)
     return changed;
 }
 
-void block_note_set(struct core *core, const struct volume *volume, const struct block *block)
+uint64_t block_note_set(struct core *core, const struct volume *volume, const struct block *block)
 {
     uint64_t serial = block_locate(core, volume, block->spec.storage);
     if (serial && serial != block->status.set)
         (void)record_update(core, KIND_BLOCK, block->meta.name, block->meta.uid, set_serial, &serial, NULL);
+    return serial;
 }
 
 void blocks_note_sets(struct core *core, const char *name)
@@ -176,9 +177,14 @@ int block_sets_read(struct core *core, const struct volume *volume, const char *
         r = record_list_readable(core, KIND_BLOCK, volume->meta.name, &blocks, ret_error);
     if (r == 0)
         r = record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, ret_error);
-    for (size_t i = 0; r == 0 && sets.takers && i < blocks.list.count; i++)
-        if (!except || strcmp(RECORD(&blocks, block, i)->meta.name, except) != 0)
-            add(&sets, RECORD(&blocks, block, i)->status.set, RECORD(&blocks, block, i)->spec.size);
+    for (size_t i = 0; r == 0 && sets.takers && i < blocks.list.count; i++) {
+        const struct block *block = RECORD(&blocks, block, i);
+        if (except && strcmp(block->meta.name, except) == 0)
+            continue;
+        /* Records of an older blockd do not say it. */
+        uint64_t serial = block->status.set ? block->status.set : block_note_set(core, volume, block);
+        add(&sets, serial, block->spec.size);
+    }
     for (size_t i = 0; r == 0 && sets.takers && i < shares.list.count; i++)
         add(&sets, 0, RECORD(&shares, share, i)->spec.size);
     record_list_clear(&blocks);
@@ -227,6 +233,30 @@ int block_sets_check(const struct block_sets *sets, uint64_t serial, uint64_t si
         if ((!serial || sets->items[i].serial == serial) && fits(&sets->items[i], size, allocate))
             return 0;
     return block_sets_refuse(sets, "a block", size, allocate, ret_error);
+}
+
+int share_sets_check(struct core *core, const struct volume *volume, uint64_t more, uint64_t *ret_revision,
+                     struct error **ret_error)
+{
+    struct block_sets sets cleanup(block_sets_clear) = {0};
+    int r = block_sets_read(core, volume, NULL, &sets, ret_error);
+    if (r < 0)
+        return r;
+    *ret_revision = sets.revision;
+    uint64_t part = sets.takers ? more / sets.takers + (more % sets.takers != 0) : more;
+    for (size_t i = 0; i < sets.count; i++) {
+        char text[SIZE_TEXT_SIZE], left[SIZE_TEXT_SIZE];
+        if (sets.items[i].leaving || fits(&sets.items[i], part, false))
+            continue;
+        size_format(part, text);
+        size_format(block_set_room(&sets.items[i], false), left);
+        return error_set(
+            ret_error, ENOSPC,
+            "a share needs a like part in each set of bricks of volume %s, here %s: set %zu has %s "
+            "that are not promised",
+            volume->meta.name, text, sets.items[i].place, left);
+    }
+    return 0;
 }
 
 /* ---- A new block ---- */

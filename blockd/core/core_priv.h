@@ -174,8 +174,11 @@ int block_sets_place(struct core *core, const struct volume *volume, const struc
 uint64_t block_sets_parse_place(const struct volume *volume, const char *text);
 uint64_t block_locate(struct core *core, const struct volume *volume, const char *file);
 /* Notes in the block's status in which set its file lies; for all of a volume, after files have moved. */
-void block_note_set(struct core *core, const struct volume *volume, const struct block *block);
+uint64_t block_note_set(struct core *core, const struct volume *volume, const struct block *block);
 void blocks_note_sets(struct core *core, const char *volume);
+/* Has each set room for its part of so much more of a share? -ENOSPC. The revision is of the promises. */
+int share_sets_check(struct core *core, const struct volume *volume, uint64_t more, uint64_t *ret_revision,
+                     struct error **ret_error);
 
 /* ---- hosting.c: connections to hosting volumes ---- */
 

@@ -9,6 +9,7 @@
 #include "rpc/base/clock.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
 #define SHARE_SIZE_MIN (UINT64_C(1) << 20)
 #define SHARE_NAME_MAX 200 /* an archived share's name has the time after it */
@@ -168,8 +169,11 @@ static int commit_new(struct core *core, const struct volume *volume, struct sha
     autofree char *key = object_key(KIND_SHARE, share->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, volume->meta.name);
     struct ledger_change promise = {.volume = volume->meta.name,
-                                    .more = {.bytes = share->spec.size, .shares = 1}};
+                                    .more = {.bytes = share->spec.size, .shares = 1},
+                                    .guarded = layout_sets(&volume->spec) > 1};
     int r = volume_limit(volume, &promise.limit, ret_error);
+    if (r == 0 && promise.guarded)
+        r = share_sets_check(core, volume, share->spec.size, &promise.revision, ret_error);
     if (r == 0)
         r = allot_project(core, share, &txn, ret_error);
     if (r == 0) {
@@ -275,6 +279,9 @@ static int resize(struct core *core, const struct change_call *call, const struc
     uint64_t old = share.spec.size, grown = patch->size > old ? patch->size - old : 0;
     if (patch->size < old)
         r = check_shrink(core, &volume, &share, patch->size, ret_error);
+    promise.guarded = grown && layout_sets(&volume.spec) > 1;
+    if (r == 0 && promise.guarded)
+        r = share_sets_check(core, &volume, grown, &promise.revision, ret_error);
     promise.more.bytes = grown;
     promise.less.bytes = patch->size < old ? old - patch->size : 0;
     share.spec.size = patch->size;

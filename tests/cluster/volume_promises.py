@@ -68,6 +68,8 @@ def with_shares(node):
     node.post("/v1/shares", {"volume": "v", "name": "s", "size": "40MiB", "no_quota": True})
     refused(node, "POST", "/v1/blocks", {"volume": "v", "name": "a", "size": "90MiB"}, 507, "resource_exhausted", "set 0 80.0 MiB, set 1 80.0 MiB")
     node.create_block("v/a", "80MiB", export=False)
+    refused(node, "PATCH", "/v1/shares/v/s", {"size": "42MiB"}, 507, "resource_exhausted", "has 0 B that are not promised")
+    refused(node, "POST", "/v1/shares", {"volume": "v", "name": "t", "size": "2MiB", "no_quota": True}, 507, "resource_exhausted", "a like part in each set")
     node.delete("/v1/shares/v/s")
     clear(node)
 
@@ -139,6 +141,7 @@ def sums(node):
 
     device = node.volume_status("v")["bricks"][2]["device"]
     image = node.folder / "images" / f"{device}.img"
+    os.sync()  # what this disk alone had, and had not written down, would be lost
     os.rename(image, f"{image}.away")
     subprocess.run(["xfs_io", "-x", "-c", "shutdown", node.state / "devices" / device], check=True)
     cluster.wait_until("the set is gone", lambda: node.volume_status("v")["sets"][2]["phase"] in ("offline", "failed"))
