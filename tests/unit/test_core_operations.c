@@ -238,6 +238,14 @@ void engine_brick_status(struct engine *engine, const struct volume *volume, con
     *ret_status = (struct brick_status){.state = xstrdup("online")};
 }
 
+int engine_fragments_behind(struct engine *engine, const struct volume *volume, uint64_t number, bool others,
+                            uint64_t *ret_files, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)number, (void)others, (void)ret_error;
+    *ret_files = 0;
+    return 0;
+}
+
 int image_mark_behind(const char *name, const char *volfile, const char *log_path, const char *brick,
                       struct error **ret_error)
 {
