@@ -38,7 +38,8 @@ static char *read_note(struct core *core, const char *volume)
 {
     scoped_lock(&core->notes_mutex);
     size_t place = find_note(core, volume);
-    return place < core->move_notes.count ? xstrdup(core->move_notes.items[place] + strlen(volume) + 1) : NULL;
+    return place < core->move_notes.count ? xstrdup(core->move_notes.items[place] + strlen(volume) + 1)
+                                          : NULL;
 }
 
 char *move_describe(struct core *core, const struct volume *volume, const struct brick_move *move)

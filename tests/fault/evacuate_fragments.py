@@ -247,12 +247,12 @@ def replaced(node, data):
 
 
 def arbiters(node, rng):
-    """Distribute over sets with a witness: one of these moves, and a brick with data."""
+    """Distribute over sets with a witness: one of these moves, and bricks with data, of each set."""
     node.create_volume("w", "arbiter", [], size="120MiB", sets=2)
     node.wait_volume("w")
     node.create_block("w/b", "8MiB")
     with Load(node.unix_uri("w/b"), rng, slots=512) as load:
-        for place in (5, 3):
+        for place in (5, 3, 0):
             source = devices_of(node, "w")[place]
             wait_job(node, begin(node, source))
             require(source not in devices_of(node, "w"), f"a brick of w is on {source} still")
