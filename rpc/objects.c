@@ -375,7 +375,8 @@ static const struct field job_status_fields[] = {
     {"total", FIELD_SIZE, OF(job_status, total), 0, .help = "Bytes in all"},
     {"started", FIELD_TIME, OF(job_status, started), 0, .help = "When it started"},
     {"finished", FIELD_TIME, OF(job_status, finished), 0, .help = "When it ended"},
-    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL, .help = "What is worth knowing of it"},
+    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL,
+     .help = "What it does now, and what it waits for"},
     STATUS_COMMON(job_status),
     END,
 };
