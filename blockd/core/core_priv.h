@@ -379,6 +379,8 @@ int certificate_record_read(struct core *core, const struct pki_certificate *cer
                             struct error **ret_error);
 /* Tells all nodes that a serial number counts no more. */
 int certificate_record_revoked(struct core *core, const char *serial, struct error **ret_error);
+/* Whom the certificate was signed for; NULL where none of that number is known. The caller's. */
+char *certificate_name(struct core *core, const char *serial);
 /* Puts on this node's list what others have revoked. */
 int certificate_apply_revoked(struct core *core, struct error **ret_error);
 /* Forgets certificates whose time was over long ago. */
