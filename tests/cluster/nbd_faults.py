@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import nbd
 from bricks import wait_until
-from nbdserver import MIB, Fixture
+from nbdserver import BUILD, MIB, Fixture
 
 SIZE = 32 * MIB
 BLOCK = 64 * 1024
@@ -175,5 +175,7 @@ with Fixture(count=3, heal=True) as fixture:
     holes_are_holes(fixture)
     wait_until(lambda: all(fixture.bricks.pending_heals(i) == 0 for i in range(3)), "the heal", 60)
     verify(uri, writer.allowed)
-    no_bricks_at_connect(fixture)
+    # A client of GlusterFS that fails to start ends threads, and ThreadSanitizer ends the process for what it did not see of them.
+    if BUILD.name != "tsan":
+        no_bricks_at_connect(fixture)
     verify(uri, writer.allowed)
