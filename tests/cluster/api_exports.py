@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 """Exports, preallocation jobs and metrics by the API, with NBD clients as witnesses."""
 
+import os
 import pathlib
 import re
+import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
@@ -97,6 +99,32 @@ def shrunk(node):
     require_equal((again.get_size(), bytes(again.pread(4096, 6 * MIB))), (8 * MIB, bytes(4096)), "a block that has grown again")
     again.shutdown()
     node.delete_block("v/k")
+
+
+def answered_when_live(node):
+    """Bricks that were away: what is made when they are back is answered when a client can connect to it, however long the
+    engine's clients take to find them again."""
+    node.create_block("v/first", "4MiB")
+    open_nbd(node.unix_uri("v/first")).shutdown()
+    bricks = node.brick_pids("v")
+    for pid in bricks:
+        os.kill(pid, signal.SIGKILL)
+    cluster.wait_until("all bricks run again", lambda: not {0, *bricks} & set(node.brick_pids("v")))
+    cluster.wait_until("the volume serves", lambda: node.volume_status("v")["phase"] in ("online", "degraded"))
+    node.create_block("v/again", "4MiB")
+    open_nbd(node.unix_uri("v/again")).shutdown()
+    node.create_block("v/plain", "4MiB", export=False)
+    made = node.post("/v1/exports", {"volume": "v", "block": "plain"})
+    require_equal(made["status"]["phase"], "live", "an export that is answered")
+    # Where it is not to be had, the answer says that the request is not done yet.
+    os.kill(node.nbd_pid(), signal.SIGSTOP)
+    cluster.wait_until("an export is seen as offline", lambda: node.get("/v1/exports/node1/v/again")["status"]["phase"] == "offline")
+    status, _ = node.request("POST", "/v1/blocks?wait=1", {"volume": "v", "name": "later", "size": "4MiB", "hosts": ["node1"]})
+    os.kill(node.nbd_pid(), signal.SIGCONT)
+    require_equal(status, 202, "the status of a create whose export does not answer")
+    open_nbd_soon(node.unix_uri("v/later")).shutdown()
+    for name in ("first", "again", "plain", "later"):
+        node.delete_block(f"v/{name}")
 
 
 def survives(node):
@@ -294,7 +322,7 @@ def main():
     with cluster.Node() as node:
         parse_metrics(node.get("/metrics"))
         node.single("v", "512MiB")
-        for part in (exports, shrunk, survives, restarted, jobs, interrupted_jobs, metrics):
+        for part in (exports, answered_when_live, shrunk, survives, restarted, jobs, interrupted_jobs, metrics):
             part(node)
             print(part.__name__, flush=True)
 

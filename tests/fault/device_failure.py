@@ -101,11 +101,16 @@ def deleted_without(node):
     node.delete("/v1/volumes/w?force=1")
     faults.require([v["name"] for v in node.items("/v1/volumes")] == ["v"], "the volume is there still")
     cluster.wait_until("its block is gone too", lambda: [b["name"] for b in node.items("/v1/blocks")] == ["v/b"])
+    node.terminate()
     os.rename(f"{image}.away", image)
+    for point in ("brick.bury.after-rename", "brick.bury.after-data"):
+        node.start(wait=False, BLOCKD_FAULT=point)
+        node.wait_died()
+    node.start()
     cluster.wait_until("the device is back", lambda: status_of(node, "d4")["phase"] == "ready")
     folder = mount_of(node, "d4") / "bricks"
     cluster.wait_until("what the volume left is erased", lambda: not folder.is_dir() or not os.listdir(folder))
-    cluster.wait_until("no grave is left", lambda: not node.get("/v1/devices/node1/d4")["spec"].get("graves"))
+    cluster.wait_until("nothing is to be erased any more", lambda: not node.get("/v1/devices/node1/d4")["spec"].get("graves"))
     image = away(node, "d4")
     node.delete("/v1/devices/node1/d4")  # of a disk that is gone, nothing can be wiped
     os.unlink(f"{image}.away")

@@ -61,8 +61,16 @@ int engine_brick_erase(struct engine *engine, const struct volume *volume, const
     return done_for_volume(engine, volume, ret_error);
 }
 
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error)
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error)
+{
+    (void)device;
+    *ret_trash = false;
+    return done_for_volume(engine, volume, ret_error);
+}
+
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error)
 {
     (void)device;
     return done_for_volume(engine, volume, ret_error);
@@ -113,6 +121,19 @@ int engine_device_status(struct engine *engine, const struct device *device, str
     *ret_status = (struct device_status){
         .phase = xstrdup("ready"), .size = FAKE_ROOM, .free = FAKE_ROOM, .quota = fake_shares.quota};
     return 0;
+}
+
+int engine_volume_applied(struct engine *engine, const struct volume *volume, int timeout_ms,
+                          struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)timeout_ms, (void)ret_error;
+    return 0;
+}
+
+bool engine_access_has_folders(struct engine *engine, const struct volume *volume)
+{
+    (void)engine, (void)volume;
+    return false;
 }
 
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
