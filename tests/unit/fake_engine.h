@@ -364,6 +364,12 @@ int engine_leaving_look(struct engine *engine, const struct volume *volume, char
     return 0;
 }
 
+int engine_leaving_check_open(struct engine *engine, const struct volume *volume, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
+    return 0;
+}
+
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
 {
     return engine_rebalance_up(engine, volume, NULL, ret_error);
