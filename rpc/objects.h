@@ -229,6 +229,7 @@ struct block_status {
     uint64_t size; /* of the file, once it is there */
     uint64_t used; /* bytes allocated on one replica; filled in when one block is read, 0 in lists */
     char *heal;    /* "split-brain": no copy is known to be right; else NULL. Seen live, never stored */
+    uint64_t set;  /* serial of the set of bricks that its file lies in; 0: one set only, or not known yet */
     uint64_t observed_generation;
     char *error;
 };

@@ -120,7 +120,9 @@ void ledger_free(struct ledger *ledger);
 struct ledger_change {
     const char *volume;
     struct promise more, less;
-    uint64_t limit; /* of the volume's bytes, when there are more: -ENOSPC */
+    uint64_t limit;    /* of the volume's bytes, when there are more: -ENOSPC */
+    bool guarded;      /* only while the promises have this revision: -ESTALE */
+    uint64_t revision; /* ledger_revision() */
 };
 /*
  * txn_commit() with a change of the ledger. Changes of one volume that come together share a transaction
@@ -134,10 +136,49 @@ int ledger_add(struct core *core, struct txn *txn, const struct ledger_change *c
 /* -ENOTEMPTY; otherwise the transaction happens only if no block or share is made before it. */
 int ledger_check_empty(struct core *core, struct txn *txn, const char *volume, struct error **ret_error);
 int ledger_read(struct core *core, const char *volume, struct promise *ret_promise, struct error **ret_error);
+/* It is another one after each change of the volume's blocks and shares. */
+int ledger_revision(struct core *core, const char *volume, uint64_t *ret_revision, struct error **ret_error);
 /* Makes each volume's sum anew where it differs from the records. */
 int ledger_mend(struct core *core, struct error **ret_error);
 int ledger_examine(struct core *core, struct object_list *findings, uint64_t *checked,
                    struct error **ret_error);
+
+/* ---- block_sets.c: blocks in volumes of several sets ---- */
+
+struct block_set {
+    uint64_t serial;          /* struct block_status */
+    size_t place;             /* among the sets */
+    bool leaving, filled;     /* it takes no new files; distribute would rather put them elsewhere */
+    uint64_t limit, promised; /* bytes */
+    uint64_t free;            /* bytes that its bricks have */
+};
+struct block_sets {
+    const char *volume;
+    struct block_set *items;
+    size_t count, takers; /* sets, and those of them that take new files */
+    uint64_t revision;    /* of the promises that this was seen with */
+};
+/* What the sets have promised, without the block `except` (NULL: with all); the volume's status is live. */
+int block_sets_read(struct core *core, const struct volume *volume, const char *except,
+                    struct block_sets *ret_sets, struct error **ret_error);
+void block_sets_clear(struct block_sets *sets);
+/* Bytes that it may promise, and also has when they are to be allocated at once. */
+uint64_t block_set_room(const struct block_set *set, bool allocate);
+/* -ENOSPC names the sets and their room, unless the set has room for so much, or with serial 0 any set. */
+int block_sets_check(const struct block_sets *sets, uint64_t serial, uint64_t size, bool allocate,
+                     struct error **ret_error);
+/* The refusal itself. */
+int block_sets_refuse(const struct block_sets *sets, const char *what, uint64_t size, bool allocate,
+                      struct error **ret_error);
+/* Gives a new block an identity, and with it a file, that lands in a set with room for it: -ENOSPC. */
+int block_sets_place(struct core *core, const struct volume *volume, const struct block_sets *sets,
+                     struct block *block, struct error **ret_error);
+/* Where distribute has a file, by what it tells of the place: the set's serial, 0 when it is not known. */
+uint64_t block_sets_parse_place(const struct volume *volume, const char *text);
+uint64_t block_locate(struct core *core, const struct volume *volume, const char *file);
+/* Notes in the block's status in which set its file lies; for all of a volume, after files have moved. */
+void block_note_set(struct core *core, const struct volume *volume, const struct block *block);
+void blocks_note_sets(struct core *core, const char *volume);
 
 /* ---- hosting.c: connections to hosting volumes ---- */
 

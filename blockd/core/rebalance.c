@@ -119,6 +119,7 @@ static bool end(struct core *core, const struct job *job, const char *volume, co
 {
     if (engine_rebalance_down(core->engine, volume, NULL) < 0)
         return true;
+    blocks_note_sets(core, volume);
     bool again = record(core, job, news) < 0;
     autofree char *key = object_key(KIND_VOLUME, volume);
     queue_add(core->queue, key);
