@@ -243,6 +243,8 @@ static int create(struct core *core, const struct change_call *call, const struc
     /* Whoever made the block ready: it is answered as created when it can be connected to. */
     for (size_t i = 0; r == 0 && change->wait && i < export_keys.count; i++)
         queue_run(core->queue, export_keys.items[i], NULL);
+    if (r == 0 && change->wait && ret_result->settled)
+        ret_result->settled = exports_wait_live(core, &export_keys, change);
     return r;
 }
 

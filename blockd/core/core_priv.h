@@ -297,6 +297,12 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
                      struct error **ret_error);
 
 /*
+ * Waits until exports (keys) can be connected to, as long as the caller of the change has patience, but not
+ * for ever. False: not all can be yet. Blocks.
+ */
+bool exports_wait_live(struct core *core, const struct string_list *keys, const struct core_change *change);
+
+/*
  * -EBUSY with the names of clients that are connected to the block, or to any of the volume (`block` NULL),
  * and would be cut off; 0 with `force`. Clients of other nodes are not seen.
  */
@@ -358,6 +364,8 @@ int share_check_access(const struct volume *volume, const struct string_list *ac
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */
 bool rebalance_run(struct core *core, const struct job *job);
+/* Do files move between the volume's sets? */
+bool rebalance_is_on(struct core *core, const struct volume *volume);
 /* -EBUSY while a job does so already. */
 int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
 /* shrink.c */

@@ -146,7 +146,7 @@ static int change_spec(struct core *core, const struct change_call *call, const 
         string_list_copy(&node.spec.addresses, &patch->addresses);
     }
     if (present >> PATCH_ZONE & 1)
-        string_replace(&node.spec.zone, patch->zone);
+        string_replace(&node.spec.zone, strcmp(patch->zone, "none") == 0 ? NULL : patch->zone);
     node.meta.generation++;
 
     autofree char *key = object_key(KIND_NODE, name);

@@ -15,6 +15,26 @@
 
 /* ---- Asking for it ---- */
 
+/* The job moves files of the volume with that key. */
+static bool moves_files(const struct job *job, const char *key)
+{
+    return (job->spec.kind == JOB_REBALANCE || job->spec.kind == JOB_SHRINK) && !job_has_ended(job) &&
+           strcmp(job->spec.object, key) == 0;
+}
+
+bool rebalance_is_on(struct core *core, const struct volume *volume)
+{
+    struct record_list jobs = {.kind = KIND_JOB};
+    autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
+    bool on = volume->spec.leaving != 0;
+    if (on || layout_sets(&volume->spec) < 2 || record_list_readable(core, KIND_JOB, NULL, &jobs, NULL) < 0)
+        return on;
+    for (size_t i = 0; i < jobs.list.count && !on; i++)
+        on = moves_files(RECORD(&jobs, job, i), key);
+    record_list_clear(&jobs);
+    return on;
+}
+
 int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error)
 {
     struct record_list jobs = {.kind = KIND_JOB};
@@ -22,9 +42,7 @@ int rebalance_check_none(struct core *core, const char *volume, struct error **r
     int r = record_list(core, KIND_JOB, NULL, &jobs, ret_error);
     for (size_t i = 0; r == 0 && i < jobs.list.count; i++) {
         const struct job *job = RECORD(&jobs, job, i);
-        if (job_has_ended(job) || strcmp(job->spec.object, key) != 0)
-            continue;
-        if (job->spec.kind == JOB_REBALANCE || job->spec.kind == JOB_SHRINK)
+        if (moves_files(job, key))
             r = error_set(ret_error, EBUSY, "job %s %s volume %s already", job->meta.name,
                           job->spec.kind == JOB_SHRINK ? "takes a set of bricks out of" : "rebalances",
                           volume);
@@ -83,12 +101,18 @@ static int record(struct core *core, const struct job *job, const struct job_new
     return r;
 }
 
-/* The program is ended first: a job that has ended is not looked at again. */
+/*
+ * The program is ended first: a job that has ended is not looked at again. The volume is, upon which its
+ * shares have the limits of a volume whose files stay where they are.
+ */
 static bool end(struct core *core, const struct job *job, const char *volume, const struct job_news *news)
 {
     if (engine_rebalance_down(core->engine, volume, NULL) < 0)
         return true;
-    return record(core, job, news) < 0;
+    bool again = record(core, job, news) < 0;
+    autofree char *key = object_key(KIND_VOLUME, volume);
+    queue_add(core->queue, key);
+    return again;
 }
 
 /* 0: it serves with all sets that the record has. -EAGAIN: not yet. -ECANCELED: it is gone. */
@@ -154,6 +178,7 @@ bool rebalance_run(struct core *core, const struct job *job)
     bool started = is_started(core, job, name);
     if (!started)
         shares_spread(core, &volume);
+    (void)shares_apply(core, &volume, NULL); /* as the files move; the next look tries again */
     if (!started && engine_clients_told(core->engine, &volume, NULL, &problem) < 0) {
         news.phase = "running";
         news.error = problem ? error_message(problem) : NULL; /* why it waits is worth knowing, and no end */

@@ -280,6 +280,7 @@ static bool empty(struct core *core, const struct job *job, const struct volume 
 {
     autoerror struct error *problem = NULL;
     struct engine_rebalance progress = {0};
+    (void)shares_apply(core, volume, NULL); /* as the files move; the next look tries again */
     if (check_healed(volume, &problem) < 0 || start(core, job, volume, &problem) < 0)
         return wait_for(core, job, problem);
     if (engine_rebalance_look(core->engine, volume->meta.name, job->meta.name, &progress, NULL) < 0)
@@ -289,8 +290,11 @@ static bool empty(struct core *core, const struct job *job, const struct volume 
         .phase = "running", .message = message, .done = progress.done, .total = progress.total};
     job_record_news(core, job, &news);
     fault_point("shrink.after-status");
-    return progress.finished ? step(core, volume, (struct next){.from = LEAVE_EMPTY, .to = LEAVE_FORGET})
-                             : true;
+    if (!progress.finished)
+        return true;
+    if (engine_leaving_check_open(core->engine, volume, &problem) < 0)
+        return wait_for(core, job, problem);
+    return step(core, volume, (struct next){.from = LEAVE_EMPTY, .to = LEAVE_FORGET});
 }
 
 static bool forget(struct core *core, const struct job *job, const struct volume *volume)
@@ -303,6 +307,8 @@ static bool forget(struct core *core, const struct job *job, const struct volume
         r = engine_clients_told(core->engine, volume, NULL, &problem);
     }
     fault_point("shrink.forget");
+    if (r == 0)
+        r = engine_leaving_check_open(core->engine, volume, &problem);
     if (r == 0)
         r = engine_leaving_look(core->engine, volume, &file, &problem);
     if (r < 0)

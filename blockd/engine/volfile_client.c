@@ -5,6 +5,10 @@
 #include "rpc/base/alloc.h"
 #include "rpc/volume_layout.h"
 
+/* Of a standard mount at least: one of them waits for another when a program that asks for a lock gets a
+ * signal (xlators/gate/answers.c). */
+#define EVENT_THREADS_MIN 2
+
 int vol_add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
 {
     const char *volume = sources->volume->meta.name;
@@ -297,6 +301,8 @@ static int add_mount(const struct volfile_sources *sources, bool gated, struct s
     /* Other machines have their certificates where GlusterFS looks without being told. */
     if (!gated)
         standard.pki = NULL;
+    if (!gated && standard.event_threads < EVENT_THREADS_MIN)
+        standard.event_threads = EVENT_THREADS_MIN;
     size_t from = text->length;
     int r = volfile_volume_check(volume, ret_error);
     if (r == 0)

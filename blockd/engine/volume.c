@@ -229,6 +229,8 @@ static int brick_forget(struct engine *engine, const struct volume *volume, cons
     autofree char *older = xasprintf("%s.1", plan.log_path);
     autofree char *roll = brick_roll(engine, brick->device, volume->meta.name);
     r = file_remove(roll, ret_error);
+    if (r == 0)
+        r = engine_applied_forget(engine, volume, brick, ret_error);
     if (r < 0)
         return r;
     r = file_remove(plan.log_path, ret_error);

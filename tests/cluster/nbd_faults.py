@@ -59,7 +59,7 @@ class Writer(threading.Thread):
 
     def progress(self, count=50):
         target = self.acknowledged + count
-        wait_until(lambda: self.crash or self.acknowledged >= target, f"{count} more writes", 60)
+        wait_until(lambda: self.crash or self.acknowledged >= target, f"{count} more writes")
         if self.crash:
             raise self.crash
 
@@ -87,7 +87,7 @@ def one_brick_dies(fixture, writer):
         writer.progress()
         wait_until(lambda: fixture.bricks.blamed(FILE) == {index}, f"the others to note that brick {index} is behind")
         fixture.bricks.start(index)
-        wait_until(lambda: not fixture.bricks.blamed(FILE), f"the heal of brick {index}", 60)
+        wait_until(lambda: not fixture.bricks.blamed(FILE), f"the heal of brick {index}")
         writer.progress()
     assert writer.failed == 0, f"{writer.failed} writes failed with two bricks of three alive"
 
@@ -95,7 +95,7 @@ def one_brick_dies(fixture, writer):
 def two_bricks_die(fixture, writer):
     fixture.bricks.kill(0)
     fixture.bricks.kill(1)
-    wait_until(lambda: writer.crash or writer.failed > 3, "writes to fail without a quorum", 60)
+    wait_until(lambda: writer.crash or writer.failed > 3, "writes to fail without a quorum")
     assert not writer.crash, writer.crash
     acknowledged = writer.acknowledged
     time.sleep(0.3)
@@ -110,7 +110,7 @@ def all_bricks_die(fixture, writer):
     failed = writer.failed
     for index in range(3):
         fixture.bricks.kill(index)
-    wait_until(lambda: writer.crash or writer.failed > failed + 3, "writes to fail", 60)
+    wait_until(lambda: writer.crash or writer.failed > failed + 3, "writes to fail")
     for index in range(3):
         fixture.bricks.start(index)
     writer.progress()
@@ -148,7 +148,7 @@ with Fixture(count=3, heal=True) as fixture:
         print(f"{scene.__name__}: {time.monotonic() - began:.1f} s, {writer.acknowledged} acknowledged, "
               f"{writer.failed} failed", flush=True)
     writer.finish()
-    wait_until(lambda: all(fixture.bricks.pending_heals(i) == 0 for i in range(3)), "the heal", 60)
+    wait_until(lambda: all(fixture.bricks.pending_heals(i) == 0 for i in range(3)), "the heal")
     verify(uri, writer.allowed)
     no_bricks_at_connect(fixture)
     verify(uri, writer.allowed)

@@ -10,6 +10,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import shares
@@ -22,12 +23,12 @@ def create(node, path, size):
     return node.post("/v1/shares", {"volume": volume, "name": name, "size": size})
 
 
-def write_until_full(path):
+def write_until_full(path, flags=0):
     """How many bytes the file could take; the error must say that there is no room.
 
     A client answers a write before the bricks have it: what counts is what was synced.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o644)
     done = 0
     try:
         while True:
@@ -138,8 +139,24 @@ def write_files(point, numbers):
     return taken
 
 
+def check_files(point, numbers):
+    for number in numbers:
+        require((point / f"file-{number}").read_bytes() == bytes([number]) * MIB, f"file-{number} holds something else")
+
+
+def wait_moved(node, job, point):
+    """Ends with the job; df shows the share's size meanwhile. (It does not for the moment in which the mount takes over another
+    number of sets, nor while their parts change one after the other.)"""
+    while (status := node.get(f"/v1/jobs/{job}")["status"])["phase"] in ("pending", "running"):
+        wait_until(f"df shows the size of a share whose volume changes: {total(point)}", lambda: abs(total(point) - 64 * MIB) <= MIB)
+        time.sleep(0.3)
+    require_equal((status["phase"], status.get("error")), ("succeeded", None), f"the job {status}")
+    wait_until(f"df shows the size: {total(point)}", lambda: total(point) == 64 * MIB)
+
+
 def over_sets(node):
-    """Each set of bricks takes its part of the share, and df shows the whole."""
+    """Each set of bricks has its part of the share, and df shows the whole: also when a set comes or goes, and a share that was
+    full before is full afterwards."""
     node.create_volume("m", "single", node.devices(2, "512MiB", first=7), size="200MiB", sets=2)
     node.wait_volume("m")
     create(node, "m/a", "64MiB")
@@ -147,8 +164,26 @@ def over_sets(node):
         require_equal(total(point), 64 * MIB, "what df shows of a share over two sets")
         kept = write_files(point, range(40))
         require_equal(kept, list(range(40)), "the files that found room in a share of 64 MiB")
-        for number in kept:
-            require((point / f"file-{number}").read_bytes() == bytes([number]) * MIB, f"file-{number} holds something else")
+        node.devices(1, "512MiB", first=9)
+        job = node.call("POST", "/v1/volumes/m/expand", {"sets": 1, "allow_same_node": True})["name"]
+        # Limits that fell before the files have moved would refuse these.
+        kept += write_files(point, range(40, 56))
+        require_equal(kept, list(range(56)), "the files that found room while the volume grew")
+        wait_moved(node, job, point)
+        check_files(point, kept)
+        kept += write_files(point, range(56, 80))
+        require(60 <= len(kept) <= 64, f"a share of 64 MiB took {len(kept)} files of 1 MiB")
+        for number in kept[30:]:
+            (point / f"file-{number}").unlink()
+        job = node.call("POST", "/v1/volumes/m/shrink", {"set": 0})["name"]
+        wait_moved(node, job, point)
+        check_files(point, kept[:30])
+        # A file lies in one set, and grows as long as that has room: it gets more of what the others have left.
+        taken = write_until_full(point / "big")
+        node.restart()
+        more = write_until_full(point / "big", os.O_APPEND)
+        require(more >= 4 * MIB and taken + more <= 34 * MIB, f"34 MiB took {taken} and {more} bytes")
+        check_files(point, kept[:30])
 
 
 def main():

@@ -61,11 +61,10 @@ def away(node, name):
 def vanishes(node, load, name):
     image = away(node, name)
     load.wait_progress()
-    faults.require(node.volume_status("v")["phase"] == "degraded", f"{node.volume_status('v')}")
-    problems = node.get("/v1/status")["problems"]
-    faults.require(any(f"device node1/{name} failed" in p and "replace" in p for p in problems), f"problems: {problems}")
-    metrics = node.get("/metrics")
-    faults.require(f'blockd_device_ready{{device="node1/{name}"}} 0' in metrics, "the metrics call it ready")
+    node.wait_volume("v", "degraded")
+    cluster.wait_until("the status names the device", lambda: any(
+        f"device node1/{name} failed" in p and "replace" in p for p in node.get("/v1/status")["problems"]))
+    cluster.wait_until("the metrics call it not ready", lambda: f'blockd_device_ready{{device="node1/{name}"}} 0' in node.get("/metrics"))
     # What a restarted blockd finds is the same.
     node.restart()
     cluster.wait_until("the device is failed after a restart", lambda: status_of(node, name)["phase"] == "failed")

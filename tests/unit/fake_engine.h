@@ -123,6 +123,19 @@ int engine_device_status(struct engine *engine, const struct device *device, str
     return 0;
 }
 
+int engine_volume_applied(struct engine *engine, const struct volume *volume, int timeout_ms,
+                          struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)timeout_ms, (void)ret_error;
+    return 0;
+}
+
+bool engine_access_has_folders(struct engine *engine, const struct volume *volume)
+{
+    (void)engine, (void)volume;
+    return false;
+}
+
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
                      size_t node_count, const struct share *shares, size_t share_count,
                      struct error **ret_error)
@@ -348,6 +361,12 @@ int engine_leaving_look(struct engine *engine, const struct volume *volume, char
 {
     (void)engine, (void)volume, (void)ret_error;
     *ret_file = NULL;
+    return 0;
+}
+
+int engine_leaving_check_open(struct engine *engine, const struct volume *volume, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
     return 0;
 }
 

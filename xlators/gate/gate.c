@@ -244,6 +244,7 @@ static void gate_fini(xlator_t *this)
         return;
     for (size_t i = 0; i < gate->listener_count; i++)
         gate->listeners[i].watch->private = NULL;
+    gate_answers_end(&gate->answers);
     settle_clear(&gate->settle);
     free(gate->listeners);
     free(gate);
@@ -259,6 +260,7 @@ static int32_t gate_init(xlator_t *this)
     struct gate *gate = this->private = calloc(1, sizeof *gate);
     if (!gate)
         return -1;
+    gate_answers_init(&gate->answers);
     GF_OPTION_INIT("refresh", gate->refresh, bool, failed);
     int r = listen_to_all(this, gate);
     if (r < 0) {
