@@ -205,6 +205,7 @@ static const struct column columns_of[KIND_COUNT][COLUMNS] = {
                   {"DONE", "status.done"},
                   {"TOTAL", "status.total"},
                   {"STARTED", "status.started"},
+                  {"MESSAGE", "status.message"},
                   {"ERROR", "status.error"}},
 };
 

@@ -115,7 +115,7 @@ def silent_ones_make_room(server):
 def unread_options(server):
     """A client that asks and asks in the handshake and takes no answer is not read from any more."""
     client = Raw(server).greet()
-    client.socket.settimeout(3)
+    client.socket.settimeout(1)
     ask = struct.pack(">QII", OPTION, 3, 0) * 4096
     sent = 0
     try:
