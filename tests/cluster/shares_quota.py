@@ -10,7 +10,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import shares
@@ -123,69 +122,6 @@ def fragments(node):
         require(29 * MIB <= taken <= 32 * MIB, f"a share of 32 MiB in fragments took {taken} bytes")
 
 
-def write_files(point, numbers):
-    """Files of 1 MiB, as many of them as find room; the numbers of those that did."""
-    taken = []
-    for number in numbers:
-        path = point / f"file-{number}"
-        try:
-            with open(path, "wb", buffering=0) as file:
-                file.write(bytes([number]) * MIB)
-                os.fsync(file.fileno())
-            taken.append(number)
-        except OSError as error:
-            require(error.errno in (errno.EDQUOT, errno.ENOSPC), f"{path.name} failed with {error}")
-            path.unlink(missing_ok=True)
-    return taken
-
-
-def check_files(point, numbers):
-    for number in numbers:
-        require((point / f"file-{number}").read_bytes() == bytes([number]) * MIB, f"file-{number} holds something else")
-
-
-def wait_moved(node, job, point):
-    """Ends with the job; df shows the share's size meanwhile. (It does not for the moment in which the mount takes over another
-    number of sets, nor while their parts change one after the other.)"""
-    while (status := node.get(f"/v1/jobs/{job}")["status"])["phase"] in ("pending", "running"):
-        wait_until(f"df shows the size of a share whose volume changes: {total(point)}", lambda: abs(total(point) - 64 * MIB) <= MIB)
-        time.sleep(0.3)
-    require_equal((status["phase"], status.get("error")), ("succeeded", None), f"the job {status}")
-    wait_until(f"df shows the size: {total(point)}", lambda: total(point) == 64 * MIB)
-
-
-def over_sets(node):
-    """Each set of bricks has its part of the share, and df shows the whole: also when a set comes or goes, and a share that was
-    full before is full afterwards."""
-    node.create_volume("m", "single", node.devices(2, "512MiB", first=7), size="200MiB", sets=2)
-    node.wait_volume("m")
-    create(node, "m/a", "64MiB")
-    with shares.mounted(node, "m/a") as point:
-        require_equal(total(point), 64 * MIB, "what df shows of a share over two sets")
-        kept = write_files(point, range(40))
-        require_equal(kept, list(range(40)), "the files that found room in a share of 64 MiB")
-        node.devices(1, "512MiB", first=9)
-        job = node.call("POST", "/v1/volumes/m/expand", {"sets": 1, "allow_same_node": True})["name"]
-        # Limits that fell before the files have moved would refuse these.
-        kept += write_files(point, range(40, 56))
-        require_equal(kept, list(range(56)), "the files that found room while the volume grew")
-        wait_moved(node, job, point)
-        check_files(point, kept)
-        kept += write_files(point, range(56, 80))
-        require(60 <= len(kept) <= 64, f"a share of 64 MiB took {len(kept)} files of 1 MiB")
-        for number in kept[30:]:
-            (point / f"file-{number}").unlink()
-        job = node.call("POST", "/v1/volumes/m/shrink", {"set": 0})["name"]
-        wait_moved(node, job, point)
-        check_files(point, kept[:30])
-        # A file lies in one set, and grows as long as that has room: it gets more of what the others have left.
-        taken = write_until_full(point / "big")
-        node.restart()
-        more = write_until_full(point / "big", os.O_APPEND)
-        require(more >= 4 * MIB and taken + more <= 34 * MIB, f"34 MiB took {taken} and {more} bytes")
-        check_files(point, kept[:30])
-
-
 def main():
     require_root()
     with Node() as node:
@@ -198,8 +134,6 @@ def main():
         print("ok kept over a stop", flush=True)
         fragments(node)
         print("ok fragments", flush=True)
-        over_sets(node)
-        print("ok over sets", flush=True)
 
 
 if __name__ == "__main__":
