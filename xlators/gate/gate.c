@@ -7,7 +7,12 @@
  *
  * Disperse has no watches, and so counts as calm. It reads under its lock, and notes who is behind before it
  * gives that up, so that another mount waits for the note; and it makes its notes before it syncs or flushes,
- * so that what was synced outlives its writer.
+ * so that what was synced outlives its writer. What remains: before that it only marks a file as dirty, and
+ * neither its reads nor its heals ask who has not the mark. So when a writer ends between a write and its
+ * note, the fragment of a brick that was away counts as good when that is back, and the stripe is read as a
+ * mixture, with what was synced there before. To hold answers back would not help those bytes, as a write
+ * that was never answered does the same; and a note made ahead, as with replicate, is a version that the
+ * fragments must share: made on a part of them only, there may be too few left that agree.
  */
 #include "xlators/gate/gate.h"
 
