@@ -146,7 +146,7 @@ $(BUILD)/bench/nbdkit_gfapi.so: tests/bench/nbdkit_gfapi.c
 # ---- Checks ----
 # TESTS="name ..." runs only the tests whose names contain one of the words; JOBS is how many run at once.
 TESTS ?=
-JOBS  ?= 2
+JOBS  ?= 4
 RUN_TESTS = tests/run -j $(JOBS)
 
 SANITIZE_ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -260,6 +260,7 @@ install: all
 # The configuration goes too unless somebody changed it. State under /var/lib/blockd is never touched.
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	[ ! -d $(DESTDIR)$(XLATORDIR)/blockd ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(XLATORDIR)/blockd
 	if cmp -s systemd/blockd.conf $(DESTDIR)$(CONFIGDIR)/blockd.conf; then \
 		rm -f $(DESTDIR)$(CONFIGDIR)/blockd.conf; \
 	fi

@@ -4,6 +4,7 @@
  * allowed is the daemon's to say, once for every caller: a value that does not look like its type is sent as
  * a string, and refused there with its name.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -230,6 +231,8 @@ static int parse_words(struct cli *cli, const struct command_shape *shape, int a
             options_end = true;
         else if (!options_end && string_starts_with(argv[i], "--"))
             r = take_option(shape, argc, argv, &i, arguments, ret_error);
+        else if (!options_end && argv[i][0] == '-' && isalpha((unsigned char)argv[i][1]))
+            r = error_set(ret_error, EINVAL, "there is no option %.64s here", argv[i]);
         else
             r = take_word(cli, shape, place++, argv[i], arguments, ret_error);
     }
@@ -254,6 +257,10 @@ int arguments_parse(struct cli *cli, const struct command *command, int argc, ch
     }
     if (!arguments.name && command->all_route)
         arguments.route = command->all_route;
+    if (strcmp(command->route->method, "PATCH") == 0 && json_object_size(arguments.body) == 0) {
+        arguments_clear(&arguments);
+        return error_set(ret_error, EINVAL, "nothing is to be changed: say what with an option");
+    }
     *ret_arguments = arguments;
     return 0;
 }

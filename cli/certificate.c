@@ -23,28 +23,44 @@ static int ask(struct cli *cli, const char *path, json_t *body, json_t **ret_rep
     return client_change(cli, &request, ret_reply, ret_error);
 }
 
-static int fail(struct cli *cli, int result, const struct error *error)
-{
-    complain(cli, error);
-    return client_exit_status(cli, result);
-}
-
 /* ---- From the API's table ---- */
+
+/* The word is a file's name, but where a script gives the text itself. */
+static int read_request(json_t *body, struct error **ret_error)
+{
+    const char *word = json_text(body, "request");
+    autofree char *text = NULL;
+    if (!*word || strstr(word, "-----BEGIN"))
+        return 0;
+    int r = file_read(strcmp(word, "-") == 0 ? "/dev/stdin" : word, PKI_TEXT_MAX, &text, NULL, ret_error);
+    if (r == 0)
+        json_object_set_new(body, "request", json_string_lossy(text));
+    return r;
+}
 
 int certificate_run(struct cli *cli, const struct arguments *arguments)
 {
     autoerror struct error *error = NULL;
     json_t *reply cleanup(json_decrefp) = NULL;
     autofree char *path = arguments_path(arguments);
-    int r = ask(cli, path, arguments->body, &reply, &error);
+    int r = read_request(arguments->body, &error);
+    if (r == 0)
+        r = ask(cli, path, arguments->body, &reply, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     if (cli->json)
         print_json(cli->out, cli->json, reply);
     else if (arguments->route->op == API_CERTIFICATE_SIGN)
         fputs(json_text(reply, "certificate"), cli->out);
+    else if (*json_text(reply, "name"))
+        fprintf(cli->out, "certificate %s of %s: revoked\n", json_text(reply, "serial"),
+                json_text(reply, "name"));
     else
-        fprintf(cli->out, "certificate %s: revoked\n", json_text(reply, "serial"));
+        fprintf(cli->out,
+                "certificate %s: revoked, though no certificate of that number is known; those that are: "
+                "gluster-block "
+                "certificate list\n",
+                json_text(reply, "serial"));
     return 0;
 }
 
@@ -153,15 +169,11 @@ int certificate_issue(struct cli *cli, int argc, char **argv)
     struct issue_words words cleanup(issue_words_clear) = {0};
     autoerror struct error *error = NULL;
     json_t *reply cleanup(json_decrefp) = NULL;
-    if (parse_issue(argc, argv, &words, &error) < 0) {
-        complain(cli, error);
-        fprintf(cli->err, "Usage: gluster-block certificate issue %s\n",
-                noun_word_find("certificate", "issue")->syntax);
-        return STATUS_USAGE;
-    }
+    if (parse_issue(argc, argv, &words, &error) < 0)
+        return noun_word_usage(cli, "certificate", "issue", error);
     int r = issue(cli, &words, &reply, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     if (cli->json)
         print_json(cli->out, cli->json, reply);
     else

@@ -113,13 +113,17 @@ int classic_modify(struct cli *cli, int argc, char **argv)
     autoerror struct error *error = NULL;
     struct block_name name cleanup(block_name_clear) = {0};
     bool force = argc == 4 && strcmp(argv[3], "force") == 0;
+    if (argc > 1 && strcmp(argv[1], "size") != 0 && strcmp(argv[1], "auth") != 0) {
+        error_set(&error, EINVAL, "modify takes size or auth, not \"%s\"", argv[1]);
+        return classic_usage(cli, "modify", error);
+    }
     if (classic_words(argc, argv, 3, force ? 4 : 3, "VOLUME/BLOCK size SIZE", &error) < 0 ||
         block_name_parse(argv[0], &name, &error) < 0)
         return classic_usage(cli, "modify", error);
     if (strcmp(argv[1], "size") == 0)
         return modify_size(cli, &name, argv[2], force);
-    if (strcmp(argv[1], "auth") == 0 && !force)
+    if (!force)
         return modify_auth(cli, &name, argv[2]);
-    error_set(&error, EINVAL, "modify takes size or auth, not \"%s\"", argv[1]);
+    error_set(&error, EINVAL, "auth takes no force");
     return classic_usage(cli, "modify", error);
 }

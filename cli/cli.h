@@ -118,7 +118,8 @@ void progress_end(struct progress *progress);
 
 /* ---- interrupt.c ---- */
 
-/* Says, from now on until the next call, what goes on in the daemon if the user interrupts; NULL: nothing. */
+/* Says, from now on until the next call, what goes on in the daemon if the user interrupts; NULL: nothing.
+ * The text is copied. */
 void interrupt_says(const char *text);
 /* Starts to handle SIGINT and SIGTERM. Called once, before other threads. */
 void interrupt_start(void);
@@ -134,6 +135,8 @@ void print_change(FILE *stream, enum object_kind kind, const json_t *change);
 void print_object(FILE *stream, const struct schema *schema, const json_t *object);
 /* One line an error. */
 void complain(struct cli *cli, const struct error *error);
+/* The end of a command that failed: the error as people or --json want it. Returns the exit status. */
+int cli_fail(struct cli *cli, int result, const struct error *error);
 
 /* A string inside an object by its path, "status.phase"; "" when it is not there. */
 const char *json_text(const json_t *object, const char *path);
@@ -225,6 +228,8 @@ struct noun_word {
 extern const struct noun_word noun_words[]; /* ends with a NULL noun */
 /* NULL when there is none. */
 const struct noun_word *noun_word_find(const char *noun, const char *verb);
+/* An argument error: says it, and how the command is used. Returns the exit status. */
+int noun_word_usage(struct cli *cli, const char *noun, const char *verb, const struct error *error);
 
 /* ---- classic.c: the command line of gluster-block ---- */
 

@@ -122,10 +122,16 @@ static int call_patiently(struct cli *cli, const struct http_call *call, unsigne
     return r;
 }
 
+/* A user who waits for a few seconds in all does not wait longer for one answer. */
+static unsigned answer_seconds(const struct cli *cli)
+{
+    return cli->timeout && cli->timeout < ANSWER_SECONDS ? cli->timeout : ANSWER_SECONDS;
+}
+
 int client_get(struct cli *cli, const char *path, json_t **ret_reply, struct error **ret_error)
 {
     struct http_call call = {
-        .method = "GET", .path = path, .timeout_ms = cli->hurry ? HURRY_MS : ANSWER_SECONDS * 1000};
+        .method = "GET", .path = path, .timeout_ms = cli->hurry ? HURRY_MS : (int)answer_seconds(cli) * 1000};
     unsigned patience = cli->timeout < READ_PATIENCE ? cli->timeout : READ_PATIENCE;
     return call_patiently(cli, &call, patience, ret_reply, ret_error);
 }
@@ -143,13 +149,13 @@ int client_change(struct cli *cli, const struct client_change *change, json_t **
                              .path = path,
                              .body = body,
                              .idempotency_key = key,
-                             .timeout_ms = (int)(wait + ANSWER_SECONDS) * 1000};
-    interrupt_says("the change goes on in blockd");
+                             .timeout_ms = (int)(wait + answer_seconds(cli)) * 1000};
+    interrupt_says("the change may go on in blockd");
     int r = call_patiently(cli, &call, change->patience, ret_reply, ret_error);
     interrupt_says(NULL);
     if (r == -ETIMEDOUT && cli->no_answer)
         error_set(ret_error, ETIMEDOUT, "blockd has not answered within %u s; the change may go on there",
-                  wait + ANSWER_SECONDS);
+                  wait + answer_seconds(cli));
     return r;
 }
 

@@ -74,9 +74,7 @@ static int issue_admin(struct cli *cli, const char *folder)
             return status;
     }
     int r = write_client_config(folder, &error);
-    if (r < 0)
-        complain(cli, error);
-    return r < 0 ? client_exit_status(cli, r) : 0;
+    return r < 0 ? cli_fail(cli, r, error) : 0;
 }
 
 static void show(struct cli *cli, const json_t *reply)
@@ -96,19 +94,15 @@ int cluster_init_run(struct cli *cli, int argc, char **argv)
     autoerror struct error *error = NULL;
     json_t *reply cleanup(json_decrefp) = NULL;
     bool changed = false;
-    if (parse(argc, argv, &words, &error) < 0) {
-        complain(cli, error);
-        return STATUS_USAGE;
-    }
+    if (parse(argc, argv, &words, &error) < 0)
+        return noun_word_usage(cli, "cluster", "init", error);
     struct client_change request = {
         .method = "POST", .path = "/v1/cluster/init", .patience = PATIENCE, .at_once = true};
     int r = words.listen ? config_listen(cli, words.listen, &changed, &error) : 0;
     if (r == 0)
         r = client_change(cli, &request, &reply, &error);
-    if (r < 0) {
-        complain(cli, error);
-        return client_exit_status(cli, r);
-    }
+    if (r < 0)
+        return cli_fail(cli, r, error);
     show(cli, reply);
     FILE *out = cli->out;
     if (cli->json) /* one object is the answer */

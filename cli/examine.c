@@ -21,12 +21,6 @@ static int ask(struct cli *cli, const struct arguments *arguments, json_t **ret_
     return client_change(cli, &request, ret_reply, ret_error);
 }
 
-static int fail(struct cli *cli, int result, const struct error *error)
-{
-    complain(cli, error);
-    return client_exit_status(cli, result);
-}
-
 /* ---- Examination ---- */
 
 static const char *way_to_repair(const json_t *finding)
@@ -55,7 +49,7 @@ int examine_run(struct cli *cli, const struct arguments *arguments)
     json_t *report cleanup(json_decrefp) = NULL, *finding;
     int r = ask(cli, arguments, &report, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     uint64_t remaining = json_number(report, "remaining");
     if (cli->json) {
         print_json(cli->out, cli->json, report);
@@ -91,7 +85,7 @@ int adopt_run(struct cli *cli, const struct arguments *arguments)
     json_t *report cleanup(json_decrefp) = NULL;
     int r = ask(cli, arguments, &report, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     bool refused = json_number(report, "refused") > 0;
     if (cli->json) {
         print_json(cli->out, cli->json, report);

@@ -5,6 +5,8 @@
 #include "cli.h"
 #include "rpc/base/alloc.h"
 
+#define LINE_WIDTH 100
+
 const struct help_word help_words[] = {
     {"uri", "VOLUME/BLOCK", "Print the NBD URI of a live export, of this node where it has one"},
     {"version", "", "Print the version of this program and of blockd"},
@@ -27,7 +29,7 @@ const struct help_word help_global_options[] = {
 
 bool help_asked(const char *word)
 {
-    static const char *const words[] = {"help", "--help", "usage", "--usage", NULL};
+    static const char *const words[] = {"help", "--help", "-h", "usage", "--usage", NULL};
     return enum_parse(words, word) >= 0;
 }
 
@@ -50,6 +52,22 @@ static void print_words(FILE *stream, const struct help_word *words, int width)
 
 /* ---- Everything ---- */
 
+/* Words after `column`, the lines broken at blanks that end a term. */
+static void print_wrapped(FILE *stream, const char *text, size_t column)
+{
+    size_t room = LINE_WIDTH - column;
+    while (strlen(text) > room) {
+        size_t length = room;
+        while (length > 0 && !(text[length] == ' ' && text[length - 1] == ','))
+            length--;
+        if (!length)
+            break;
+        fprintf(stream, "%.*s\n%*s", (int)length, text, (int)column, "");
+        text += length + 1;
+    }
+    fprintf(stream, "%s\n", text);
+}
+
 static void print_nouns(FILE *stream)
 {
     size_t count;
@@ -65,7 +83,8 @@ static void print_nouns(FILE *stream)
         for (const struct noun_word *word = noun_words; word->noun; word++)
             if (strcmp(word->noun, noun) == 0)
                 strbuf_addf(&verbs, ", %s", word->verb);
-        fprintf(stream, "  %-11s  %s\n", noun, strbuf_string(&verbs));
+        fprintf(stream, "  %-11s  ", noun);
+        print_wrapped(stream, strbuf_string(&verbs), 15);
     }
 }
 
@@ -238,7 +257,7 @@ static size_t distance(const char *a, const char *b)
 int help_unknown(struct cli *cli, const char *what, const char *word, const struct string_list *known)
 {
     const char *nearest = NULL;
-    size_t least = 3;
+    size_t least = strlen(word) < 5 ? 2 : 3; /* of a short word two other letters make any word */
     for (size_t i = 0; strlen(word) < 32 && i < known->count; i++) {
         size_t far = distance(word, known->items[i]);
         if (far < least && far < strlen(word)) {

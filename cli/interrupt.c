@@ -5,16 +5,17 @@
  */
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "cli.h"
 
-static _Atomic(const char *) goes_on; /* a static string */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static char goes_on[512]; /* guarded by the mutex; "": nothing */
 
 void interrupt_says(const char *text)
 {
-    atomic_store(&goes_on, text);
+    scoped_lock(&mutex);
+    snprintf(goes_on, sizeof goes_on, "%s", text ? text : "");
 }
 
 static void *wait_for_signal(void *data)
@@ -24,9 +25,11 @@ static void *wait_for_signal(void *data)
     if (sigwait(set, &number) != 0)
         return NULL;
 
-    const char *text = atomic_load(&goes_on);
-    if (text)
-        dprintf(STDERR_FILENO, "\ngluster-block: interrupted; %s\n", text);
+    {
+        scoped_lock(&mutex);
+        if (*goes_on)
+            dprintf(STDERR_FILENO, "\ngluster-block: interrupted; %s\n", goes_on);
+    }
     signal(number, SIG_DFL);
     pthread_sigmask(SIG_UNBLOCK, set, NULL);
     raise(number);

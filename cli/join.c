@@ -287,16 +287,11 @@ int node_join_run(struct cli *cli, int argc, char **argv)
     struct join join cleanup(join_clear) = {0};
     autoerror struct error *error = NULL;
     json_t *reply cleanup(json_decrefp) = NULL;
-    if (parse(argc, argv, &join, &error) < 0) {
-        complain(cli, error);
-        fprintf(cli->err, "Usage: gluster-block node join %s\n", noun_word_find("node", "join")->syntax);
-        return STATUS_USAGE;
-    }
+    if (parse(argc, argv, &join, &error) < 0)
+        return noun_word_usage(cli, "node", "join", error);
     int r = run(cli, &join, &reply, &error);
-    if (r < 0) {
-        complain(cli, error);
-        return client_exit_status(cli, r);
-    }
+    if (r < 0)
+        return cli_fail(cli, r, error);
     json_t *store = json_object_get(reply, "store");
     json_t *summary cleanup(json_decrefp) =
         json_pack("{s:s, s:s, s:O}", "node", join.name, "folder", join.folder, "store", store);

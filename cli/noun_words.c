@@ -26,3 +26,11 @@ const struct noun_word *noun_word_find(const char *noun, const char *verb)
             return word;
     return NULL;
 }
+
+int noun_word_usage(struct cli *cli, const char *noun, const char *verb, const struct error *error)
+{
+    complain(cli, error);
+    fprintf(cli->err, "Usage: gluster-block %s %s %s\nMore: gluster-block help %s %s\n", noun, verb,
+            noun_word_find(noun, verb)->syntax, noun, verb);
+    return STATUS_USAGE;
+}

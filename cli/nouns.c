@@ -12,17 +12,6 @@
 #define BAR_APPEARS     1  /* seconds that a terminal waits in silence, before it shows what goes on */
 #define PATIENCE_NOWAIT 30 /* seconds to repeat a broken call that waits for nothing */
 
-static int fail(struct cli *cli, int result, const struct error *error)
-{
-    if (cli->json) {
-        json_t *json cleanup(json_decrefp) = api_error_encode(error);
-        print_json(cli->err, cli->json, json);
-    } else {
-        complain(cli, error);
-    }
-    return client_exit_status(cli, result);
-}
-
 static int usage(struct cli *cli, const struct command *command, const struct error *error)
 {
     complain(cli, error);
@@ -41,7 +30,7 @@ static int show(struct cli *cli, const struct command *command, const struct arg
     json_t *reply cleanup(json_decrefp) = NULL;
     int r = client_get(cli, path, &reply, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     if (cli->json)
         print_json(cli->out, cli->json, reply);
     else if (arguments->route->response_kind == RESPONSE_LIST)
@@ -127,7 +116,7 @@ static int watch_list(struct cli *cli, const struct command *command, struct arg
         if (r == 0)
             r = follow(&watch, arguments, &error);
         if (r < 0 && (!cli->no_answer || watch.revision == 0))
-            return fail(cli, r, error);
+            return cli_fail(cli, r, error);
         present = r == 0 && !watch.heard;
         poll(NULL, 0, RECONNECT_MS);
     }
@@ -177,6 +166,17 @@ static int await(struct cli *cli, const struct command *command, const struct ar
     return r;
 }
 
+/* A deletion that archives says under which name. */
+static void report_archived(struct cli *cli, const struct arguments *arguments, const json_t *reply)
+{
+    const char *as = json_text(reply, "spec.archive_as");
+    if (json_is_true(json_at(reply, "spec.archived")))
+        fprintf(cli->out, "its files are kept as share %s\n", json_text(reply, "name"));
+    else if (*as)
+        fprintf(cli->out, "its files are kept as share %.*s/%s\n", (int)strcspn(arguments->name, "/"),
+                arguments->name, as);
+}
+
 static void report(struct cli *cli, const struct command *command, const struct arguments *arguments,
                    const json_t *reply, const json_t *object)
 {
@@ -193,11 +193,16 @@ static void report(struct cli *cli, const struct command *command, const struct 
     const char *phase = object ? json_text(object, "status.phase") : "gone";
     if (is_delete(command) && object && kind != KIND_JOB)
         phase = "going";
-    fprintf(cli->out, "%s %s: %s\n", kind == KIND_COUNT ? command->noun : object_types[kind].word,
+    /* What is told to stop is online a moment longer. */
+    bool still = arguments->no_wait && object && *json_text(object, "spec.state") && *phase &&
+                 object_settled(object) == SETTLED_NOT_YET;
+    fprintf(cli->out, "%s %s: %s%s\n", kind == KIND_COUNT ? command->noun : object_types[kind].word,
             *name             ? name
             : arguments->name ? arguments->name
                               : "",
-            *phase ? phase : "pending");
+            still ? "recorded, still " : "", *phase ? phase : "pending");
+    if (is_delete(command) && !object)
+        report_archived(cli, arguments, reply);
     if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))
         fprintf(cli->out, "%s is known as %s from now on\n", json_text(object, "spec.given_path"),
                 json_text(object, "spec.path"));
@@ -247,7 +252,7 @@ static int change(struct cli *cli, const struct command *command, const struct a
     json_t *reply cleanup(json_decrefp) = NULL;
     int r = client_change(cli, &request, &reply, &error);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     if (is_dry_run(arguments))
         return show_plan(cli, reply);
 
@@ -257,10 +262,10 @@ static int change(struct cli *cli, const struct command *command, const struct a
     if (r == 0)
         r = await(cli, command, arguments, deadline, &object, &error);
     if (r < 0 && r != -ETIMEDOUT)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     report(cli, command, arguments, reply, object);
     if (r < 0)
-        return fail(cli, r, error);
+        return cli_fail(cli, r, error);
     return failed_partly(reply) ? client_exit_status(cli, -EIO) : 0;
 }
 
@@ -269,7 +274,7 @@ static int change(struct cli *cli, const struct command *command, const struct a
 static int run_command(struct cli *cli, const struct command *command, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++)
-        if (help_asked(argv[i]) && string_starts_with(argv[i], "--")) {
+        if (help_asked(argv[i]) && argv[i][0] == '-') {
             help_command(cli->out, command);
             return 0;
         }
@@ -277,7 +282,7 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
     autoerror struct error *error = NULL;
     int r = arguments_parse(cli, command, argc, argv, &arguments, &error);
     if (r < 0)
-        return cli->no_answer ? fail(cli, r, error) : usage(cli, command, error);
+        return cli->no_answer ? cli_fail(cli, r, error) : usage(cli, command, error);
     if (command->route->op == API_STATUS)
         return status_run(cli);
     if (command->route->op == API_EXAMINE)
@@ -289,6 +294,48 @@ static int run_command(struct cli *cli, const struct command *command, int argc,
     if (strcmp(command->route->method, "GET") != 0)
         return change(cli, command, &arguments);
     return arguments.watch ? watch_list(cli, command, &arguments) : show(cli, command, &arguments);
+}
+
+/* Of "heal info" and "heal start" known below "heal ", the second words. */
+static void add_verb(struct string_list *known, const char *verb, const char *first)
+{
+    size_t length = strlen(first);
+    if (!length)
+        string_list_add(known, verb);
+    else if (strncmp(verb, first, length) == 0 && verb[length] == ' ')
+        string_list_add(known, verb + length + 1);
+}
+
+static void known_verbs(const char *noun, const char *first, struct string_list *known)
+{
+    size_t count;
+    const struct command *commands = command_all(&count);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(commands[i].noun, noun) == 0)
+            add_verb(known, commands[i].verb, first);
+    for (const struct noun_word *word = noun_words; word->noun; word++)
+        if (strcmp(word->noun, noun) == 0)
+            add_verb(known, word->verb, first);
+}
+
+static int unknown_verb(struct cli *cli, const char *noun, const char *verb, const char *second)
+{
+    autostring_list struct string_list known = {0}, below = {0};
+    known_verbs(noun, "", &known);
+    known_verbs(noun, verb, &below);
+    if (!below.count) {
+        autofree char *what = xasprintf("%s ", noun);
+        return help_unknown(cli, what, verb, &known);
+    }
+    if (second) {
+        autofree char *what = xasprintf("%s %s ", noun, verb);
+        return help_unknown(cli, what, second, &below);
+    }
+    fprintf(cli->err, "gluster-block: %s %s takes one more word:", noun, verb);
+    for (size_t i = 0; i < below.count; i++)
+        fprintf(cli->err, "%s %s", i ? "," : "", below.items[i]);
+    fprintf(cli->err, "\nMore: gluster-block help %s\n", noun);
+    return STATUS_USAGE;
 }
 
 int nouns_run(struct cli *cli, int argc, char **argv)
@@ -307,22 +354,12 @@ int nouns_run(struct cli *cli, int argc, char **argv)
         return 0;
     }
     const struct noun_word *word = noun_word_find(noun, argv[1]);
-    if (word && argc > 2 && strcmp(argv[2], "--help") == 0) {
+    if (word && argc > 2 && help_asked(argv[2]) && argv[2][0] == '-') {
         help_noun_word(cli->out, word);
         return 0;
     }
     if (word)
         return word->run(cli, argc - 2, argv + 2);
 
-    autostring_list struct string_list known = {0};
-    size_t count;
-    const struct command *commands = command_all(&count);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(commands[i].noun, noun) == 0)
-            string_list_add(&known, commands[i].verb);
-    for (word = noun_words; word->noun; word++)
-        if (strcmp(word->noun, noun) == 0)
-            string_list_add(&known, word->verb);
-    autofree char *what = xasprintf("%s ", noun);
-    return help_unknown(cli, what, argv[1], &known);
+    return unknown_verb(cli, noun, argv[1], argc > 2 ? argv[2] : NULL);
 }

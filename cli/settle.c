@@ -159,12 +159,23 @@ static int timed_out(enum object_kind kind, const char *name, const json_t *obje
                      object_types[kind].word, name, *phase ? phase : "pending", *cause ? ": " : "", cause);
 }
 
+static void say_what_goes_on(enum object_kind kind, const char *name)
+{
+    autofree char *text =
+        kind == KIND_JOB
+            ? xasprintf("the job goes on in blockd; to end it: gluster-block job cancel %s", name)
+            : xasprintf("the change goes on in blockd; to see how far it is: gluster-block %s "
+                        "info %s",
+                        object_types[kind].word, name);
+    interrupt_says(text);
+}
+
 int settle_wait(struct cli *cli, enum object_kind kind, const char *name, int64_t deadline, json_t **object,
                 struct error **ret_error)
 {
     autofree char *key = object_key(kind, name);
     int r = 0;
-    interrupt_says("the change goes on in blockd");
+    say_what_goes_on(kind, name);
     while (r == 0 && *object && object_settled(*object) == SETTLED_NOT_YET) {
         if (clock_monotonic_ms() >= deadline) {
             r = timed_out(kind, name, *object, ret_error);

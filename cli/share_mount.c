@@ -429,25 +429,15 @@ static int unmount_share(const char *word, bool lazy, struct error **ret_error)
 
 static int finish(struct cli *cli, int result, const struct error *error, const char *word, const char *phase)
 {
-    if (result < 0 && cli->json) {
-        json_t *json cleanup(json_decrefp) = api_error_encode(error);
-        print_json(cli->err, cli->json, json);
-    } else if (result < 0) {
-        complain(cli, error);
-    } else if (cli->json) {
+    if (result < 0)
+        return cli_fail(cli, result, error);
+    if (cli->json) {
         json_t *json cleanup(json_decrefp) = json_pack("{s:s, s:s}", "name", word, "phase", phase);
         print_json(cli->out, cli->json, json);
     } else {
         fprintf(cli->out, "share %s: %s\n", word, phase);
     }
-    return client_exit_status(cli, result);
-}
-
-static int usage(struct cli *cli, const struct noun_word *word, const struct error *error)
-{
-    complain(cli, error);
-    fprintf(cli->err, "Usage: gluster-block %s %s %s\n", word->noun, word->verb, word->syntax);
-    return STATUS_USAGE;
+    return 0;
 }
 
 int share_mount_run(struct cli *cli, int argc, char **argv)
@@ -455,7 +445,7 @@ int share_mount_run(struct cli *cli, int argc, char **argv)
     cleanup(mount_words_clear) struct mount_words words = {0};
     autoerror struct error *error = NULL;
     if (parse_mount(argc, argv, &words, &error) < 0)
-        return usage(cli, noun_word_find("share", "mount"), error);
+        return noun_word_usage(cli, "share", "mount", error);
     int r = mount_share(cli, &words, &error);
     return finish(cli, r, error, words.share, "mounted");
 }
@@ -475,7 +465,7 @@ int share_unmount_run(struct cli *cli, int argc, char **argv)
     }
     if (!word || !good) {
         error_set(&error, EINVAL, "one FOLDER or VOLUME/SHARE is wanted");
-        return usage(cli, noun_word_find("share", "unmount"), error);
+        return noun_word_usage(cli, "share", "unmount", error);
     }
     int r = unmount_share(word, lazy, &error);
     return finish(cli, r, error, word, "unmounted");

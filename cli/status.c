@@ -61,10 +61,8 @@ int status_run(struct cli *cli)
     autoerror struct error *error = NULL;
     json_t *status cleanup(json_decrefp) = NULL;
     int r = client_get(cli, "/v1/status", &status, &error);
-    if (r < 0) {
-        complain(cli, error);
-        return client_exit_status(cli, r);
-    }
+    if (r < 0)
+        return cli_fail(cli, r, error);
     if (cli->json) {
         print_json(cli->out, cli->json, status);
         return 0;

@@ -78,10 +78,8 @@ int uri_run(struct cli *cli, int argc, char **argv)
     }
     autofree char *uri = NULL;
     int r = find(cli, &name, &uri, &error);
-    if (r < 0) {
-        complain(cli, error);
-        return client_exit_status(cli, r);
-    }
+    if (r < 0)
+        return cli_fail(cli, r, error);
     if (cli->json) {
         json_t *json cleanup(json_decrefp) = json_pack("{s:s}", "uri", uri);
         print_json(cli->out, cli->json, json);

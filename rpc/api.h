@@ -133,6 +133,9 @@ struct api_match {
 int api_route_find(const char *method, const char *path, struct api_match *ret_match,
                    struct error **ret_error);
 void api_match_clear(struct api_match *match);
+/* The path without the secret that stands in one of a whole token; its id is all that counts there. The
+ * caller's. */
+char *api_path_without_secret(const char *path);
 /* The methods of a path, as an Allow header has them; NULL when there is no such path. */
 const char *api_allowed_methods(const char *path);
 
@@ -160,7 +163,7 @@ extern const struct schema list_query_schema;
 struct node_patch {
     int state;
     struct string_list addresses;
-    char *zone;
+    char *zone; /* "none": none */
 };
 extern const struct schema node_patch_schema;
 
@@ -349,6 +352,8 @@ struct api_code {
     unsigned status;  /* HTTP */
 };
 const struct api_code *api_code_of_errno(int number);
+/* Each code once; NULL after the last. */
+const char *api_code_word(size_t index);
 /* The errno for a code that came from the wire; EIO when it is unknown. */
 int api_errno_of_code(const char *code);
 json_t *api_error_encode(const struct error *error);

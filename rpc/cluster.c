@@ -3,14 +3,7 @@
 
 #include "rpc/join_token.h"
 #include "rpc/pki.h"
-
-#define OF(structure, member) offsetof(struct structure, member)
-#define END                                                                                                  \
-    {                                                                                                        \
-        .name = NULL                                                                                         \
-    }
-#define SCHEMA(structure, title, text)                                                                       \
-    const struct schema structure##_schema = {title, sizeof(struct structure), structure##_fields, text}
+#include "rpc/schema_table.h"
 
 static const struct field cluster_authority_fields[] = {
     {"name", FIELD_STRING, OF(cluster_authority, name), 0, .help = "Name (CN) of the authority"},

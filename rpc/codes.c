@@ -56,6 +56,15 @@ const struct api_code *api_code_of_errno(int number)
     return &internal;
 }
 
+/* Rows of one code stand together. */
+const char *api_code_word(size_t index)
+{
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if ((i == 0 || strcmp(codes[i].code, codes[i - 1].code) != 0) && index-- == 0)
+            return codes[i].code;
+    return NULL;
+}
+
 int api_errno_of_code(const char *code)
 {
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)

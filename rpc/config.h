@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * /etc/blockd/blockd.conf: INI, one table of keys (config.c) from which come the parser, the defaults and
- * blockd.conf(5). A file that is not there means the defaults; an unknown section or key, or a value out of
- * its limits, is an error that names file and line.
+ * /etc/blockd/blockd.conf: INI, one table of keys (config_table.c) from which come the parser, the defaults
+ * and blockd.conf(5). A file that is not there means the defaults; an unknown section or key, or a value out
+ * of its limits, is an error that names file and line.
  */
 #ifndef BLOCKD_RPC_CONFIG_H
 #define BLOCKD_RPC_CONFIG_H

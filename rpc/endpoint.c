@@ -1,21 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 #include "rpc/endpoint.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 
 #define SCHEME   "https://"
 #define HOST_MAX 253
-
-static bool is_address(int family, const char *host)
-{
-    unsigned char bytes[sizeof(struct in6_addr)];
-    return inet_pton(family, host, bytes) == 1;
-}
 
 static bool is_host_name(const char *host)
 {
@@ -63,8 +57,9 @@ int endpoint_parse(const char *text, struct endpoint *ret_endpoint, struct error
     const char *host, *port;
     size_t length = split(clean, &host, &port);
     struct endpoint endpoint = {.host = xstrndup(host, length), .port = API_PORT_DEFAULT};
-    bool v6 = is_address(AF_INET6, endpoint.host);
-    endpoint.numeric = v6 || is_address(AF_INET, endpoint.host);
+    struct sockaddr_storage address;
+    endpoint.numeric = address_parse(endpoint.host, 0, &address) > 0;
+    bool v6 = endpoint.numeric && address.ss_family == AF_INET6;
     bool bad = clean[0] == '[' ? !v6 : !endpoint.numeric && !is_host_name(endpoint.host);
     if (bad || (port && parse_port(port, &endpoint.port) < 0)) {
         endpoint_clear(&endpoint);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * HTTP/1.1 over a listening socket, with or without TLS, on libmicrohttpd (http_server.c, the only file that
- * knows it). One thread a connection while it is busy, so that a handler may block (?wait=, ?watch=). Limits:
- * connections, in all and of one address, body size, header size, idle time, and the time that a request may
- * take to arrive.
+ * HTTP/1.1 over a listening socket, with or without TLS, on libmicrohttpd. One thread a connection while it
+ * is busy, so that a handler may block (?wait=, ?watch=). Limits: connections, in all and of one address,
+ * body size, header size, idle time, and the time that a request may take to arrive.
  */
 #ifndef BLOCKD_RPC_HTTP_SERVER_H
 #define BLOCKD_RPC_HTTP_SERVER_H
@@ -45,6 +44,7 @@ struct http_response {
     unsigned status;          /* 200 unless set */
     const char *content_type; /* static; "application/json" unless set */
     const char *allow;        /* static; methods of the path, for a 405; NULL: no such header */
+    bool last;                /* the connection ends after it */
     char *body;               /* malloc()ed, taken by the server; NULL: empty */
     size_t body_length;
     /*

@@ -5,6 +5,8 @@
 #include "api.h"
 #include "rpc/base/alloc.h"
 
+#define NAME_PATTERN "^[A-Za-z0-9_][A-Za-z0-9_-]*$" /* as name_check() has it */
+
 static json_t *reference(const struct schema *schema)
 {
     autofree char *target = xasprintf("#/components/schemas/%s", schema->name);
@@ -16,22 +18,31 @@ static void describe_schema(json_t *schemas, const struct schema *schema);
 /* The JSON schema of one field's value. */
 static json_t *field_type_schema(json_t *schemas, const struct field *field)
 {
-    json_t *words;
+    json_t *type, *words;
     switch (field->type) {
     case FIELD_STRING:
-        return json_pack("{s:s, s:I}", "type", "string", "maxLength",
+        type = json_pack("{s:s, s:I}", "type", "string", "maxLength",
                          (json_int_t)(field->max ? field->max : 4096));
+        if (field->min)
+            json_object_set_new(type, "minLength", json_integer((json_int_t)field->min));
+        return type;
     case FIELD_NAME:
-        return json_pack("{s:s, s:s, s:i}", "type", "string", "pattern", "^[A-Za-z0-9_][A-Za-z0-9_-]*$",
-                         "maxLength", 254);
+        return json_pack("{s:s, s:s, s:i}", "type", "string", "pattern", NAME_PATTERN, "maxLength", 254);
     case FIELD_SIZE:
     case FIELD_UINT:
-        return json_pack("{s:s, s:s, s:I}", "type", "integer", "format", "int64", "minimum",
+        type = json_pack("{s:s, s:s, s:I}", "type", "integer", "format", "int64", "minimum",
                          (json_int_t)field->min);
+        if (field->max && field->max <= INT64_MAX)
+            json_object_set_new(type, "maximum", json_integer((json_int_t)field->max));
+        return type;
     case FIELD_BOOL:
         return json_pack("{s:s}", "type", "boolean");
     case FIELD_RATIO:
-        return json_pack("{s:s, s:s}", "type", "number", "format", "double");
+        type = json_pack("{s:s, s:s, s:f}", "type", "number", "format", "double", "minimum",
+                         (double)field->min / 1000);
+        if (field->max)
+            json_object_set_new(type, "maximum", json_real((double)field->max / 1000));
+        return type;
     case FIELD_TIME:
         return json_pack("{s:s, s:s}", "type", "string", "format", "date-time");
     case FIELD_ENUM:
@@ -40,7 +51,10 @@ static json_t *field_type_schema(json_t *schemas, const struct field *field)
             json_array_append_new(words, json_string(field->words[i]));
         return json_pack("{s:s, s:o}", "type", "string", "enum", words);
     case FIELD_STRINGS:
-        return json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string");
+        type = json_pack("{s:s, s:{s:s}}", "type", "array", "items", "type", "string");
+        if (field->max)
+            json_object_set_new(type, "maxItems", json_integer((json_int_t)field->max));
+        return type;
     case FIELD_OBJECT:
         describe_schema(schemas, field->object);
         return reference(field->object);
@@ -51,26 +65,46 @@ static json_t *field_type_schema(json_t *schemas, const struct field *field)
     return json_object();
 }
 
+static json_t *description(const struct field *field)
+{
+    if (field->type != FIELD_SIZE)
+        return json_string(field->help);
+    autofree char *text =
+        xasprintf("%s. In bytes; a request may also say it as text, \"10GiB\"", field->help);
+    return json_string(text);
+}
+
 static void describe_schema(json_t *schemas, const struct schema *schema)
 {
     if (json_object_get(schemas, schema->name))
         return;
     json_t *properties = json_object(), *required = json_array();
-    json_t *description =
+    json_t *whole =
         json_pack("{s:s, s:s, s:o}", "type", "object", "description", schema->help, "properties", properties);
-    json_object_set_new(schemas, schema->name, description);
+    json_object_set_new(schemas, schema->name, whole);
     for (const struct field *field = schema->fields; field->name; field++) {
         json_t *property = field_type_schema(schemas, field);
         if (!json_object_get(property, "$ref")) /* OpenAPI 3.0 ignores what stands beside a reference */
-            json_object_set_new(property, "description", json_string(field->help));
+            json_object_set_new(property, "description", description(field));
         json_object_set_new(properties, field->name, property);
         if (field->flags & FIELD_REQUIRED)
             json_array_append_new(required, json_string(field->name));
     }
     if (json_array_size(required))
-        json_object_set_new(description, "required", required);
+        json_object_set_new(whole, "required", required);
     else
         json_decref(required);
+}
+
+/* Is an object of the store changed, so that the change may go on after the answer, and be repeated? */
+static bool is_change(const struct api_route *route)
+{
+    if (strcmp(route->method, "GET") == 0)
+        return false;
+    for (size_t i = 0; i < KIND_COUNT; i++)
+        if (object_types[i].schema == route->response)
+            return true;
+    return false;
 }
 
 static json_t *parameters(json_t *schemas, const struct api_route *route)
@@ -86,11 +120,11 @@ static json_t *parameters(json_t *schemas, const struct api_route *route)
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", field->name, "in", "query",
                                               "description", field->help, "schema",
                                               field_type_schema(schemas, field)));
-    if (strcmp(route->method, "GET") != 0)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{s:s, s:i}}", "name", "Idempotency-Key",
+    if (is_change(route))
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:i}}", "name", "Idempotency-Key",
                                               "in", "header", "description",
                                               "A retry with the same key gets the same answer", "schema",
-                                              "type", "string", "maxLength", 128));
+                                              "type", "string", "pattern", NAME_PATTERN, "maxLength", 128));
     return list;
 }
 
@@ -103,21 +137,41 @@ static json_t *content(json_t *schemas, const struct api_route *route)
     describe_schema(schemas, route->response);
     if (route->response_kind == RESPONSE_OBJECT)
         return json_pack("{s:{s:o}}", "application/json", "schema", reference(route->response));
-    return json_pack("{s:{s:{s:s, s:{s:{s:s, s:o}, s:{s:s}}}}}", "application/json", "schema", "type",
-                     "object", "properties", "items", "type", "array", "items", reference(route->response),
-                     "revision", "type", "integer");
+    json_t *changes =
+        json_pack("{s:s, s:s, s:{s:{s:s, s:[s,s]}, s:{s:s}, s:{s:s}, s:o}}", "type", "object", "description",
+                  "With watch: one a line, as long as the client reads", "properties", "type", "type",
+                  "string", "enum", "put", "delete", "key", "type", "string", "revision", "type", "integer",
+                  "object", reference(route->response));
+    return json_pack("{s:{s:{s:s, s:{s:{s:s, s:o}, s:{s:s}}}}, s:{s:o}}", "application/json", "schema",
+                     "type", "object", "properties", "items", "type", "array", "items",
+                     reference(route->response), "revision", "type", "integer", "application/jsonl", "schema",
+                     changes);
+}
+
+/* "POST /v1/blocks", but not "POST /v1/examine", which makes nothing that could be read again. */
+static bool makes(const struct api_route *route)
+{
+    const char *noun = strrchr(route->path, '/');
+    return strcmp(route->method, "POST") == 0 && noun == strchr(route->path + 1, '/') &&
+           route->op != API_EXAMINE;
 }
 
 /* A change answers 202 with the object, or with the job that works on it, while the reconciler goes on. */
 static json_t *responses(json_t *schemas, const struct api_route *route)
 {
-    bool changes = strcmp(route->method, "GET") != 0;
-    bool makes = strcmp(route->method, "POST") == 0 && !strchr(route->path, '{');
     json_t *result = json_pack(
-        "{s:{s:s, s:o}, s:{s:s, s:o}}", makes ? "201" : "200", "description", "Done", "content",
+        "{s:{s:s, s:o}, s:{s:s, s:o}}", makes(route) ? "201" : "200", "description", "Done", "content",
         content(schemas, route), "default", "description", "An error", "content",
         json_pack("{s:{s:{s:s}}}", "application/json", "schema", "$ref", "#/components/schemas/Error"));
-    if (changes) {
+    if (route->query == &volume_create_query_schema) {
+        describe_schema(schemas, &volume_plan_schema);
+        json_object_set_new(result, "200",
+                            json_pack("{s:s, s:{s:{s:{s:[o,o]}}}}", "description",
+                                      "Done, or the plan that dry_run asks for", "content",
+                                      "application/json", "schema", "anyOf", reference(route->response),
+                                      reference(&volume_plan_schema)));
+    }
+    if (is_change(route)) {
         describe_schema(schemas, &job_schema);
         json_object_set_new(result, "202",
                             json_pack("{s:s, s:{s:{s:{s:[o,o]}}}}", "description",
@@ -140,11 +194,23 @@ static json_t *role_list(const struct api_route *route)
     return list;
 }
 
+/* "get_v1_blocks_volume_block": for programs that make clients out of the document. */
+static json_t *operation_id(const struct api_route *route)
+{
+    autostrbuf struct strbuf id = {0};
+    for (const char *c = route->method; *c; c++)
+        strbuf_addf(&id, "%c", *c | 0x20);
+    for (const char *c = route->path; *c; c++)
+        if (*c != '{' && *c != '}')
+            strbuf_addf(&id, "%c", *c == '/' || *c == '.' ? '_' : *c);
+    return json_string(strbuf_string(&id));
+}
+
 static json_t *operation(json_t *schemas, const struct api_route *route)
 {
-    json_t *result =
-        json_pack("{s:s, s:o, s:o, s:o}", "summary", route->help, "parameters", parameters(schemas, route),
-                  "responses", responses(schemas, route), "x-roles", role_list(route));
+    json_t *result = json_pack("{s:o, s:s, s:o, s:o, s:o}", "operationId", operation_id(route), "summary",
+                               route->help, "parameters", parameters(schemas, route), "responses",
+                               responses(schemas, route), "x-roles", role_list(route));
     if (route->request) {
         describe_schema(schemas, route->request);
         json_object_set_new(result, "requestBody",
@@ -156,9 +222,18 @@ static json_t *operation(json_t *schemas, const struct api_route *route)
 
 static json_t *error_schema(void)
 {
-    return json_pack("{s:s, s:{s:{s:s, s:{s:{s:s}, s:{s:s}, s:{s:s}}}}}", "type", "object", "properties",
-                     "error", "type", "object", "properties", "code", "type", "string", "message", "type",
-                     "string", "details", "type", "object");
+    json_t *words = json_array(),
+           *details = json_pack("{s:{s:s, s:s}, s:{s:s, s:s}}", "errno", "type", "integer", "description",
+                                "The same as Linux numbers it", "request_id", "type", "string", "description",
+                                "X-Request-Id, by which the log knows the request");
+    for (size_t i = 0; api_code_word(i); i++)
+        json_array_append_new(words, json_string(api_code_word(i)));
+    json_t *members = json_pack("{s:{s:s, s:o}, s:{s:s, s:s}, s:{s:s, s:o}}", "code", "type", "string",
+                                "enum", words, "message", "type", "string", "description",
+                                "What is wrong with which object, and what to do", "details", "type",
+                                "object", "properties", details);
+    return json_pack("{s:s, s:{s:{s:s, s:o}}}", "type", "object", "properties", "error", "type", "object",
+                     "properties", members);
 }
 
 json_t *api_openapi(void)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 #include "rpc/pki_files.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/fault.h"
@@ -227,16 +227,9 @@ int pki_folder_check(const char *folder, struct pki_certificate *ret_certificate
     return 0;
 }
 
-/* An address can be written in several ways. */
 static bool same_host(const char *a, const char *b)
 {
-    unsigned char left[16], right[16];
-    for (size_t i = 0; i < 2; i++) {
-        int family = i ? AF_INET6 : AF_INET;
-        if (inet_pton(family, a, left) == 1)
-            return inet_pton(family, b, right) == 1 && memcmp(left, right, i ? 16 : 4) == 0;
-    }
-    return strcasecmp(a, b) == 0;
+    return address_equal(a, b) || strcasecmp(a, b) == 0;
 }
 
 static bool is_host_of(const char *host, const struct pki_certificate *certificate)

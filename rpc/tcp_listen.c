@@ -1,36 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "rpc/base/address.h"
 #include "rpc/http_server.h"
 
 #define BACKLOG 128
 
-static socklen_t parse(const char *text, unsigned port, struct sockaddr_storage *address)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)address;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
-    *address = (struct sockaddr_storage){0};
-    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)port);
-        return sizeof *v4;
-    }
-    if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)port);
-        return sizeof *v6;
-    }
-    return 0;
-}
-
 int tcp_listen(const char *address, unsigned port, int *ret_fd, struct error **ret_error)
 {
     struct sockaddr_storage where;
-    socklen_t length = parse(address, port, &where);
+    socklen_t length = address_parse(address, port, &where);
     if (!length)
         return error_set(ret_error, EINVAL, "\"%s\" is no IPv4 or IPv6 address", address);
     autoclose int fd = socket(where.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

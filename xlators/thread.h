@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* A translator's own thread, for its whole life: the process lives as long as the translator. */
+/* Threads of a translator. */
 #ifndef BLOCKD_XLATORS_THREAD_H
 #define BLOCKD_XLATORS_THREAD_H
 
@@ -9,15 +9,22 @@
 #include <signal.h>
 #include <string.h>
 
-/* Signals are left to the threads of GlusterFS. A failure is in the translator's log. */
-static inline void thread_start(xlator_t *this, void *(*run)(void *))
+/* 0 or an errno. Signals are left to the threads of GlusterFS. */
+static inline int thread_create(pthread_t *ret_thread, void *(*run)(void *), void *data)
 {
-    pthread_t thread;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int number = pthread_create(&thread, NULL, run, this);
+    int number = pthread_create(ret_thread, NULL, run, data);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return number;
+}
+
+/* One for the translator's whole life, which is as long as the process's. A failure is in its log. */
+static inline void thread_start(xlator_t *this, void *(*run)(void *))
+{
+    pthread_t thread;
+    int number = thread_create(&thread, run, this);
     if (number)
         gf_log(this->name, GF_LOG_ERROR, "cannot start a thread: %s", strerror(number));
     else

@@ -148,6 +148,17 @@ static char *reason_text(const struct http_request *request, const struct error 
     return xasprintf("%s (%s %.100s, %s)", error_message(error), request->method, request->path, request->id);
 }
 
+/*
+ * A browser that has an administrator's certificate sends it with what any web page makes it send. Pages are
+ * no clients of the API, and browsers name the page in each request that changes something.
+ */
+static int refuse_pages(const struct http_request *request, struct error **ret_error)
+{
+    if (!http_request_header(request, "Origin"))
+        return 0;
+    return error_set(ret_error, EACCES, "requests of web pages (Origin) are not served");
+}
+
 /* What may not be called, or not now. Who has no good certificate does not decide how long the log gets. */
 static void send_away(const struct http_request *request, const struct caller *caller,
                       struct http_response *response, const struct error *error)
@@ -174,12 +185,22 @@ static int admit(struct api *api, const struct http_request *request, const stru
     return caller->role & ROLES_KNOWN ? 0 : caller_check(caller, &nothing, ret_error);
 }
 
+/* Who is revoked is refused from the answer on, not from the next look at the files. */
+static void trust_no_more(struct api *api)
+{
+    autoerror struct error *error = NULL;
+    if (listeners_trust(api->listeners, &error) < 0)
+        log_warning("a revoked certificate may still be taken: %s", error_message(error));
+}
+
 /* One that may be called: it is answered, logged and recorded. */
 static void answer(struct api *api, struct call *call, int found, struct error **error, int64_t started)
 {
     const struct http_request *request = call->request;
     struct http_response *response = call->response;
     int r = found < 0 ? found : serve(call, error);
+    if (r == 0 && call->match->route->op == API_CERTIFICATE_REVOKE)
+        trust_no_more(api);
     if (r < 0)
         respond_error(response, *error, request->id);
     if (found == -EOPNOTSUPP) {
@@ -199,15 +220,19 @@ static void answer(struct api *api, struct call *call, int found, struct error *
         audit_change(api->audit, call, status, took_ms, *error);
 }
 
-static void handle(void *data, const struct http_request *request, struct http_response *response)
+static void handle(void *data, const struct http_request *sent, struct http_response *response)
 {
     struct api *api = data;
+    autofree char *path = api_path_without_secret(sent->path);
+    struct http_request copy = *sent, *request = &copy;
+    copy.path = path;
     autoerror struct error *error = NULL, *refusal = NULL;
     struct caller caller cleanup(caller_clear) = {0};
     struct api_match match = {0};
     int64_t started = clock_monotonic_ms();
-    if (caller_identify(api->trust, request, &caller, &refusal) < 0) {
+    if (caller_identify(api->trust, request, &caller, &refusal) < 0 || refuse_pages(request, &refusal) < 0) {
         send_away(request, &caller, response, refusal);
+        response->last = true; /* to try again costs such a client a handshake */
         return;
     }
     int found = api_route_find(request->method, request->path, &match, &error);

@@ -227,17 +227,6 @@ static int heal_resolve(struct call *call, struct error **ret_error)
     return r;
 }
 
-static int get_status(struct call *call, struct error **ret_error)
-{
-    struct status_report report;
-    int r = core_status(call->core, &report, ret_error);
-    if (r < 0)
-        return r;
-    respond_json(call->response, 200, schema_encode(&status_report_schema, &report));
-    schema_clear(&status_report_schema, &report);
-    return 0;
-}
-
 /* A handler that answers with one structure; CALL_TEXT fills `reply`. */
 #define REPLY_HANDLER(handler, structure, code, call_text)                                                   \
     static int handler(struct call *call, struct error **ret_error)                                          \
@@ -260,6 +249,15 @@ REPLY_HANDLER(token_list, token_list, 200, core_token_list(call->core, &reply, r
 REPLY_HANDLER(certificate_renew, certificate_record, 200,
               core_certificate_renew(call->core, &reply, ret_error))
 REPLY_HANDLER(certificate_list, certificate_list, 200, core_certificate_list(call->core, &reply, ret_error))
+REPLY_HANDLER(certificate_sign, certificate_signed, 201,
+              core_certificate_sign(call->core, call->body, &reply, ret_error))
+REPLY_HANDLER(certificate_revoke, certificate_revoked, 200,
+              core_certificate_revoke(call->core, call->body, &reply, ret_error))
+REPLY_HANDLER(examine, examine_report, 200, core_examine(call->core, call->body, &reply, ret_error))
+REPLY_HANDLER(look, examine_report, 200,
+              core_examine(call->core, &(struct examine_request){0}, &reply, ret_error))
+REPLY_HANDLER(adopt, adopt_report, 200, core_adopt(call->core, call->body, &reply, ret_error))
+REPLY_HANDLER(get_status, status_report, 200, core_status(call->core, &reply, ret_error))
 
 static int token_delete(struct call *call, struct error **ret_error)
 {
@@ -268,51 +266,6 @@ static int token_delete(struct call *call, struct error **ret_error)
     if (r == 0)
         respond_json(call->response, 200, json_pack("{s:s}", "id", id));
     return r;
-}
-
-static int certificate_sign(struct call *call, struct error **ret_error)
-{
-    struct certificate_signed reply;
-    int r = core_certificate_sign(call->core, call->body, &reply, ret_error);
-    if (r < 0)
-        return r;
-    respond_json(call->response, 201, schema_encode(&certificate_signed_schema, &reply));
-    schema_clear(&certificate_signed_schema, &reply);
-    return 0;
-}
-
-static int certificate_revoke(struct call *call, struct error **ret_error)
-{
-    struct certificate_revoked reply;
-    int r = core_certificate_revoke(call->core, call->body, &reply, ret_error);
-    if (r < 0)
-        return r;
-    respond_json(call->response, 200, schema_encode(&certificate_revoked_schema, &reply));
-    schema_clear(&certificate_revoked_schema, &reply);
-    return 0;
-}
-
-static int examine(struct call *call, struct error **ret_error)
-{
-    static const struct examine_request look;
-    struct examine_report report;
-    int r = core_examine(call->core, call->body ? call->body : &look, &report, ret_error);
-    if (r < 0)
-        return r;
-    respond_json(call->response, 200, schema_encode(&examine_report_schema, &report));
-    schema_clear(&examine_report_schema, &report);
-    return 0;
-}
-
-static int adopt(struct call *call, struct error **ret_error)
-{
-    struct adopt_report report;
-    int r = core_adopt(call->core, call->body, &report, ret_error);
-    if (r < 0)
-        return r;
-    respond_json(call->response, 200, schema_encode(&adopt_report_schema, &report));
-    schema_clear(&adopt_report_schema, &report);
-    return 0;
 }
 
 static int get_version(struct call *call, struct error **ret_error)
@@ -413,7 +366,7 @@ const api_handler api_handlers[API_OP_COUNT] = {
     [API_CERTIFICATE_SIGN] = certificate_sign,
     [API_CERTIFICATE_REVOKE] = certificate_revoke,
     [API_EXAMINE] = examine,
-    [API_EXAMINE_GET] = examine,
+    [API_EXAMINE_GET] = look,
     [API_READYZ] = get_readyz,
 };
 

@@ -8,14 +8,14 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
-#define RENAME_FLUSH_MS 2000 /* a name is in the records only: its file does not tell it */
-#define BLOCK_SIZE_MIN  (UINT64_C(1) << 20)
-#define BLOCK_NAME_MAX  220 /* its grant is a file whose name is this and a few characters more */
+#define BLOCK_SIZE_MIN (UINT64_C(1) << 20)
+#define BLOCK_NAME_MAX 220 /* its grant is a file whose name is this and a few characters more */
 
 /* ---- Checks ---- */
 
-static int check_name(const char *name, struct error **ret_error)
+int block_check_name(const char *name, struct error **ret_error)
 {
     if (strlen(name) > BLOCK_NAME_MAX)
         return error_set(ret_error, EINVAL, "the block name \"%.32s...\" is longer than %d characters", name,
@@ -90,18 +90,22 @@ static int adopt(struct core *core, const char *volume, const struct block_creat
     return 0;
 }
 
-/* Each file lies in one set of bricks. */
-static int check_fits_set(const struct volume *volume, uint64_t size, struct error **ret_error)
+/* In a volume of several sets: where the block goes, or that it has room where it is. *ret_revision is of the
+ * promises that this holds for. */
+static int fit(struct core *core, const struct volume *volume, struct block *block, bool is_new,
+               uint64_t *ret_revision, struct error **ret_error)
 {
-    double largest = (double)volume->status.largest * volume->spec.overcommit;
-    if (volume->status.sets.count < 2 || (double)size <= largest)
-        return 0;
-    char wanted[SIZE_TEXT_SIZE], most[SIZE_TEXT_SIZE];
-    size_format(size, wanted);
-    size_format((uint64_t)largest, most);
-    return error_set(ret_error, ENOSPC,
-                     "a block of %s fits no set of bricks of volume %s: one file may have %s there", wanted,
-                     volume->meta.name, most);
+    struct block_sets sets cleanup(block_sets_clear) = {0};
+    bool allocate = is_new && block->spec.prealloc == PREALLOC_FULL;
+    int r = block_sets_read(core, volume, block->meta.name, &sets, ret_error);
+    if (r < 0)
+        return r;
+    *ret_revision = sets.revision;
+    if (is_new && !block->spec.adopted)
+        return block_sets_place(core, volume, &sets, block, ret_error);
+    if (!block->status.set)
+        block->status.set = block_locate(core, volume, block->spec.storage);
+    return block_sets_check(&sets, block->status.set, block->spec.size, allocate, ret_error);
 }
 
 /* ---- Create ---- */
@@ -157,7 +161,7 @@ static int prepare(struct core *core, const struct block_create *request, const 
                    struct volume *volume, struct block *block, struct error **ret_error)
 {
     struct block present cleanup(cleanup_block) = {0};
-    int r = check_name(request->name, ret_error);
+    int r = block_check_name(request->name, ret_error);
     if (r == 0)
         r = record_get(core, KIND_VOLUME, request->volume, volume, ret_error);
     if (r < 0)
@@ -193,12 +197,18 @@ static int commit_new(struct core *core, const struct block_create *request, con
                       struct block *block, const struct core_change *change, struct string_list *export_keys,
                       struct error **ret_error)
 {
+    /* Those of this node that look for a set wait for each other; others' changes are met by the guard. */
+    bool several = layout_sets(&volume->spec) > 1;
+    pthread_mutex_t *placing cleanup(cleanup_unlock) =
+        several && !request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     struct txn txn = {0};
     autofree char *key = object_key(KIND_BLOCK, block->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, request->volume);
-    struct ledger_change promise = {.volume = request->volume,
-                                    .more = {.bytes = block->spec.size, .blocks = 1}};
+    struct ledger_change promise = {
+        .volume = request->volume, .more = {.bytes = block->spec.size, .blocks = 1}, .guarded = several};
     int r = volume_limit(volume, &promise.limit, ret_error);
+    if (r == 0 && several)
+        r = fit(core, volume, block, true, &promise.revision, ret_error);
     if (r == 0)
         r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
     if (r == 0 && request->prealloc == PREALLOC_FULL) {
@@ -228,8 +238,6 @@ static int create(struct core *core, const struct change_call *call, const struc
     pthread_mutex_t *adopting cleanup(cleanup_unlock) =
         request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     int r = prepare(core, request, name, &volume, &block, ret_error);
-    if (r == 0)
-        r = check_fits_set(&volume, block.spec.size, ret_error);
     autostring_list struct string_list export_keys = {0};
     if (r == 0)
         r = commit_new(core, request, &volume, &block, change, &export_keys, ret_error);
@@ -244,6 +252,8 @@ static int create(struct core *core, const struct change_call *call, const struc
     /* Whoever made the block ready: it is answered as created when it can be connected to. */
     for (size_t i = 0; r == 0 && change->wait && i < export_keys.count; i++)
         queue_run(core->queue, export_keys.items[i], NULL);
+    if (r == 0 && change->wait && ret_result->settled)
+        ret_result->settled = exports_wait_live(core, &export_keys, change);
     return r;
 }
 
@@ -282,7 +292,7 @@ int core_block_create(struct core *core, const struct block_create *request, con
 
 /* ---- What is at work on a block ---- */
 
-static int check_idle(struct core *core, const struct block *block, struct error **ret_error)
+int block_check_idle(struct core *core, const struct block *block, struct error **ret_error)
 {
     struct job job cleanup(cleanup_job) = {0};
     if (block->meta.deleting)
@@ -295,8 +305,7 @@ static int check_idle(struct core *core, const struct block *block, struct error
     return 0;
 }
 
-/* The block's exports on this node follow it before the caller gets its answer. */
-static void run_exports(struct core *core, const char *block_name)
+void block_run_exports(struct core *core, const char *block_name)
 {
     autofree char *name = xasprintf("%s/%s", core->node, block_name);
     autofree char *key = object_key(KIND_EXPORT, name);
@@ -312,7 +321,7 @@ static int check_resize(struct core *core, const struct block *block, uint64_t s
 {
     int r = check_size(size, block->spec.block_size, ret_error);
     if (r == 0)
-        r = check_idle(core, block, ret_error);
+        r = block_check_idle(core, block, ret_error);
     if (r < 0)
         return r;
     if (size == block->spec.size && block->status.size == size)
@@ -356,12 +365,15 @@ static int resize(struct core *core, const struct change_call *call, const struc
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
     struct ledger_change promise = {.volume = volume_name,
                                     .more = {.bytes = grown},
-                                    .less = {.bytes = patch->size < old ? old - patch->size : 0}};
+                                    .less = {.bytes = patch->size < old ? old - patch->size : 0},
+                                    .guarded = grown && layout_sets(&volume.spec) > 1};
+    pthread_mutex_t *placing cleanup(cleanup_unlock) =
+        promise.guarded ? lock_mutex(&core->placement_mutex) : NULL;
+    block.spec.size = patch->size;
     if ((r = volume_limit(&volume, &promise.limit, ret_error)) < 0 ||
-        (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
+        (r = promise.guarded ? fit(core, &volume, &block, false, &promise.revision, ret_error) : 0) < 0 ||
         (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0)
         return r;
-    block.spec.size = patch->size;
     block.meta.generation++;
     struct txn txn = {0};
     if (allocate)
@@ -370,10 +382,12 @@ static int resize(struct core *core, const struct change_call *call, const struc
     r = change_commit_promise(core, change, &txn, key, block.meta.uid, &promise, ret_error);
     if (r < 0)
         return r;
+    if (placing)
+        pthread_mutex_unlock(steal_ptr(&placing));
     fault_point("block.resize.after-record");
     if (change->wait) {
         queue_run(core->queue, key, NULL);
-        run_exports(core, name);
+        block_run_exports(core, name);
     }
     return result_make(core, key, block.meta.uid, change, ret_result, ret_error);
 }
@@ -384,143 +398,4 @@ int core_block_patch(struct core *core, const char *name, const struct block_pat
 {
     struct change_call call = {.name = name, .request = patch, .present = present};
     return change_run(core, resize, &call, change, ret_result, ret_error);
-}
-
-/* ---- Rename and delete ---- */
-
-static void rename_exports(const struct record_list *exports, const char *new_name, struct txn *txn)
-{
-    for (size_t i = 0; i < exports->list.count; i++) {
-        struct export *export = RECORD(exports, export, i);
-        autofree char *old_key = object_key(KIND_EXPORT, export->meta.name);
-        autofree char *node = object_name_part(export->meta.name, 0);
-        txn_delete(txn, old_key, export->meta.revision);
-        free(export->meta.name);
-        export->meta.name = xasprintf("%s/%s", node, new_name);
-        export->meta.generation++;
-        string_replace(&export->status.phase, "pending");
-        txn_put(txn, KIND_EXPORT, export, 0);
-    }
-}
-
-static int check_rename(struct core *core, const struct block *block, const char *new_name,
-                        struct error **ret_error)
-{
-    struct block taken cleanup(cleanup_block) = {0};
-    int r = check_name(strchr(new_name, '/') + 1, ret_error);
-    if (r == 0)
-        r = check_idle(core, block, ret_error);
-    if (r < 0)
-        return r;
-    if (strcmp(block->meta.name, new_name) == 0)
-        return error_set(ret_error, EINVAL, "block %s has that name already", new_name);
-    if (record_get(core, KIND_BLOCK, new_name, &taken, NULL) == 0)
-        return error_set(ret_error, EEXIST, "block %s already exists", new_name);
-    return 0;
-}
-
-static int rename_block(struct core *core, const struct change_call *call, const struct core_change *change,
-                        struct core_result *ret_result, struct error **ret_error)
-{
-    const char *name = call->name;
-    const struct block_rename *rename = call->request;
-    struct block block cleanup(cleanup_block) = {0};
-    struct record_list exports = {.kind = KIND_EXPORT};
-    autofree char *volume = object_name_part(name, 0);
-    autofree char *new_name = xasprintf("%s/%s", volume, rename->name);
-    autofree char *old_key = object_key(KIND_BLOCK, name);
-    autofree char *new_key = object_key(KIND_BLOCK, new_name);
-    int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
-    if (r < 0 || (r = check_rename(core, &block, new_name, ret_error)) < 0 ||
-        (r = check_no_clients(core, volume, strchr(name, '/') + 1, change->force, ret_error)) < 0 ||
-        (r = exports_of_block(core, name, &exports, ret_error)) < 0)
-        return r;
-
-    struct txn txn = {0};
-    txn_delete(&txn, old_key, block.meta.revision);
-    string_replace(&block.meta.name, new_name);
-    txn_put(&txn, KIND_BLOCK, &block, 0);
-    rename_exports(&exports, new_name, &txn);
-    r = change_commit(core, change, &txn, new_key, block.meta.uid, ret_error);
-    record_list_clear(&exports);
-    if (r < 0)
-        return r;
-    fault_point("block.rename.after-record");
-    if (change->wait) {
-        run_exports(core, name);
-        run_exports(core, new_name);
-        manifest_flush(core, RENAME_FLUSH_MS);
-    }
-    return result_make(core, new_key, block.meta.uid, change, ret_result, ret_error);
-}
-
-int core_block_rename(struct core *core, const char *name, const struct block_rename *rename,
-                      const struct core_change *change, struct core_result *ret_result,
-                      struct error **ret_error)
-{
-    struct change_call call = {.name = name, .request = rename};
-    return change_run(core, rename_block, &call, change, ret_result, ret_error);
-}
-
-static int mark_deleting(struct core *core, struct block *block, const struct record_list *exports,
-                         bool keep_storage, const struct core_change *change, struct error **ret_error)
-{
-    struct txn txn = {0};
-    autofree char *key = object_key(KIND_BLOCK, block->meta.name);
-    /* What the first request said about the file stands: it may be gone already. */
-    if (block->meta.deleting && block->spec.keep_storage != keep_storage)
-        return error_set(ret_error, EBUSY, "block %s is being deleted already, and its storage is %s",
-                         block->meta.name, block->spec.keep_storage ? "kept" : "removed");
-    if (block->meta.deleting) {
-        txn_check(&txn, key, block->meta.revision);
-    } else {
-        block->meta.deleting = true;
-        block->meta.generation++;
-        block->spec.keep_storage = keep_storage;
-        txn_put(&txn, KIND_BLOCK, block, block->meta.revision);
-    }
-    for (size_t i = 0; i < exports->list.count; i++) {
-        struct export *export = RECORD(exports, export, i);
-        if (export->meta.deleting)
-            continue;
-        export->meta.deleting = true;
-        txn_put(&txn, KIND_EXPORT, export, export->meta.revision);
-    }
-    int r = change_commit(core, change, &txn, key, block->meta.uid, ret_error);
-    return r;
-}
-
-static int delete_block(struct core *core, const struct change_call *call, const struct core_change *change,
-                        struct core_result *ret_result, struct error **ret_error)
-{
-    const char *name = call->name;
-    bool keep_storage = *(const bool *)call->request;
-    struct block block cleanup(cleanup_block) = {0};
-    struct record_list exports = {.kind = KIND_EXPORT};
-    autofree char *key = object_key(KIND_BLOCK, name);
-    int r = change_get(core, KIND_BLOCK, name, change, &block, ret_error);
-    if (r < 0 || (r = exports_of_block(core, name, &exports, ret_error)) < 0)
-        return r;
-    autofree char *volume = object_name_part(name, 0);
-    if (!block.meta.deleting)
-        r = check_no_clients(core, volume, strchr(name, '/') + 1, change->force, ret_error);
-    if (r == 0)
-        r = mark_deleting(core, &block, &exports, keep_storage, change, ret_error);
-    record_list_clear(&exports);
-    if (r < 0)
-        return r;
-    fault_point("block.delete.after-mark");
-    if (change->wait) {
-        run_exports(core, name);
-        queue_run(core->queue, key, NULL);
-    }
-    return result_make(core, key, block.meta.uid, change, ret_result, ret_error);
-}
-
-int core_block_delete(struct core *core, const char *name, bool keep_storage,
-                      const struct core_change *change, struct core_result *ret_result,
-                      struct error **ret_error)
-{
-    struct change_call call = {.name = name, .request = &keep_storage};
-    return change_run(core, delete_block, &call, change, ret_result, ret_error);
 }

@@ -7,6 +7,7 @@
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
 
 static bool forget_job(void *object, void *data)
 {
@@ -127,6 +128,17 @@ static int settle(struct core *core, const struct block *block, struct error **r
     return r;
 }
 
+/* Whoever is connected would write beyond the new end, and make the file grow again: they have to come back.
+ */
+static int cut_clients(struct core *core, const struct block *block, struct error **ret_error)
+{
+    if (block->spec.size >= block->status.size)
+        return 0;
+    autofree char *volume = object_name_part(block->meta.name, 0),
+                  *name = object_name_part(block->meta.name, 1);
+    return export_down(core->exports, volume, name, ret_error);
+}
+
 int block_reconcile(struct core *core, const char *name, struct error **ret_error)
 {
     struct block block cleanup(cleanup_block) = {0};
@@ -154,7 +166,9 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
         return erase(core, &block, volume_name, true, ret_error);
 
     struct image_volume *connection = NULL;
-    r = hosting_get(core->hosting, volume_name, &connection, ret_error);
+    r = cut_clients(core, &block, ret_error);
+    if (r == 0)
+        r = hosting_get(core->hosting, volume_name, &connection, ret_error);
     if (r < 0)
         return r;
     autoerror struct error *problem = NULL;
@@ -168,6 +182,8 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
             return status_record(core, KIND_BLOCK, &block.meta, &seen, ret_error);
         return error_set(ret_error, -r, "%s", error_message(problem));
     }
+    if (layout_sets(&volume.spec) > 1)
+        block_note_set(core, &volume, &block);
     r = settle(core, &block, ret_error);
     if (r == 0)
         wake_export(core, name);

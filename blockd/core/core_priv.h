@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "blockd/core/core.h"
+#include "blockd/core/records_priv.h"
 #include "handler/image/files.h"
 #include "handler/image/image.h"
 
@@ -54,106 +55,10 @@ struct core {
 
     pthread_mutex_t
         heal_mutex; /* the self-heal daemon's set of volumes is computed and applied as one step */
+
+    pthread_mutex_t notes_mutex;   /* guards the next one; nothing is called with it held */
+    struct string_list move_notes; /* move_wait.c */
 };
-
-/* ---- records.c: objects in the store ---- */
-
-/* A zeroed structure that is large enough for every kind. */
-union any_object {
-    struct meta meta;
-    struct node node;
-    struct device device;
-    struct volume volume;
-    struct block block;
-    struct share share;
-    struct export export;
-    struct job job;
-};
-void any_object_clear(enum object_kind kind, union any_object *object);
-
-/* -ENOENT names the object as the command line's users know it. */
-int record_get(struct core *core, enum object_kind kind, const char *name, void *ret_object,
-               struct error **ret_error);
-int record_decode(enum object_kind kind, const struct store_entry *entry, void *ret_object,
-                  struct error **ret_error);
-
-/* Objects of a kind whose names begin with `prefix` (whole parts; NULL: all). Elements have the kind's schema
- * size. */
-struct record_list {
-    enum object_kind kind;
-    struct object_list list;
-    uint64_t revision;
-    struct string_list damaged; /* messages, each with its key */
-};
-int record_list(struct core *core, enum object_kind kind, const char *prefix, struct record_list *ret_records,
-                struct error **ret_error);
-/*
- * As record_list(), but a record that cannot be read is left out, and named in `damaged`: for what must go on
- * with all others. What decides by the absence of a record wants record_list(), which fails.
- */
-int record_list_readable(struct core *core, enum object_kind kind, const char *prefix,
-                         struct record_list *ret_records, struct error **ret_error);
-void record_list_clear(struct record_list *records);
-#define RECORD(records, type, index) (&((struct type *)(records)->list.items)[index])
-
-/* A transaction under construction; all zero is an empty one. */
-struct txn {
-    struct store_op *ops;
-    size_t count;
-    struct string_list strings; /* keys and values that the operations point to */
-};
-/* The object must have `revision` in the store (0: must not be there). */
-void txn_put(struct txn *txn, enum object_kind kind, const void *object, uint64_t revision);
-void txn_put_text(struct txn *txn, const char *key, const char *value, uint64_t revision);
-void txn_delete(struct txn *txn, const char *key, uint64_t revision);
-/* Gives a brick's port back. */
-int txn_delete_port(struct core *core, struct txn *txn, const struct brick_spec *brick,
-                    struct error **ret_error);
-void txn_delete_any(struct txn *txn, const char *key); /* whatever revision it has */
-void txn_check(struct txn *txn, const char *key, uint64_t revision);
-int txn_commit(struct core *core, struct txn *txn, struct error **ret_error);
-void txn_clear(struct txn *txn);
-
-/*
- * Reads, edits and writes one object until no other writer comes between. The edit returns false to leave the
- * object as it is. `uid` (NULL: any): another identity under the name is -ENOENT.
- */
-typedef bool (*record_edit)(void *object, void *data);
-int record_update(struct core *core, enum object_kind kind, const char *name, const char *uid,
-                  record_edit edit, void *data, struct error **ret_error);
-
-/* Removes a record that its reconciler is done with; -EAGAIN when somebody wrote it meanwhile: look at it
- * again. */
-int record_delete(struct core *core, enum object_kind kind, const struct meta *meta,
-                  struct error **ret_error);
-
-/* A new object's meta. */
-void meta_init(struct meta *meta, const char *name);
-/* Replaces an owned string; NULL empties it. Returns whether it differs. */
-bool string_replace(char **member, const char *text);
-
-/* ---- status_record.c: what was seen of an object goes into its status ---- */
-
-struct status_seen {
-    const char *phase; /* NULL: as it was */
-    const char *error; /* NULL: none */
-    uint64_t size;     /* of a block or a share */
-    record_edit more;  /* sets what else the kind has, while the phase is still the old one; NULL: nothing */
-    void *data;
-};
-/* Notes meta's generation as observed. -ENOENT when another object has the name by now. */
-int status_record(struct core *core, enum object_kind kind, const struct meta *meta,
-                  const struct status_seen *seen, struct error **ret_error);
-
-bool job_has_ended(const struct job *job);
-int job_record(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error);
-struct job_news {
-    const char *phase, *error;
-    const char *message;  /* NULL: as it was */
-    uint64_t done, total; /* a total of 0: as it was */
-    int64_t began;        /* when it is the first news; 0: now */
-};
-int job_record_news(struct core *core, const struct job *job, const struct job_news *news);
 
 /* ---- presence.c: which nodes are there, and which one leads ---- */
 
@@ -186,19 +91,6 @@ int reports_complete(struct reports *reports, const struct volume *volume, struc
 /* Makes the end of all reports of a volume part of its end. */
 void reports_forget(struct reports *reports, const struct volume *volume, struct txn *txn);
 
-/* ---- idempotency.c ---- */
-
-/* 1: the request was done before; the key and the uid of its object are the caller's. 0: it is new. -EINVAL:
- * the key belongs to another request. */
-int idempotency_find(struct core *core, const struct core_change *change, char **ret_key, char **ret_uid,
-                     struct error **ret_error);
-/* Makes the request's mark part of its transaction. */
-void idempotency_record(struct txn *txn, const struct core_change *change, const char *key, const char *uid);
-/* Forgets marks that are older than a day. */
-/* The change was taken back: the same request is a new one. */
-void idempotency_forget(struct core *core, const struct core_change *change);
-void idempotency_sweep(struct core *core);
-
 /* ---- queue.c: which keys need work ---- */
 
 /* Works on one key. 0: done; -EAGAIN: not its turn yet, look again soon; other errors: logged, repeated with
@@ -228,7 +120,9 @@ void ledger_free(struct ledger *ledger);
 struct ledger_change {
     const char *volume;
     struct promise more, less;
-    uint64_t limit; /* of the volume's bytes, when there are more: -ENOSPC */
+    uint64_t limit;    /* of the volume's bytes, when there are more: -ENOSPC */
+    bool guarded;      /* only while the promises have this revision: -ESTALE */
+    uint64_t revision; /* ledger_revision() */
 };
 /*
  * txn_commit() with a change of the ledger. Changes of one volume that come together share a transaction
@@ -242,10 +136,49 @@ int ledger_add(struct core *core, struct txn *txn, const struct ledger_change *c
 /* -ENOTEMPTY; otherwise the transaction happens only if no block or share is made before it. */
 int ledger_check_empty(struct core *core, struct txn *txn, const char *volume, struct error **ret_error);
 int ledger_read(struct core *core, const char *volume, struct promise *ret_promise, struct error **ret_error);
+/* It is another one after each change of the volume's blocks and shares. */
+int ledger_revision(struct core *core, const char *volume, uint64_t *ret_revision, struct error **ret_error);
 /* Makes each volume's sum anew where it differs from the records. */
 int ledger_mend(struct core *core, struct error **ret_error);
 int ledger_examine(struct core *core, struct object_list *findings, uint64_t *checked,
                    struct error **ret_error);
+
+/* ---- block_sets.c: blocks in volumes of several sets ---- */
+
+struct block_set {
+    uint64_t serial;          /* struct block_status */
+    size_t place;             /* among the sets */
+    bool leaving, filled;     /* it takes no new files; distribute would rather put them elsewhere */
+    uint64_t limit, promised; /* bytes */
+    uint64_t free;            /* bytes that its bricks have */
+};
+struct block_sets {
+    const char *volume;
+    struct block_set *items;
+    size_t count, takers; /* sets, and those of them that take new files */
+    uint64_t revision;    /* of the promises that this was seen with */
+};
+/* What the sets have promised, without the block `except` (NULL: with all); the volume's status is live. */
+int block_sets_read(struct core *core, const struct volume *volume, const char *except,
+                    struct block_sets *ret_sets, struct error **ret_error);
+void block_sets_clear(struct block_sets *sets);
+/* Bytes that it may promise, and also has when they are to be allocated at once. */
+uint64_t block_set_room(const struct block_set *set, bool allocate);
+/* -ENOSPC names the sets and their room, unless the set has room for so much, or with serial 0 any set. */
+int block_sets_check(const struct block_sets *sets, uint64_t serial, uint64_t size, bool allocate,
+                     struct error **ret_error);
+/* The refusal itself. */
+int block_sets_refuse(const struct block_sets *sets, const char *what, uint64_t size, bool allocate,
+                      struct error **ret_error);
+/* Gives a new block an identity, and with it a file, that lands in a set with room for it: -ENOSPC. */
+int block_sets_place(struct core *core, const struct volume *volume, const struct block_sets *sets,
+                     struct block *block, struct error **ret_error);
+/* Where distribute has a file, by what it tells of the place: the set's serial, 0 when it is not known. */
+uint64_t block_sets_parse_place(const struct volume *volume, const char *text);
+uint64_t block_locate(struct core *core, const struct volume *volume, const char *file);
+/* Notes in the block's status in which set its file lies; for all of a volume, after files have moved. */
+void block_note_set(struct core *core, const struct volume *volume, const struct block *block);
+void blocks_note_sets(struct core *core, const char *volume);
 
 /* ---- hosting.c: connections to hosting volumes ---- */
 
@@ -281,6 +214,12 @@ int placement_port(struct core *core, const char *node, const struct string_list
 int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
                    char **ret_device, uint64_t *ret_used, struct error **ret_error);
 
+/* Bytes that the volume's brick at `index` holds; 0 also when that is not known now. */
+uint64_t placement_held(struct core *core, const struct volume *volume, size_t index);
+/* -ENOSPC unless all bricks of these volumes that are on the device fit on others, or on the wanted one. */
+int placement_check_moves(struct core *core, const struct record_list *volumes, const char *device,
+                          const char *wanted, struct error **ret_error);
+
 /* ---- moves.c: bricks on their way to other devices ---- */
 
 /* `device` is "NODE/DEVICE" throughout. */
@@ -297,6 +236,31 @@ int move_cancel(struct core *core, const struct volume *volume, const struct bri
                 struct error **ret_error);
 /* Takes each move a step on; -EAGAIN while there is one. */
 int moves_advance(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* Why the volume's brick at `index` cannot be moved now; `lost`: move_is_lost(). */
+int move_check_may_begin(const struct volume *volume, size_t index, bool lost, struct error **ret_error);
+uint64_t move_number(const struct brick_move *move); /* of its brick */
+/* The volume's brick that a move is about: the one to be succeeded, or its successor. */
+struct brick_spec *move_peer(const struct volume *volume, const struct brick_move *move);
+/* The old brick is left out, or both are in their final place. */
+bool move_has_swapped(const struct brick_move *move);
+
+/* ---- move_wait.c: what moves wait for; all checks are -EAGAIN with the reason, and cheap ---- */
+
+/* What the volume's move waits for (NULL: nothing), until the next note. Any thread. */
+void move_note(struct core *core, const char *volume, const char *text);
+/* A line for people: from where to where, what it is at, what it waits for. The caller's. */
+char *move_describe(struct core *core, const struct volume *volume, const struct brick_move *move);
+/* It is lost to all clients, so that leaving it out at once takes nothing away. */
+bool move_is_lost(struct core *core, const struct volume *volume, const struct brick_spec *brick);
+int move_require_online(struct core *core, const struct volume *volume, const struct brick_spec *brick,
+                        uint64_t *ret_pending, struct error **ret_error);
+/* Can the others do without the old brick, if the move leaves it out at once? */
+int move_check_rest(struct core *core, const struct volume *volume, const struct brick_move *move,
+                    struct error **ret_error);
+/* Has the new brick all that it must have, and do all of its set serve? */
+int move_check_whole(struct core *core, const struct volume *volume, const struct brick_move *move,
+                     struct error **ret_error);
 
 /* ---- evacuate.c: the job that empties a device ---- */
 
@@ -392,7 +356,8 @@ void core_presence_changed(struct core *core);
 
 /* node.c */
 int node_register(struct core *core, struct error **ret_error);
-bool node_is_enabled(struct core *core);
+/* Is this node to serve? A store that does not answer says neither: what runs goes on. */
+int node_get_enabled(struct core *core, bool *ret_enabled, struct error **ret_error);
 /*
  * -EOPNOTSUPP in a cluster of several nodes: `what` is work that no node can do there, because it waits for
  * clients of other nodes' bricks.
@@ -405,6 +370,12 @@ int node_find(struct core *core, const char *host, struct node *ret_node, struct
 /* The exports of a block on every node; looked up by key, however many exports there are. */
 int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
                      struct error **ret_error);
+
+/*
+ * Waits until exports (keys) can be connected to, as long as the caller of the change has patience, but not
+ * for ever. False: not all can be yet. Blocks.
+ */
+bool exports_wait_live(struct core *core, const struct string_list *keys, const struct core_change *change);
 
 /*
  * -EBUSY with the names of clients that are connected to the block, or to any of the volume (`block` NULL),
@@ -449,6 +420,8 @@ int certificate_record_read(struct core *core, const struct pki_certificate *cer
                             struct error **ret_error);
 /* Tells all nodes that a serial number counts no more. */
 int certificate_record_revoked(struct core *core, const char *serial, struct error **ret_error);
+/* Whom the certificate was signed for; NULL where none of that number is known. The caller's. */
+char *certificate_name(struct core *core, const char *serial);
 /* Puts on this node's list what others have revoked. */
 int certificate_apply_revoked(struct core *core, struct error **ret_error);
 /* Forgets certificates whose time was over long ago. */
@@ -468,6 +441,8 @@ int share_check_access(const struct volume *volume, const struct string_list *ac
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */
 bool rebalance_run(struct core *core, const struct job *job);
+/* Do files move between the volume's sets? */
+bool rebalance_is_on(struct core *core, const struct volume *volume);
 /* -EBUSY while a job does so already. */
 int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
 /* shrink.c */
@@ -477,15 +452,22 @@ bool shrink_run(struct core *core, const struct job *job);
 /* Makes the job a part of the transaction; *job is the caller's. */
 void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *job);
 
+/* block.c */
+int block_check_name(const char *name, struct error **ret_error);
+/* -EBUSY while the block is being deleted, or a job works on it. */
+int block_check_idle(struct core *core, const struct block *block, struct error **ret_error);
+/* The block's exports on this node follow it before the caller gets its answer. */
+void block_run_exports(struct core *core, const char *block_name);
+
 /* volume.c */
 /* Gives each brick that has none a port of its node's. */
 int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn,
                           struct error **ret_error);
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
-/* -ENOTCONN unless the volume serves; its size and free bytes. */
 /* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what.
  */
 int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error);
+/* -ENOTCONN unless the volume serves; its size and free bytes. */
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);
 
 /* The bytes that may be promised on a volume; -ENOTCONN while its size is not known. */
@@ -518,43 +500,5 @@ void shares_spread(struct core *core, const struct volume *volume);
 
 /* Removes the job's folder, and frees its project id. */
 bool share_remove_run(struct core *core, const struct job *job, struct job_turn *turn);
-
-/* result.c: waiting for the reconciler, and the answer */
-
-/* The object's JSON with live status; NULL when it is gone, or when another one has its name by now. */
-int result_make(struct core *core, const char *key, const char *uid, const struct core_change *change,
-                struct core_result *ret_result, struct error **ret_error);
-/* If the request was done before, answers it: 1. Otherwise 0. */
-int result_replay(struct core *core, const struct core_change *change, struct core_result *ret_result,
-                  struct error **ret_error);
-
-/* ---- change.c: what all operations that change an object have in common ---- */
-
-/* record_get(), and -ESTALE when the caller wants a revision that is not the object's. */
-int change_get(struct core *core, enum object_kind kind, const char *name, const struct core_change *change,
-               void *ret_object, struct error **ret_error);
-/* Commits the operation's transaction with the request's mark, and empties it. `key` and `uid` are the
- * object's. */
-int change_commit(struct core *core, const struct core_change *change, struct txn *txn, const char *key,
-                  const char *uid, struct error **ret_error);
-/* The same with a change of the ledger. */
-int change_commit_promise(struct core *core, const struct core_change *change, struct txn *txn,
-                          const char *key, const char *uid, const struct ledger_change *promise,
-                          struct error **ret_error);
-/* What an operation is asked for. */
-struct change_call {
-    const char *name;    /* of the object; NULL where one is made */
-    const void *request; /* of the operation's own type */
-    uint64_t present;    /* the fields of a patch that were given */
-};
-typedef int (*change_operation)(struct core *core, const struct change_call *call,
-                                const struct core_change *change, struct core_result *ret_result,
-                                struct error **ret_error);
-/* Does the operation, once more while others write between its reading and its writing; or answers a request
- * that was done before. */
-int change_run(struct core *core, change_operation operation, const struct change_call *call,
-               const struct core_change *change, struct core_result *ret_result, struct error **ret_error);
-/* Puts what is seen live over the stored status; `whole` also asks what is costly (a block's use). */
-void overlay_status(struct core *core, enum object_kind kind, void *object, bool whole);
 
 #endif

@@ -68,11 +68,14 @@ static int look_once(struct core *core, struct object_list *findings, uint64_t *
         .exports = {.kind = KIND_EXPORT},
     };
     *checked = 0;
+    bool enabled;
     int r = read_store(&survey, ret_error);
+    if (r == 0)
+        r = node_get_enabled(core, &enabled, ret_error);
     if (r < 0)
         return r;
     const struct examine_target target = {
-        .enabled = node_is_enabled(core),
+        .enabled = enabled,
         .nodes = survey.nodes.list.items,
         .node_count = survey.nodes.list.count,
         .devices = survey.devices.list.items,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* The cluster's authority, and a node that joins with a token. */
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #include "blockd/core/cluster.h"
 #include "core_priv.h"
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/fault.h"
@@ -49,10 +49,9 @@ static int check_addresses(const struct string_list *addresses, struct error **r
     if (addresses->count == 0)
         return error_set(ret_error, EINVAL, "a node that joins says by which addresses it is reached");
     for (size_t i = 0; i < addresses->count; i++) {
-        unsigned char bytes[sizeof(struct in6_addr)];
-        const char *address = addresses->items[i];
-        if (inet_pton(AF_INET, address, bytes) != 1 && inet_pton(AF_INET6, address, bytes) != 1)
-            return error_set(ret_error, EINVAL, "\"%.64s\" is no IPv4 or IPv6 address", address);
+        int r = address_check(addresses->items[i], ret_error);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Nodes: registration, looking one up by name or address, and stopping and starting all that one serves. */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
 #include "core_priv.h"
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 
@@ -50,29 +50,23 @@ int node_register(struct core *core, struct error **ret_error)
     return r;
 }
 
-bool node_is_enabled(struct core *core)
+int node_get_enabled(struct core *core, bool *ret_enabled, struct error **ret_error)
 {
     struct node node cleanup(cleanup_node) = {0};
-    return record_get(core, KIND_NODE, core->node, &node, NULL) == 0 && node.spec.state == NODE_ENABLED;
+    int r = record_get(core, KIND_NODE, core->node, &node, ret_error);
+    if (r == 0)
+        *ret_enabled = node.spec.state == NODE_ENABLED;
+    return r;
 }
 
 /* ---- Finding ---- */
-
-/* Equality of two spellings of one IP address. */
-static bool same_address(const char *a, const char *b)
-{
-    unsigned char x[sizeof(struct in6_addr)], y[sizeof(struct in6_addr)];
-    if (inet_pton(AF_INET, a, x) == 1 && inet_pton(AF_INET, b, y) == 1)
-        return memcmp(x, y, sizeof(struct in_addr)) == 0;
-    return inet_pton(AF_INET6, a, x) == 1 && inet_pton(AF_INET6, b, y) == 1 && memcmp(x, y, sizeof x) == 0;
-}
 
 static bool node_answers_to(const struct node *node, const char *host)
 {
     if (strcmp(node->meta.name, host) == 0)
         return true;
     for (size_t i = 0; i < node->spec.addresses.count; i++)
-        if (same_address(node->spec.addresses.items[i], host))
+        if (address_equal(node->spec.addresses.items[i], host))
             return true;
     return false;
 }
@@ -116,20 +110,26 @@ int node_require_alone(struct core *core, const char *what, struct error **ret_e
 enum { PATCH_STATE, PATCH_ADDRESSES, PATCH_ZONE }; /* the fields' places in node_patch_schema */
 
 /* Where bricks listen is the node's own configuration; the API adds what else it is known by. */
-static int check_addresses(struct core *core, const struct string_list *addresses, struct error **ret_error)
+/* Of whichever node: the one that answers need not be the one that is changed. */
+static int check_addresses(const struct node *node, const struct string_list *addresses,
+                           struct error **ret_error)
 {
-    unsigned char parsed[sizeof(struct in6_addr)];
+    const struct string_list *before = &node->spec.addresses;
     if (!addresses->count)
         return error_set(ret_error, EINVAL, "addresses is empty: a node has at least one address");
-    for (size_t i = 0; i < addresses->count; i++)
-        if (inet_pton(AF_INET, addresses->items[i], parsed) != 1 &&
-            inet_pton(AF_INET6, addresses->items[i], parsed) != 1)
-            return error_set(ret_error, EINVAL, "\"%s\" is no IPv4 or IPv6 address", addresses->items[i]);
-    if (!same_address(addresses->items[0], core->config->address))
+    for (size_t i = 0; i < addresses->count; i++) {
+        int r = address_check(addresses->items[i], ret_error);
+        if (r < 0)
+            return r;
+        for (size_t k = 0; k < i; k++)
+            if (address_equal(addresses->items[k], addresses->items[i]))
+                return error_set(ret_error, EINVAL, "the address %s is named twice", addresses->items[i]);
+    }
+    if (before->count && !address_equal(addresses->items[0], before->items[0]))
         return error_set(ret_error, EINVAL,
-                         "the first address is %s, which the node's configuration sets ([node] address); "
+                         "the first address of node %s is %s, which its configuration sets ([node] address); "
                          "others may follow it",
-                         core->config->address);
+                         node->meta.name, before->items[0]);
     return 0;
 }
 
@@ -143,7 +143,7 @@ static int change_spec(struct core *core, const struct change_call *call, const 
     int r = change_get(core, KIND_NODE, name, change, &node, ret_error);
     if (r < 0)
         return r;
-    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(core, &patch->addresses, ret_error)) < 0)
+    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(&node, &patch->addresses, ret_error)) < 0)
         return r;
     if (present >> PATCH_STATE & 1)
         node.spec.state = patch->state;
@@ -152,7 +152,7 @@ static int change_spec(struct core *core, const struct change_call *call, const 
         string_list_copy(&node.spec.addresses, &patch->addresses);
     }
     if (present >> PATCH_ZONE & 1)
-        string_replace(&node.spec.zone, patch->zone);
+        string_replace(&node.spec.zone, strcmp(patch->zone, "none") == 0 ? NULL : patch->zone);
     node.meta.generation++;
 
     autofree char *key = object_key(KIND_NODE, name);

@@ -25,7 +25,8 @@ struct presence {
     pthread_t thread;
     bool started; /* main thread only */
     struct store_watch *watches[2];
-    int64_t lease; /* of the thread; 0: none */
+    int64_t lease;  /* of the thread, as the next; 0: none */
+    bool announced; /* the lease holds this node's key, and the leader's if that was its own */
 
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
@@ -58,6 +59,7 @@ bool presence_sees(struct presence *presence, const char *node)
 static void end_lease(struct presence *presence)
 {
     presence->lease = 0;
+    presence->announced = false;
     scoped_lock(&presence->mutex);
     presence->leads = false;
 }
@@ -161,16 +163,19 @@ static int look(struct presence *presence, struct error **ret_error)
 {
     autostring_list struct string_list alive = {0};
     autofree char *key = xasprintf(ALIVE_PREFIX "%s", presence->core->node);
-    int64_t before = presence->lease;
     bool leads = false;
     int r = keep_lease(presence, ret_error);
-    bool fresh = presence->lease != before;
+    bool fresh = !presence->announced;
     if (r == 0 && fresh)
         r = put_leased(presence, key, false, 0, ret_error);
     if (r == 0)
         r = claim_leadership(presence, fresh, &leads, ret_error);
     if (r == 0)
+        presence->announced = true; /* not before: what failed is done again by the next look */
+    if (r == 0)
         r = read_alive(presence, &alive, ret_error);
+    if (r == 0 && !string_list_contains(&alive, presence->core->node))
+        presence->announced = false; /* somebody took the key away */
     if (r == 0 && take_over(presence, &alive, leads))
         core_presence_changed(presence->core);
     return r;

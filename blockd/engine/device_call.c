@@ -56,6 +56,52 @@ void device_call_free(struct device_call *call)
         release(call);
 }
 
+/* ---- Calls that took too long ---- */
+
+/* What nobody watches yet, such as a disk before its mount, hangs while a call is left behind on it. */
+struct late_call {
+    const struct device_call *call;
+    char *name; /* of the device */
+    int64_t began_ms;
+    struct late_call *next;
+};
+
+static void remember_late(const struct device_call *call, int64_t began_ms)
+{
+    struct engine *engine = call->engine;
+    struct late_call *late = xcalloc(1, sizeof *late);
+    *late = (struct late_call){.call = call, .name = xstrdup(call->names.items[0]), .began_ms = began_ms};
+    scoped_lock(&engine->devices_mutex);
+    late->next = engine->late_calls;
+    engine->late_calls = late;
+}
+
+static void forget_late(struct engine *engine, const struct device_call *call)
+{
+    scoped_lock(&engine->devices_mutex);
+    struct late_call **link = &engine->late_calls;
+    while (*link && (*link)->call != call)
+        link = &(*link)->next;
+    struct late_call *late = *link;
+    if (!late)
+        return;
+    *link = late->next;
+    free(late->name);
+    free(late);
+}
+
+int64_t device_call_late_ms(struct engine *engine, const char *name)
+{
+    int64_t now = clock_monotonic_ms(), longest = 0;
+    scoped_lock(&engine->devices_mutex);
+    for (const struct late_call *late = engine->late_calls; late; late = late->next)
+        if (strcmp(late->name, name) == 0 && now - late->began_ms > longest)
+            longest = now - late->began_ms;
+    return longest;
+}
+
+/* ---- Working ---- */
+
 static void *run(void *data)
 {
     struct device_call *call = data;
@@ -69,6 +115,8 @@ static void *run(void *data)
     bool left = call->left;
     pthread_cond_broadcast(&call->ended);
     pthread_mutex_unlock(&call->mutex);
+    if (left)
+        forget_late(engine, call);
     release(call);
     if (left)
         atomic_fetch_sub(&engine->calls_left, 1);
@@ -103,6 +151,8 @@ static int await(struct device_call *call, struct error **ret_error)
             continue;
         }
         call->left = true;
+        if (!name)
+            remember_late(call, end_ms - call->limit_ms);
         atomic_fetch_add(&call->engine->calls_left, 1);
         return refuse(call, name ? name : call->names.items[0], name ? hangs_ms : call->limit_ms, ret_error);
     }

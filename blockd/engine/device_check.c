@@ -206,9 +206,10 @@ void device_unwatch(struct engine *engine, const char *name)
 
 int64_t device_hangs(struct engine *engine, const char *name)
 {
+    int64_t late = device_call_late_ms(engine, name);
     struct device_check *check = find_known(engine, name);
-    if (!check)
-        return 0;
+    if (!check || late)
+        return late;
     scoped_lock(&check->mutex);
     return late_ms(check);
 }

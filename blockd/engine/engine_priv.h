@@ -54,6 +54,7 @@ struct engine {
     pthread_mutex_t devices_mutex;  /* guards what follows */
     struct device_check *checks;    /* device_check.c, one a device for good */
     struct string_list bad_devices; /* "NAME REASON" */
+    struct late_call *late_calls;   /* device_call.c */
     struct smart *smart;            /* smart.c, one a device for good */
     struct string_list lingering;   /* clients.c: "VOLUME MILLISECONDS" */
 };
@@ -207,7 +208,7 @@ void device_checks_clear(struct engine *engine);
 struct device_call {
     struct engine *engine;
     struct string_list names; /* of the devices, without the node: it is waited for as long as they answer */
-    int64_t limit_ms;         /* and no longer than that; 0: no limit */
+    int64_t limit_ms;         /* and no longer than that, after which the device hangs; 0: no limit */
     struct device device;
     struct volume volume;
     char *text;
@@ -237,6 +238,10 @@ DEFINE_CLEANUP(struct device_call *, cleanup_device_call, device_call_free)
  * be held by the caller. Once a call. */
 int device_call_run(struct device_call *call, int (*work)(struct device_call *call, struct error **ret_error),
                     struct error **ret_error);
+
+/* Milliseconds that the longest call with a limit has taken that was left behind on the device; 0: none was.
+ */
+int64_t device_call_late_ms(struct engine *engine, const char *name);
 
 /* The call's data goes with the call, from now on. */
 void device_call_give(struct device_call *call, void (*clear)(void *data));
@@ -315,8 +320,6 @@ int mounts_below(const char *folder, struct string_list *ret_folders, struct err
 char *brick_folder(const struct engine *engine, const char *device, const char *volume);
 /* STATE_DIR/bricks/V.D.vol. The caller's. */
 char *brick_volfile(const struct engine *engine, const char *device, const char *volume);
-/* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
-int brick_volume_id(const char *folder, char **ret_uid);
 /*
  * Makes the folder with volume id, brick number and index; -ESTALE when it belongs to another volume, or to
  * another brick of this one, or was there and is gone. With `fresh` the brick holds nothing yet: what an
@@ -329,6 +332,14 @@ int brick_erase(struct engine *engine, const char *device, const struct volume *
                 struct error **ret_error);
 void brick_plan(const struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct process_plan *ret_plan);
+
+/* ---- brick_folder.c ---- */
+
+/* The volume id that a folder carries, as text; -ENOENT, -ENODATA when it carries none. The caller's. */
+int brick_volume_id(const char *folder, char **ret_uid);
+
+/* ---- brick_look.c ---- */
+
 void brick_look(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                 struct brick_status *ret_status);
 void brick_ports_clear(struct engine *engine);
@@ -345,10 +356,34 @@ int manifest_read_below(const char *folder, char **ret_text, struct error **ret_
 /* RUN_DIR/clients/V.D. The caller's. */
 char *brick_roll(const struct engine *engine, const char *device, const char *volume);
 
-/* ---- share.c ---- */
+/* ---- applied.c ---- */
 
-/* Bytes that a brick of the volume may hold of a share with a size. */
-uint64_t share_brick_limit(const struct volume *volume, uint64_t size);
+/* Behind the name of a brick's roll: the file that tells which volfile the brick has in force. */
+#define APPLIED_SUFFIX ".applied"
+int engine_applied_forget(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                          struct error **ret_error);
+
+/* ---- rebalance.c, leaving.c ---- */
+
+/* Is a program at work that moves the volume's files between its sets? */
+bool rebalance_runs(struct engine *engine, const char *volume);
+/* Distribute's link to a file in another set: no mode but the sticky bit, and where it leads to. */
+bool brick_is_link(const char *path, const struct stat *status);
+
+/* ---- share_parts.c ---- */
+
+/* What one set of bricks has of a share: bytes of files, whatever copies or fragments lie on its bricks. */
+struct share_part {
+    uint64_t used;
+    bool leaving;   /* the set takes no new files */
+    uint64_t shown; /* its part of the share's size, as statfs has it; 0: it has none yet */
+    uint64_t most;  /* where writes end */
+};
+/*
+ * Sets `shown` and `most` of each part, in whole units of at least one, and rounds `used` up; leaves parts
+ * that suit as they are. `moving`: files move between the sets.
+ */
+void share_divide(uint64_t size, uint64_t unit, bool moving, struct share_part *parts, size_t count);
 
 /* ---- tree.c ---- */
 

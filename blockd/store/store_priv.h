@@ -55,7 +55,7 @@ struct store_watch {
 
 extern const struct store_driver store_embedded_driver, store_etcd_driver;
 
-/* ---- store_sqlite.c: one SQLite file. The only file that knows sqlite3.h ---- */
+/* ---- store_sqlite.c and store_sqlite_....c: one SQLite file ---- */
 
 /*
  * Each change has a number that grows: the revision of its transaction, and its place there. A cursor is such

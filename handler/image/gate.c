@@ -93,12 +93,27 @@ static void open_gate(struct gate *gate)
     pthread_cond_broadcast(&gate->idle);
 }
 
-/* Settles until nothing disturbed it. The gate may be gone once the last answer is given. */
+/* Under the mutex, which it gives back. The gate may be gone once the last answer is given. */
+static void settled(struct gate *gate, int result)
+{
+    struct gate_queue left;
+    queue_init(&left);
+    if (result == 0 && gate->proven)
+        gate->owed = false;
+    gate->unnoted = result < 0;
+    gate->proven = false;
+    queue_move(&gate->left, &left);
+    open_gate(gate);
+    pthread_mutex_unlock(&gate->mutex);
+
+    for (struct gate_waiter *waiter = queue_take(&left); waiter; waiter = queue_take(&left))
+        waiter->answer(waiter, result);
+}
+
+/* Again when something disturbed it; a failure too, since what has come may mend it. */
 static void *settle_thread(void *data)
 {
     struct gate *gate = data;
-    struct gate_queue left;
-    queue_init(&left);
     int result;
 
     pthread_mutex_lock(&gate->mutex);
@@ -109,23 +124,15 @@ static void *settle_thread(void *data)
         pthread_mutex_lock(&gate->mutex);
         if (result == 0)
             gate->changed_ms = 0;
-    } while (gate->disturbed && result == 0);
-    if (result == 0 && gate->proven)
-        gate->owed = false;
-    gate->proven = false;
-    queue_move(&gate->left, &left);
-    open_gate(gate);
-    pthread_mutex_unlock(&gate->mutex);
-
-    for (struct gate_waiter *waiter = queue_take(&left); waiter; waiter = queue_take(&left))
-        waiter->answer(waiter, result);
+    } while (gate->disturbed);
+    settled(gate, result);
     return NULL;
 }
 
 /* Under the mutex. */
 static bool was_changed(const struct gate *gate)
 {
-    return gate->changed_ms && clock_monotonic_ms() - gate->changed_ms < NOTED_MS;
+    return gate->unnoted || (gate->changed_ms && clock_monotonic_ms() - gate->changed_ms < NOTED_MS);
 }
 
 /*
@@ -141,14 +148,20 @@ static bool all_left(struct gate *gate)
     return gate->settling = true;
 }
 
-/* A thread only while there is something to settle: that is rare, and may take as long as a brick does. */
+/*
+ * A thread only while there is something to settle: that is rare, and may take as long as a brick does. Never
+ * on this one: it may be the one that brings what the settle waits for.
+ */
 static void settle(struct gate *gate)
 {
     pthread_t thread;
-    if (pthread_create(&thread, NULL, settle_thread, gate) == 0)
+    int number = pthread_create(&thread, NULL, settle_thread, gate);
+    if (number == 0) {
         pthread_detach(thread);
-    else
-        settle_thread(gate);
+        return;
+    }
+    pthread_mutex_lock(&gate->mutex);
+    settled(gate, -number);
 }
 
 bool gate_enter(struct gate *gate, struct gate_waiter *waiter)

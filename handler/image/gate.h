@@ -10,6 +10,9 @@
  * a brick may come back before that which the self-heal daemon made whole earlier, and which lacks that
  * change.
  *
+ * A settle that fails (two bricks of three are away) leaves that to the next disturbance: before a brick that
+ * comes is read from, what it may lack is noted.
+ *
  * What is inside at the disturbance may have been done on all bricks, so that the settle had nothing to note.
  * Therefore the next change after a disturbance goes alone, and is settled before its answer, until one has
  * succeeded.
@@ -44,6 +47,7 @@ struct gate {
     unsigned inside;
     bool disturbed;     /* since the last settle began */
     bool owed;          /* no change that came after a disturbance was settled yet */
+    bool unnoted;       /* the last settle failed: what it was for is still to be noted, however old it is */
     int64_t changed_ms; /* monotonic: when a change was last answered without a settle; 0: never */
     bool shut;          /* from the wish for a settle to its end */
     bool settling;

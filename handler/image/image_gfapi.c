@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * Images as files of a GlusterFS volume, by libgfapi. Each glfs_t has threads of its own (event, timer,
- * synctask), which is why a process keeps one a hosting volume.
- *
- * A flush is fdatasync() and a write with FUA carries O_DSYNC: replicate runs both as transactions that fail
- * unless a quorum of bricks did them, and each brick answers after its own fsync.
+ * Images as files of a GlusterFS volume, by libgfapi: volumes, files, what is open. Each glfs_t has threads
+ * of its own (event, timer, synctask), which is why a process keeps one a hosting volume.
  *
  * When a brick goes away, replicate notes on the others that it is behind. It does so before it answers a
  * change that failed on that brick; but a change that began afterwards it answers first, and makes the note
@@ -20,28 +17,17 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
-#include "handler/image/gate.h"
 #include "handler/image/gfapi_priv.h"
 #include "handler/image/live.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 #include "xlators/watch/watch.h"
 
-/* Larger requests go out in pieces of this size: a piece is copied whole by each layer below. */
-#define PIECE_SIZE ((size_t)1 << 20)
 /* GF_LOG_WARNING: glfs.h has no name for the levels. */
 #define ENGINE_LOG_LEVEL 5
 #define VOLFILE_LIMIT    (1u << 20)
 #define FOLDER_MODE      0700
 #define FILE_MODE        0600
-struct gfapi_image {
-    struct image base;
-    glfs_fd_t *fd;
-    char *name; /* VOLUME FILE, for messages */
-    struct gfapi_volume *volume;
-    struct gfapi_image *next, **link; /* among the volume's images, under volumes_mutex */
-    struct gate gate;                 /* of all changes */
-};
 
 static void cleanup_glfs(glfs_t **fs)
 {
@@ -53,11 +39,6 @@ static void cleanup_glfs_fd(glfs_fd_t **fd)
 {
     if (*fd)
         glfs_close(*fd);
-}
-
-static struct gfapi_image *gfapi_image(struct image *image)
-{
-    return (struct gfapi_image *)image;
 }
 
 /* ---- Bricks that come and go ---- */
@@ -350,342 +331,6 @@ static void close_file(struct image *base)
     free(image);
 }
 
-static bool append_extent(struct image_extent *extents, size_t max, size_t *count, uint64_t length, bool hole)
-{
-    if (length == 0)
-        return true;
-    if (*count && extents[*count - 1].hole == hole) {
-        extents[*count - 1].length += length;
-        return true;
-    }
-    if (*count == max)
-        return false;
-    extents[(*count)++] = (struct image_extent){.length = length, .hole = hole};
-    return true;
-}
-
-/* Where the next data (or hole) begins, at most `end`. Without an answer the rest counts as data: that is
- * always true. */
-static uint64_t seek(struct gfapi_image *image, uint64_t from, uint64_t end, int whence, bool *ret_failed)
-{
-    off_t found = glfs_lseek(image->fd, (off_t)from, whence);
-    if (found < 0 && errno != ENXIO)
-        *ret_failed = true;
-    /* ENXIO: nothing but a hole from here on. */
-    return found < 0 || (uint64_t)found > end ? end : (uint64_t)found;
-}
-
-static int list_extents(struct image *base, uint64_t offset, uint64_t length, struct image_extent *extents,
-                        size_t max, size_t *ret_count, struct error **ret_error)
-{
-    (void)ret_error;
-    struct gfapi_image *image = gfapi_image(base);
-    uint64_t end = offset + length;
-    size_t count = 0;
-    bool failed = false;
-    while (offset < end) {
-        uint64_t data = seek(image, offset, end, SEEK_DATA, &failed);
-        if (failed || data < offset) {
-            append_extent(extents, max, &count, end - offset, false);
-            break;
-        }
-        if (!append_extent(extents, max, &count, data - offset, true))
-            break;
-        if (data == end)
-            break;
-        uint64_t hole = seek(image, data, end, SEEK_HOLE, &failed);
-        if (failed || hole <= data)
-            hole = end;
-        if (!append_extent(extents, max, &count, hole - data, false))
-            break;
-        offset = hole;
-    }
-    *ret_count = count;
-    return 0;
-}
-
-/* ---- Asynchronous I/O ---- */
-
-struct operation;
-static int submit_read(struct operation *operation);
-static int submit_write(struct operation *operation);
-static int submit_flush(struct operation *operation);
-
-struct piece {
-    struct operation *operation;
-    char *buffer; /* of a read or a write */
-    size_t length;
-};
-
-struct operation {
-    struct gate_waiter waiter; /* first, for what the gate calls */
-    struct gfapi_image *image;
-    int (*submit)(struct operation *operation); /* -errno: nothing was accepted */
-    char *buffer;                               /* of a read or a write */
-    size_t length;
-    uint64_t offset;
-    int flags;
-    image_done done;
-    void *data;
-    size_t count;
-    atomic_size_t pending; /* pieces that did not end */
-    atomic_int result;     /* the first failure */
-    struct piece pieces[];
-};
-
-static void resume_operation(struct gate_waiter *waiter);
-static void answer_operation(struct gate_waiter *waiter, int settled);
-
-static struct operation *operation_new(struct image *image, int (*submit)(struct operation *operation),
-                                       uint64_t offset, uint64_t length, image_done done, void *data)
-{
-    size_t pieces = 1;
-    if (submit == submit_read || submit == submit_write)
-        pieces = (length + PIECE_SIZE - 1) / PIECE_SIZE;
-    struct operation *operation = malloc(sizeof *operation + pieces * sizeof operation->pieces[0]);
-    if (!operation)
-        return NULL;
-    *operation = (struct operation){
-        .waiter = {.resume = resume_operation,
-                   .answer = answer_operation,
-                   .writes = submit != submit_read && submit != submit_flush},
-        .image = gfapi_image(image),
-        .submit = submit,
-        .length = length,
-        .offset = offset,
-        .done = done,
-        .data = data,
-        .count = pieces,
-    };
-    atomic_init(&operation->pending, pieces);
-    atomic_init(&operation->result, 0);
-    for (size_t i = 0; i < pieces; i++)
-        operation->pieces[i] = (struct piece){.operation = operation};
-    return operation;
-}
-
-static void answer(struct operation *operation, int result)
-{
-    image_done done = operation->done;
-    void *data = operation->data;
-    free(operation);
-    done(data, result);
-}
-
-static void operation_end_pieces(struct operation *operation, size_t count, int result)
-{
-    if (result < 0) {
-        int none = 0;
-        atomic_compare_exchange_strong(&operation->result, &none, result);
-    }
-    if (atomic_fetch_sub(&operation->pending, count) != count)
-        return;
-    result = atomic_load(&operation->result);
-    if (gate_leave(&operation->image->gate, &operation->waiter, result == 0))
-        answer(operation, result);
-}
-
-static void piece_done(glfs_fd_t *fd, ssize_t ret, struct glfs_stat *before, struct glfs_stat *after,
-                       void *data)
-{
-    (void)fd;
-    (void)before;
-    (void)after;
-    struct piece *piece = data;
-    struct operation *operation = piece->operation;
-    int result = ret < 0 ? -gfapi_failure() : 0;
-    if (result == 0 && operation->buffer && (size_t)ret < piece->length) {
-        if (operation->submit == submit_read)
-            memset(piece->buffer + ret, 0, piece->length - (size_t)ret);
-        else
-            result = -EIO;
-    }
-    operation_end_pieces(operation, 1, result);
-}
-
-/* What a call that was not accepted means: the whole request is refused when it is the first piece. */
-static int refused(struct operation *operation, size_t submitted)
-{
-    int number = gfapi_failure();
-    if (submitted == 0)
-        return -number;
-    operation_end_pieces(operation, operation->count - submitted, -number);
-    return 0;
-}
-
-/* Piece `index` of a read or a write; the offset of its first byte. */
-static off_t cut_piece(struct operation *operation, size_t index)
-{
-    struct piece *piece = &operation->pieces[index];
-    size_t left = operation->length - index * PIECE_SIZE;
-    piece->buffer = operation->buffer + index * PIECE_SIZE;
-    piece->length = left < PIECE_SIZE ? left : PIECE_SIZE;
-    return (off_t)(operation->offset + index * PIECE_SIZE);
-}
-
-/* The operation may be gone as soon as its last piece is submitted. */
-static int submit_read(struct operation *operation)
-{
-    for (size_t i = 0, count = operation->count; i < count; i++) {
-        struct piece *piece = &operation->pieces[i];
-        off_t offset = cut_piece(operation, i);
-        errno = 0;
-        if (glfs_pread_async(operation->image->fd, piece->buffer, piece->length, offset, 0, piece_done,
-                             piece) < 0)
-            return refused(operation, i);
-    }
-    return 0;
-}
-
-static int submit_write(struct operation *operation)
-{
-    for (size_t i = 0, count = operation->count; i < count; i++) {
-        struct piece *piece = &operation->pieces[i];
-        off_t offset = cut_piece(operation, i);
-        errno = 0;
-        if (glfs_pwrite_async(operation->image->fd, piece->buffer, (int)piece->length, offset,
-                              operation->flags, piece_done, piece) < 0)
-            return refused(operation, i);
-    }
-    return 0;
-}
-
-static int submit_flush(struct operation *operation)
-{
-    errno = 0;
-    int r = glfs_fdatasync_async(operation->image->fd, piece_done, &operation->pieces[0]);
-    return r < 0 ? refused(operation, 0) : 0;
-}
-
-static int submit_discard(struct operation *operation)
-{
-    errno = 0;
-    int r = glfs_discard_async(operation->image->fd, (off_t)operation->offset, operation->length, piece_done,
-                               &operation->pieces[0]);
-    return r < 0 ? refused(operation, 0) : 0;
-}
-
-/* posix answers zerofill by FALLOC_FL_ZERO_RANGE, which leaves the range allocated. */
-static int submit_fill(struct operation *operation)
-{
-    errno = 0;
-    int r = glfs_zerofill_async(operation->image->fd, (off_t)operation->offset, (off_t)operation->length,
-                                piece_done, &operation->pieces[0]);
-    return r < 0 ? refused(operation, 0) : 0;
-}
-
-static void resume_operation(struct gate_waiter *waiter)
-{
-    struct operation *operation = (struct operation *)waiter;
-    int r = operation->submit(operation);
-    if (r < 0)
-        operation_end_pieces(operation, operation->count, r);
-}
-
-/* From a brick that is known to be good now. */
-static void read_again(struct operation *operation)
-{
-    atomic_store(&operation->pending, operation->count);
-    atomic_store(&operation->result, 0);
-    if (gate_enter(&operation->image->gate, &operation->waiter))
-        resume_operation(&operation->waiter);
-}
-
-/* What ended well is not acknowledged when the others could not note who missed it. */
-static void answer_operation(struct gate_waiter *waiter, int settled)
-{
-    struct operation *operation = (struct operation *)waiter;
-    if (operation->submit == submit_read)
-        read_again(operation);
-    else
-        answer(operation, settled);
-}
-
-/* Takes the operation; NULL is one that could not be made. */
-static int start(struct operation *operation)
-{
-    if (!operation)
-        return -ENOMEM;
-    struct gate *gate = &operation->image->gate;
-    if (!gate_enter(gate, &operation->waiter))
-        return 0;
-    int r = operation->submit(operation);
-    if (r < 0) {
-        gate_leave(gate, &operation->waiter, false);
-        free(operation);
-    }
-    return r;
-}
-
-static int read_range(struct image *image, void *buffer, size_t length, uint64_t offset, image_done done,
-                      void *data)
-{
-    struct operation *operation = operation_new(image, submit_read, offset, length, done, data);
-    if (operation)
-        operation->buffer = buffer;
-    return start(operation);
-}
-
-static int write_range(struct image *image, const void *buffer, size_t length, uint64_t offset, bool fua,
-                       image_done done, void *data)
-{
-    struct operation *operation = operation_new(image, submit_write, offset, length, done, data);
-    if (operation) {
-        operation->buffer = (char *)buffer; /* only read */
-        operation->flags = fua ? O_DSYNC : 0;
-    }
-    return start(operation);
-}
-
-static int flush(struct image *image, image_done done, void *data)
-{
-    return start(operation_new(image, submit_flush, 0, 0, done, data));
-}
-
-static int discard(struct image *image, uint64_t offset, uint64_t length, image_done done, void *data)
-{
-    return start(operation_new(image, submit_discard, offset, length, done, data));
-}
-
-static int fill(struct image *image, uint64_t offset, uint64_t length, image_done done, void *data)
-{
-    return start(operation_new(image, submit_fill, offset, length, done, data));
-}
-
-struct zeroing {
-    struct image *image;
-    uint64_t offset, length;
-    image_done done;
-    void *data;
-};
-
-/* A brick whose file system cannot punch holes still has to zero the range. */
-static void hole_done(void *data, int result)
-{
-    autofree struct zeroing *zeroing = data;
-    if (result == -EOPNOTSUPP) {
-        result = fill(zeroing->image, zeroing->offset, zeroing->length, zeroing->done, zeroing->data);
-        if (result == 0)
-            return;
-    }
-    zeroing->done(zeroing->data, result);
-}
-
-static int zero(struct image *image, uint64_t offset, uint64_t length, bool allocate, image_done done,
-                void *data)
-{
-    if (allocate)
-        return fill(image, offset, length, done, data);
-    autofree struct zeroing *zeroing = malloc(sizeof *zeroing);
-    if (!zeroing)
-        return -ENOMEM;
-    *zeroing = (struct zeroing){image, offset, length, done, data};
-    int r = discard(image, offset, length, hole_done, zeroing);
-    if (r == 0)
-        (void)steal_ptr(&zeroing); /* hole_done() has it */
-    return r;
-}
-
 const struct image_driver image_driver_gfapi = {
     .name = "gfapi",
     .files = &image_files_gfapi,
@@ -700,10 +345,10 @@ const struct image_driver image_driver_gfapi = {
     .space = volume_space,
     .open = open_file,
     .close = close_file,
-    .extents = list_extents,
-    .read = read_range,
-    .write = write_range,
-    .flush = flush,
-    .discard = discard,
-    .zero = zero,
+    .extents = gfapi_extents,
+    .read = gfapi_read,
+    .write = gfapi_write,
+    .flush = gfapi_flush,
+    .discard = gfapi_discard,
+    .zero = gfapi_zero,
 };

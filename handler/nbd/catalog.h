@@ -24,7 +24,8 @@ struct catalog_options {
 };
 
 struct catalog *catalog_new(const struct catalog_options *options);
-/* Nobody may use an export any more. Closes what is open. Blocks. NULL is allowed. */
+/* Nobody may use an export any more, and nobody submits work to the pool. Closes what is open. Blocks. NULL
+ * is allowed. */
 void catalog_free(struct catalog *catalog);
 DEFINE_CLEANUP(struct catalog *, cleanup_catalog, catalog_free)
 
@@ -68,9 +69,12 @@ void catalog_leave(struct catalog *catalog, struct catalog_user *user);
 struct image *entry_image(struct entry *entry);
 struct metrics *entry_metrics(struct entry *entry);
 
-/* Compares what is open with the grant of one block, or of all (NULL, NULL), and cuts what does not match.
- * Blocks. */
-void catalog_check(struct catalog *catalog, const char *volume, const char *block);
+/*
+ * Compares what is open with the grant of one block, or of all (NULL, NULL), and cuts off who has what is not
+ * granted any more: the export, or a size that has shrunk. A grant that cannot be read now, say for want of
+ * descriptors, is an error, cuts nobody off and is looked at again. Blocks.
+ */
+int catalog_check(struct catalog *catalog, const char *volume, const char *block, struct error **ret_error);
 /* catalog_check() of all, then waits until what was cut is closed; -ETIMEDOUT. Blocks. */
 int catalog_sync(struct catalog *catalog, int64_t timeout_ms, struct error **ret_error);
 /* Call it about every second: closes what lingered long enough. */

@@ -26,7 +26,7 @@ struct program {
     struct config config;
     struct loop *loop;
     struct pool *open_pool; /* opening and closing; apart from the other, so that slow bricks delay no open */
-    struct pool *query_pool; /* lists and block status */
+    struct server_pools pools;
     struct catalog *catalog;
     struct server *server;
     struct control *control;
@@ -99,7 +99,7 @@ static int start(struct program *program, const sigset_t *signals, struct error 
     if (r < 0)
         return r;
     program->open_pool = pool_new(POOL_THREADS);
-    program->query_pool = pool_new(POOL_THREADS);
+    program->pools = (struct server_pools){.query = pool_new(POOL_THREADS), .status = pool_new(POOL_THREADS)};
     struct catalog_options options = {
         .run_dir = config->run_dir,
         .log_dir = config->log_dir,
@@ -115,7 +115,7 @@ static int start(struct program *program, const sigset_t *signals, struct error 
         r = watch_start(program->loop, config->run_dir, program->catalog, program->open_pool, &program->watch,
                         ret_error);
     if (r == 0)
-        r = server_start(program->loop, config, program->catalog, program->query_pool, &program->server,
+        r = server_start(program->loop, config, program->catalog, &program->pools, &program->server,
                          ret_error);
     if (r == 0)
         r = control_start(config, program->catalog, program->server, &program->control, ret_error);
@@ -135,7 +135,8 @@ static void stop(struct program *program)
     control_stop(program->control);
     server_free(program->server);
     watch_stop(program->watch);
-    pool_free(program->query_pool);
+    pool_free(program->pools.status);
+    pool_free(program->pools.query);
     catalog_free(program->catalog);
     pool_free(program->open_pool);
     loop_free(program->loop);

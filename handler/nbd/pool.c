@@ -19,7 +19,7 @@ struct pool {
     unsigned limit;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t work;   /* a job came, or the pool ends */
-    pthread_cond_t gone;   /* a thread ended */
+    pthread_cond_t gone;   /* a thread ended, or has nothing to do */
     struct job *first, **last;
     unsigned threads, idle, queued;
     bool ending;
@@ -48,6 +48,8 @@ static struct job *next_job(struct pool *pool)
     until.tv_sec += IDLE_SECONDS;
     int r = 0;
     pool->idle++;
+    if (!pool->first)
+        pthread_cond_broadcast(&pool->gone);
     while (!pool->first && !pool->ending && r != ETIMEDOUT)
         r = pthread_cond_timedwait(&pool->work, &pool->mutex, &until);
     pool->idle--;
@@ -120,6 +122,15 @@ void pool_submit(struct pool *pool, void (*run)(void *data), void *data)
         run(data);
         free(job);
     }
+}
+
+void pool_wait(struct pool *pool)
+{
+    if (!pool)
+        return;
+    scoped_lock(&pool->mutex);
+    while (pool->first || pool->idle < pool->threads)
+        pthread_cond_wait(&pool->gone, &pool->mutex);
 }
 
 void pool_free(struct pool *pool)

@@ -14,6 +14,9 @@ struct pool *pool_new(unsigned thread_limit);
 /* Waits until everything that was submitted has run. NULL is allowed. */
 void pool_free(struct pool *pool);
 DEFINE_CLEANUP(struct pool *, cleanup_pool, pool_free)
+/* Waits until everything that was submitted has run; for callers after whom nobody submits. NULL: nothing to
+ * wait for. */
+void pool_wait(struct pool *pool);
 
 /* Runs run(data) soon. With a NULL pool it runs here, before the call returns: for tests that want one order
  * of events. */

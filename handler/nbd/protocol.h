@@ -112,7 +112,6 @@ enum nbd_error {
     NBD_ENOMEM = 12,
     NBD_EINVAL = 22,
     NBD_ENOSPC = 28,
-    NBD_EOVERFLOW = 75,
     NBD_ENOTSUP = 95,
     NBD_ESHUTDOWN = 108,
 };

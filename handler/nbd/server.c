@@ -15,6 +15,7 @@
 
 #include "handler/nbd/connection.h"
 #include "handler/nbd/tls.h"
+#include "rpc/base/address.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/log.h"
@@ -29,6 +30,7 @@
 #define UNACKED_LIMIT      60000 /* milliseconds that sent bytes may stay unacknowledged */
 #define ACCEPT_PAUSE_MS    100   /* when descriptors have run out */
 #define WARN_INTERVAL_MS   1000
+#define MEMORY_SHARE       4 /* of the machine's, one part is for what clients read and write */
 
 struct listener {
     struct server *server;
@@ -40,8 +42,9 @@ struct listener {
 struct server {
     const struct config *config;
     struct catalog *catalog;
-    struct pool *pool;
-    struct tls *tls; /* the main loop's thread; NULL: not offered */
+    struct server_pools pools;
+    struct session_memory memory; /* of all connections */
+    struct tls *tls;              /* the main loop's thread; NULL: not offered */
     struct listener local, tcp;
     struct loop_source *pause; /* timer: listening goes on */
     struct worker **workers;
@@ -64,11 +67,26 @@ static void connection_gone(void *data)
         pthread_cond_broadcast(&server->empty);
 }
 
+/*
+ * At the limit a new client takes the place of the oldest that has not chosen an export: those who connect
+ * and say nothing keep nobody out. A client that chooses in that very moment stays too, which twice the limit
+ * bounds.
+ */
+static bool make_room(const struct server *server, unsigned connections)
+{
+    if (connections >= 2 * server->config->nbd_connections)
+        return false;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        if (worker_make_room(server->workers[i]))
+            return true;
+    return false;
+}
+
 static bool count_connection(struct server *server)
 {
     {
         scoped_lock(&server->mutex);
-        if (server->connections < server->config->nbd_connections) {
+        if (server->connections < server->config->nbd_connections || make_room(server, server->connections)) {
             server->connections++;
             return true;
         }
@@ -151,9 +169,11 @@ static void take_client(struct listener *listener, int fd)
     autofree char *peer = listener->local ? local_peer(fd) : tcp_peer(fd);
     struct connection_options options = {
         .session = {.catalog = server->catalog,
-                    .pool = server->pool,
+                    .pool = server->pools.query,
+                    .status_pool = server->pools.status,
                     .request_limit = (unsigned)server->config->nbd_requests,
                     .memory_limit = server->config->nbd_memory,
+                    .shared = &server->memory,
                     .tls_required = !listener->local && server->config->nbd_tls == TLS_REQUIRE,
                     .peer = peer},
         .tls = listener->local ? NULL : server->tls,
@@ -224,18 +244,16 @@ static int load_tls(const struct config *config, struct tls **ret_tls, struct er
 static int listen_tcp(struct server *server, struct error **ret_error)
 {
     const struct config *config = server->config;
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)config->nbd_port)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)config->nbd_port)};
-    bool is_v6 = inet_pton(AF_INET, config->nbd_listen, &v4.sin_addr) != 1;
-    if (is_v6 && inet_pton(AF_INET6, config->nbd_listen, &v6.sin6_addr) != 1)
+    struct sockaddr_storage address;
+    socklen_t length = address_parse(config->nbd_listen, (unsigned)config->nbd_port, &address);
+    if (!length)
         return error_set(ret_error, EINVAL, "[nbd] listen = %s is no address", config->nbd_listen);
 
-    autoclose int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    autoclose int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return error_set(ret_error, errno, "cannot make a socket: %s", strerror(errno));
     set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    const struct sockaddr *address = is_v6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
-    if (bind(fd, address, is_v6 ? sizeof v6 : sizeof v4) < 0 || listen(fd, BACKLOG) < 0)
+    if (bind(fd, (const struct sockaddr *)&address, length) < 0 || listen(fd, BACKLOG) < 0)
         return error_set(ret_error, errno, "cannot listen on %s port %llu: %s", config->nbd_listen,
                          (unsigned long long)config->nbd_port, strerror(errno));
     server->tcp.fd = steal_fd(&fd);
@@ -294,13 +312,20 @@ static int start(struct server *server, struct loop *loop, struct error **ret_er
     return r;
 }
 
-int server_start(struct loop *loop, const struct config *config, struct catalog *catalog, struct pool *pool,
-                 struct server **ret_server, struct error **ret_error)
+static size_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
+}
+
+int server_start(struct loop *loop, const struct config *config, struct catalog *catalog,
+                 const struct server_pools *pools, struct server **ret_server, struct error **ret_error)
 {
     struct server *server = xcalloc(1, sizeof *server);
     server->config = config;
     server->catalog = catalog;
-    server->pool = pool;
+    server->pools = *pools;
+    server->memory.limit = machine_memory() / MEMORY_SHARE;
     server->local = (struct listener){.server = server, .fd = -1, .local = true};
     server->tcp = (struct listener){.server = server, .fd = -1};
     pthread_mutex_init(&server->mutex, NULL);

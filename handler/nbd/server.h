@@ -10,10 +10,15 @@
 
 struct server;
 
+/* Of sessions; see session.h. */
+struct server_pools {
+    struct pool *query, *status;
+};
+
 /* Listens on the unix socket and, where configured, on TCP; accepts on `loop`. The configuration is the
  * caller's. */
-int server_start(struct loop *loop, const struct config *config, struct catalog *catalog, struct pool *pool,
-                 struct server **ret_server, struct error **ret_error);
+int server_start(struct loop *loop, const struct config *config, struct catalog *catalog,
+                 const struct server_pools *pools, struct server **ret_server, struct error **ret_error);
 /* Reads the TLS material again, for connections to come. On failure the old one stays. */
 int server_reload(struct server *server, struct error **ret_error);
 /* Stops listening and drains every connection; waits at most so long. -ETIMEDOUT when some are left. Blocks.

@@ -14,6 +14,7 @@ static void user_cut(struct catalog_user *user)
 {
     struct session *session = (struct session *)((char *)user - offsetof(struct session, user));
     atomic_store(&session->cut, true);
+    atomic_store(&session->ending, true);
     session->options.cut(session->options.data);
 }
 
@@ -25,6 +26,7 @@ struct session *session_new(const struct session_options *options)
     atomic_init(&session->references, 1);
     session->input = xcalloc(1, INPUT_SIZE);
     session->output_last = &session->output;
+    session->asking_last = &session->asking;
     session->user.cut = user_cut;
     snprintf(session->user.peer, sizeof session->user.peer, "%s", options->peer);
     pthread_mutex_init(&session->mutex, NULL);
@@ -72,11 +74,23 @@ void session_unref(struct session *session)
 
 /* ---- Requests ---- */
 
-/* With the mutex held. */
+/* With the mutex held. Who waits has a request of its own, whose end lets it try again. */
 static bool within_limits(const struct session *session, size_t payload)
 {
-    return session->held < session->options.request_limit &&
-           (session->memory == 0 || session->memory + payload <= session->options.memory_limit);
+    const struct session_memory *shared = session->options.shared;
+    if (session->held >= session->options.request_limit)
+        return false;
+    return session->memory == 0 || payload == 0 ||
+           (session->memory + payload <= session->options.memory_limit &&
+            (!shared || atomic_load(&shared->used) + payload <= shared->limit));
+}
+
+/* With the mutex held. */
+static void charge(struct session *session, size_t more, size_t less)
+{
+    session->memory += more - less;
+    if (session->options.shared)
+        atomic_fetch_add(&session->options.shared->used, more - less);
 }
 
 static struct request *request_take(struct session *session, size_t payload, bool limited)
@@ -90,10 +104,12 @@ static struct request *request_take(struct session *session, size_t payload, boo
         }
         session->executing++;
         session->held++;
-        session->memory += payload;
+        charge(session, payload, 0);
         request = session->free;
-        if (request)
+        if (request) {
             session->free = request->next;
+            session->kept -= request->capacity;
+        }
     }
     if (!request)
         request = xcalloc(1, sizeof *request);
@@ -121,12 +137,13 @@ struct request *request_new(struct session *session, size_t payload)
 static bool release(struct session *session, struct request *request)
 {
     session->held--;
-    session->memory -= request->charged;
-    if (request->capacity > KEPT_BUFFER_MAX) {
+    charge(session, 0, request->charged);
+    if (request->capacity > KEPT_BUFFER_MAX || session->kept + request->capacity > KEPT_MAX) {
         free(request->buffer);
         request->buffer = NULL;
         request->capacity = 0;
     }
+    session->kept += request->capacity;
     request->next = session->free;
     session->free = request;
     bool resume = session->wants_room || (session->wants_end && session->held == 0);
@@ -253,9 +270,17 @@ static size_t smaller(size_t a, uint64_t b)
     return a < b ? a : (size_t)b;
 }
 
+/* The next option waits until the answers before it are sent: a client that reads none gets no second one. */
+static bool answers_unsent(struct session *session)
+{
+    scoped_lock(&session->mutex);
+    session->wants_room = session->stalled = session->held != 0;
+    return session->stalled;
+}
+
 static bool option_step(struct session *session, const uint8_t *at, size_t have)
 {
-    if (have < NBD_OPTION_SIZE)
+    if (have < NBD_OPTION_SIZE || session->stalled || answers_unsent(session))
         return false;
     uint32_t option = nbd_get32(at + 8), length = nbd_get32(at + 12);
     if (nbd_get64(at) != NBD_OPTION_MAGIC || length > OPTION_SKIP_MAX) {
@@ -364,12 +389,12 @@ int session_room(struct session *session, struct iovec room[2])
         room[count++] = (struct iovec){session->writing->buffer + session->written,
                                        session->writing->length - session->written};
         break;
+    case SESSION_OPTION:
     case SESSION_REQUEST:
         if (session->stalled)
             return 0;
         break;
     case SESSION_CLIENT_FLAGS:
-    case SESSION_OPTION:
     case SESSION_OPTION_SKIP:
     case SESSION_PAYLOAD_SKIP:
         break;
@@ -409,6 +434,7 @@ void session_resume(struct session *session)
 
 void session_drain(struct session *session)
 {
+    atomic_store(&session->ending, true);
     if (session->writing)
         request_drop(steal_ptr(&session->writing));
     bool transmission = session->state == SESSION_REQUEST || session->state == SESSION_PAYLOAD ||
@@ -419,6 +445,7 @@ void session_drain(struct session *session)
 void session_close(struct session *session)
 {
     session->state = SESSION_ENDED;
+    atomic_store(&session->ending, true);
     {
         scoped_lock(&session->mutex);
         session->closed = true;

@@ -11,9 +11,9 @@ static const struct {
     int number;
     uint32_t error;
 } error_table[] = {
-    {EPERM, NBD_EPERM},     {EACCES, NBD_EPERM},   {EROFS, NBD_EPERM},         {EINVAL, NBD_EINVAL},
-    {ENOSPC, NBD_ENOSPC},   {EDQUOT, NBD_ENOSPC},  {EFBIG, NBD_ENOSPC},        {ENOMEM, NBD_ENOMEM},
-    {ENOTSUP, NBD_ENOTSUP}, {ENOSYS, NBD_ENOTSUP}, {EOVERFLOW, NBD_EOVERFLOW}, {ESHUTDOWN, NBD_ESHUTDOWN},
+    {EPERM, NBD_EPERM},     {EACCES, NBD_EPERM},        {EROFS, NBD_EPERM},  {EINVAL, NBD_EINVAL},
+    {ENOSPC, NBD_ENOSPC},   {EDQUOT, NBD_ENOSPC},       {EFBIG, NBD_ENOSPC}, {ENOMEM, NBD_ENOMEM},
+    {ENOTSUP, NBD_ENOTSUP}, {ESHUTDOWN, NBD_ESHUTDOWN},
 };
 
 uint32_t nbd_error_of(int result)
@@ -81,6 +81,8 @@ static void complete(struct request *request, int result)
     if (request->type <= NBD_CMD_BLOCK_STATUS)
         metrics_count(request->session->metrics, operations[request->type], request->length,
                       clock_monotonic_ns() - request->started, result < 0);
+    if (result == -ENOTSUP && !(request->flags & NBD_CMD_FLAG_FAST_ZERO))
+        result = -EIO; /* the protocol keeps that error for FAST_ZERO */
     make_reply(request, result);
     request_reply(request);
 }
@@ -104,7 +106,9 @@ static void image_ended(void *data, int result)
     struct request *request = data;
     if (result == -EOPNOTSUPP && request->type == NBD_CMD_TRIM)
         result = 0; /* a trim is a hint */
-    if (result == 0 && request->type == NBD_CMD_CACHE && request->cached < request->length) {
+    bool more = request->type == NBD_CMD_CACHE && request->cached < request->length &&
+                !atomic_load(&request->session->ending);
+    if (result == 0 && more) {
         result = cache_step(request);
         if (result == 0)
             return;
@@ -132,14 +136,21 @@ static int start_zero(struct request *request)
     return image_discard(image, request->offset, request->length, image_ended, request);
 }
 
-/* Blocks: on the pool. */
-static void run_status(void *data)
+/* Blocks: on the pool. Nobody waits for the answer once the session is closed. */
+static bool is_closed(struct session *session)
 {
-    struct request *request = data;
+    scoped_lock(&session->mutex);
+    return session->closed || atomic_load(&session->cut);
+}
+
+static void answer_status(struct request *request)
+{
     struct image_extent extents[EXTENTS_A_REPLY];
     size_t max = request->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : EXTENTS_A_REPLY, count = 0;
-    int r =
-        image_extents(request->session->image, request->offset, request->length, extents, max, &count, NULL);
+    int r = -ESHUTDOWN;
+    if (!is_closed(request->session))
+        r = image_extents(request->session->image, request->offset, request->length, extents, max, &count,
+                          NULL);
     if (r == 0) {
         nbd_put32(request->buffer, CONTEXT_ID);
         for (size_t i = 0; i < count; i++) {
@@ -149,6 +160,44 @@ static void run_status(void *data)
         request->payload_length = 4 + 8 * count;
     }
     complete(request, r);
+}
+
+static struct request *next_asking(struct session *session)
+{
+    scoped_lock(&session->mutex);
+    struct request *request = session->asking;
+    if (request) {
+        session->asking = request->next;
+        if (!session->asking)
+            session->asking_last = &session->asking;
+    }
+    session->asked = request != NULL;
+    return request;
+}
+
+static void run_status(void *data)
+{
+    struct session *session = data;
+    for (struct request *request; (request = next_asking(session));)
+        answer_status(request);
+    session_unref(session);
+}
+
+/* A session has one thread of the pool at most, however many it asks for. */
+static void start_status(struct request *request)
+{
+    struct session *session = request->session;
+    bool begin;
+    {
+        scoped_lock(&session->mutex);
+        request->next = NULL;
+        *session->asking_last = request;
+        session->asking_last = &request->next;
+        begin = !session->asked;
+        session->asked = true;
+    }
+    if (begin)
+        pool_submit(session->options.status_pool, run_status, session_ref(session));
 }
 
 static void start(struct request *request)
@@ -179,7 +228,7 @@ static void start(struct request *request)
         r = cache_step(request);
         break;
     case NBD_CMD_BLOCK_STATUS:
-        pool_submit(request->session->options.pool, run_status, request);
+        start_status(request);
         break;
     }
     if (r < 0)

@@ -38,7 +38,9 @@ struct check {
 static void run_check(void *data)
 {
     struct check *check = data;
-    catalog_check(check->catalog, check->volume, check->block);
+    autoerror struct error *error = NULL;
+    if (catalog_check(check->catalog, check->volume, check->block, &error) < 0)
+        log_error("cannot compare an export with its grant: %s: trying again", error_message(error));
     free(check->volume);
     free(check->block);
     free(check);

@@ -84,22 +84,26 @@ void size_format(uint64_t bytes, char text[SIZE_TEXT_SIZE])
         value /= 1024;
         unit++;
     }
-    snprintf(text, SIZE_TEXT_SIZE, "%.1f %s", value, units[unit]);
+    snprintf(text, SIZE_TEXT_SIZE, "%.*f %s", unit ? 1 : 0, value, units[unit]);
 }
 
 int name_check(const char *what, const char *name, struct error **ret_error)
 {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
     size_t length = strlen(name);
+    const char *blank = " ";
+    if (strcmp(what, "name") == 0) /* "the name", not "the name name" */
+        what = blank = "";
     if (length == 0)
-        return error_set(ret_error, EINVAL, "the %s name is empty", what);
+        return error_set(ret_error, EINVAL, "the %s%sname is empty", what, blank);
     if (length > NAME_MAX_LENGTH)
-        return error_set(ret_error, EINVAL, "the %s name \"%.32s...\" is longer than %d characters", what,
-                         name, NAME_MAX_LENGTH);
+        return error_set(ret_error, EINVAL, "the %s%sname \"%.32s...\" is longer than %d characters", what,
+                         blank, name, NAME_MAX_LENGTH);
     if (name[0] == '-')
-        return error_set(ret_error, EINVAL, "the %s name \"%s\" begins with \"-\"", what, name);
+        return error_set(ret_error, EINVAL, "the %s%sname \"%s\" begins with \"-\"", what, blank, name);
     if (strspn(name, allowed) != length)
         return error_set(ret_error, EINVAL,
-                         "the %s name \"%s\" may hold letters, digits, \"_\" and \"-\" only", what, name);
+                         "the %s%sname \"%s\" may hold letters, digits, \"_\" and \"-\" only", what, blank,
+                         name);
     return 0;
 }

@@ -93,6 +93,8 @@ def strangers(node, authority, other):
         found, headers, body = client.reply(method, path)
         require_error((found, body), status, code, part, f"{method} {path} with {certificate and certificate.cert.name}")
         require_equal(headers["X-Request-Id"], body["error"]["details"]["request_id"], "the request's name")
+        # To guess again takes another handshake.
+        require_equal(headers.get("Connection") == "close", part in ("mallory", "late", "early"), f"{part} is cut off")
         log_has(node, headers["X-Request-Id"])
         time.sleep(0.25)
 

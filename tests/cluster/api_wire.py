@@ -41,8 +41,10 @@ def errors(node):
     refused(node, "PATCH", "/v1/nodes/node1", {"addresses": []}, 400, "invalid_argument", "addresses is empty")
     refused(node, "PATCH", "/v1/nodes/node1", {"addresses": ["somewhere"]}, 400, "invalid_argument", "somewhere")
     refused(node, "PATCH", "/v1/nodes/node1", {"addresses": ["10.0.0.1"]}, 400, "invalid_argument", "configuration")
+    refused(node, "PATCH", "/v1/nodes/node1", {"addresses": ["127.0.0.1", "::1", "0:0::1"]}, 400, "invalid_argument", "named twice")
     require_equal(node.patch("/v1/nodes/node1", {"addresses": ["127.0.0.1", "10.0.0.1"], "zone": "z"})["spec"],
                   {"state": "enabled", "addresses": ["127.0.0.1", "10.0.0.1"], "zone": "z"}, "the node's spec")
+    require_equal(node.patch("/v1/nodes/node1", {"zone": "none"})["spec"].get("zone"), None, "the zone of a node of no zone")
 
 
 def methods(node):
@@ -154,6 +156,15 @@ def openapi(node, paths):
     require_equal({path: {m.upper() for m in item} for path, item in document["paths"].items()}, paths, "the paths of openapi.json")
     for name, schema in document["components"]["schemas"].items():
         check_schema(document, schema, name)
+    codes = document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"]
+    require(len(codes) == len(set(codes)) and {"not_found", "internal", "aborted"} <= set(codes), f"the codes of errors are {codes}")
+    ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    require_equal(len(ids), len(set(ids)), "number of different operations")
+    sizes = document["components"]["schemas"]["VolumeCreate"]["properties"]
+    require_equal((sizes["sets"]["maximum"], sizes["overcommit"]["minimum"], sizes["access"]["maxItems"]), (120, 0.1, 64), "limits")
+    made = {path for path, item in document["paths"].items() if "201" in item.get("post", {}).get("responses", {})}
+    require_equal(made, {f"/v1/{noun}" for noun in ("devices", "volumes", "blocks", "shares", "exports", "tokens", "certificates")},
+                  "where 201 is answered")
     for path, item in document["paths"].items():
         for method, operation in item.items():
             where = f"{method} {path}"
@@ -170,7 +181,9 @@ def openapi(node, paths):
             if method in ("post", "patch"):
                 # A verb on an object may need no words beside its name.
                 require("requestBody" in operation or "}/" in path or path in ("/v1/cluster/init", "/v1/certificates/renew"), f"{where} has no body")
-                require("202" in operation["responses"], f"{where} has no 202")
+                # What changes no object of the store is done when it is answered.
+                waits = any(p["name"] == "Idempotency-Key" for p in operation["parameters"])
+                require_equal("202" in operation["responses"], waits, f"{where} has a 202")
             require("requestBody" not in operation or method not in ("get", "delete"), f"{where} takes a body")
 
 
@@ -183,6 +196,25 @@ def small_reads(node):
     require_equal((status["node"], status["phase"], status["nodes"], status["blocks"]), ("node1", "ok", 1, 0), "/v1/status")
     for kind in ("devices", "volumes", "blocks", "exports", "jobs"):
         require_equal(node.get(f"/v1/{kind}")["items"], [], f"/v1/{kind}")
+
+
+def web_pages(node):
+    """A browser names the page that makes it call: that is refused, and the connection with it."""
+    before = node.get("/v1/nodes/node1")["revision"]
+    page = b"PATCH /v1/nodes/node1 HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\nContent-Length: 12\r\n\r\n{\"zone\":\"e\"}"
+    status, headers, body = raw_reply(node, page)
+    require_error((status, body), 403, "permission_denied", "web pages", "a request of a web page")
+    require_equal(headers["connection"].lower(), "close", "Connection")
+    require_equal(node.get("/v1/nodes/node1")["revision"], before, "the node's revision")
+
+
+def whole_token(node):
+    """Who gives a whole token where its id is wanted does not write its secret into the log."""
+    secret = "ab" * 32
+    refused(node, "DELETE", f"/v1/tokens/0011223344556677.{secret}.{secret}", None, 404, "not_found", "no token 0011223344556677")
+    refused(node, "GET", f"/v1/tokens/0011223344556677%2e{secret}", None, 405, "unimplemented", "/v1/tokens/0011223344556677")
+    for path in (node.folder / "blockd.log", node.logs / "audit.log"):
+        require(secret not in path.read_text(errors="replace"), f"a token's secret is in {path}")
 
 
 def who_may_call(node):
@@ -251,6 +283,8 @@ def main():
         bodies(node)
         queries(node)
         hostile_names(node)
+        web_pages(node)
+        whole_token(node)
         who_may_call(node)
         one_blockd(node)
         reload(node)

@@ -112,12 +112,12 @@ def names_and_data(one, two):
     (one / "x").write_text("from one")
     require_equal((two / "x").read_text(), "from one", "what the other mount reads")
     (two / "x").write_text("from two, and longer")
-    wait_until("one mount sees the other's text", lambda: (one / "x").read_text() == "from two, and longer", 10)
+    wait_until("one mount sees the other's text", lambda: (one / "x").read_text() == "from two, and longer")
     (one / "d").mkdir()
-    wait_until("a new folder is seen", (two / "d").is_dir, 10)
+    wait_until("a new folder is seen", (two / "d").is_dir)
     os.rename(two / "x", two / "d" / "y")
-    wait_until("the old name is gone", lambda: not (one / "x").exists(), 10)
-    wait_until("the new name is there", (one / "d" / "y").exists, 10)
+    wait_until("the old name is gone", lambda: not (one / "x").exists())
+    wait_until("the new name is there", (one / "d" / "y").exists)
     with open(one / "log", "ab", buffering=0) as a, open(two / "log", "ab", buffering=0) as b:
         for i in range(20):
             (a if i % 2 else b).write(b"%09d\n" % i)
@@ -162,7 +162,7 @@ def open_files(one, two):
         (one / "new").write_bytes(b"b" * 1000)
         os.replace(one / "new", one / "kept")
         require_equal(file.read(10), b"a" * 10, "bytes of a file that another mount replaced")
-    wait_until("the other mount sees the new file", lambda: read_or_none(two / "kept") == b"b" * 1000, 10)
+    wait_until("the other mount sees the new file", lambda: read_or_none(two / "kept") == b"b" * 1000)
 
 
 def take_lock(path, kind, start, length, answer):
@@ -211,6 +211,73 @@ def locks(one, two):
     thread.join()
     os.close(waiting)
     os.close(fd)
+
+
+WAITERS = """
+import fcntl, os, signal, sys, time
+class Interrupted(Exception):
+    pass
+armed = False
+def interrupt(*_):
+    global armed
+    if armed:
+        armed = False
+        raise Interrupted
+def wait(kind):
+    global armed
+    fd = os.open(sys.argv[1] + kind.__name__, os.O_RDWR)
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    interrupted, end = 0, time.monotonic() + 1
+    while time.monotonic() < end:
+        try:
+            armed = True
+            kind(fd, fcntl.LOCK_EX)
+            kind(fd, fcntl.LOCK_UN)
+            armed = False
+        except Interrupted:
+            interrupted += 1
+    os._exit(7 if interrupted else 1)
+kinds = (fcntl.lockf, fcntl.flock)
+pids = [os.fork() or wait(kinds[i % 2]) for i in range(12)]
+for pid in pids[1::5]:
+    os.kill(pid, signal.SIGKILL)
+ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+assert ends == [-9 if i % 5 == 1 else 7 for i in range(12)], ends
+"""
+
+
+def interrupted(one, two):
+    """Programs that ask for a lock get signals, or are killed, while another has it and while they hand it on: the mount
+    answers, and the lock goes to who asks next."""
+    held = {}
+    for lock in (fcntl.lockf, fcntl.flock):  # not of one file: GlusterFS makes no difference between the two
+        held[lock] = os.open(one / f"i-{lock.__name__}", os.O_RDWR | os.O_CREAT)
+        lock(held[lock], fcntl.LOCK_EX)
+    subprocess.run([sys.executable, "-c", WAITERS, two / "i-"], check=True, timeout=60)
+    for fd in held.values():
+        os.close(fd)
+    subprocess.run([sys.executable, "-c", WAITERS, two / "i-"], check=True, timeout=60)
+    for lock in held:
+        wait_until("a lock for which others waited is free", lambda: try_lock(two / f"i-{lock.__name__}", fcntl.LOCK_EX) == "taken", 10)
+
+
+def killed(node, one):
+    """What the programs of a mount that is killed had locked, others may lock."""
+    (one / "k").write_bytes(bytes(100))
+    with shares.mounted(node, "v/a") as other:
+        before = set(shares.clients(node))
+        with shares.mounted(node, "v/a") as dying:
+            client, = set(shares.clients(node)) - before
+            fd = os.open(dying / "k", os.O_RDWR)
+            fcntl.lockf(fd, fcntl.LOCK_EX)
+            refused = (errno.EAGAIN, errno.EACCES)
+            require(try_lock(other / "k", fcntl.LOCK_EX) in refused, "a lock that another mount has was given")
+            os.kill(client, signal.SIGKILL)
+            with contextlib.suppress(OSError):
+                os.close(fd)
+            wait_until("the lock of a mount that was killed is free", lambda: try_lock(other / "k", fcntl.LOCK_EX) == "taken", 60)
+            subprocess.run(["umount", "-l", dying], check=True)
 
 
 def handed_over(node):
@@ -327,6 +394,8 @@ def main():
             in_place(one, two)
             open_files(one, two)
             locks(one, two)
+            interrupted(one, two)
+            killed(node, one)
         handed_over(node)
         print("ok mounts", flush=True)
         fio(node)

@@ -67,6 +67,14 @@ def main_path(node, etcd, disk):
     assert "/blockd/blocks/v/gone" not in etcd.get("/blockd/")
 
 
+def lost_keys_are_put_back(etcd):
+    """Those that say which nodes are there and which one leads: without them other nodes would count this one out."""
+    keys = {"/blockd/alive/node1", "/blockd/leader"}
+    for key in keys:
+        etcd.delete(key)
+    wait_until("this node is there again, and leads", lambda: keys <= etcd.get("/blockd/").keys())
+
+
 def etcd_goes_and_returns(node, etcd, disk):
     before = serving_pids(node)
     etcd.kill()
@@ -123,6 +131,7 @@ def main():
             disk = nbd.NBD()
             disk.connect_uri(node.unix_uri("v/b"))
             main_path(node, etcd, disk)
+            lost_keys_are_put_back(etcd)
             etcd_goes_and_returns(node, etcd, disk)
             blockd_waits_for_etcd(node, etcd, disk)
             disk.shutdown()

@@ -4,6 +4,7 @@
 """A set of bricks leaves a volume under load: files in use move too, writers notice nothing, and every byte is checked."""
 
 import contextlib
+from concurrent import futures
 import fcntl
 import os
 import pathlib
@@ -145,6 +146,34 @@ def shrink_under_load(node, rng, going):
     faults.require_nothing_leaked(node, "a set that left, and its volume")
 
 
+def held_without_names(node, point, files):
+    """The set waits for who has a file open that was removed, or replaced by another; not for one that is merely open."""
+    wait_job(node, node.call("POST", "/v1/volumes/w/rebalance")["name"])  # the set takes files again
+    idle = next(f for f in files if sets_with(node, "w", f"/shares/s/{f.name}", 3) == {1})
+    lost = [point / f"lost{i}" for i in range(40)]
+    for file in lost:
+        file.write_bytes(file.name.encode() * 5000)
+    lost = [f for f in lost if sets_with(node, "w", f"/shares/s/{f.name}", 3) == {1}]
+    with contextlib.ExitStack() as stack:
+        reader, removed, replaced = (stack.enter_context(open(f, "r+b", buffering=0)) for f in (idle, lost[0], lost[1]))
+        lost[0].unlink()
+        (point / "other").write_bytes(b"other")
+        os.rename(point / "other", lost[1])
+        shrink = stack.enter_context(futures.ThreadPoolExecutor()).submit(node.cli, "volume", "shrink", "w", "--set", "1")
+        job = cluster.wait_until("the job is there", lambda: next(
+            (j["name"] for j in node.items("/v1/jobs") if j["spec"]["kind"] == "shrink" and j["status"]["phase"] not in ENDS), None))
+        for file, name, count in ((removed, lost[0].name, "2 files"), (replaced, lost[1].name, "1 file ")):
+            cluster.wait_until(f"the job waits for {count}", lambda: (m := job_status(node, job).get("message", "")).startswith("waits") and
+                               count in m and "removed or replaced" in m)
+            require_equal(len(node.volume_status("w")["sets"]), 2, "the sets while a file without a name is open")
+            file.seek(0)
+            require(file.read() == name.encode() * 5000, f"{name} holds something else while the set goes")
+            file.write(b"more")
+            file.close()
+        shrink.result()
+        require(reader.read() == idle.name.encode() * 5000, "an open file that has moved holds something else")
+
+
 def locked(node):
     """A file with a lock of a program stays until the lock is gone, and the job says so; a cancel leaves the volume whole."""
     node.create_volume("w", "replica3", [], size="200MiB", sets=2)
@@ -163,8 +192,8 @@ def locked(node):
             cluster.wait_until("the job is gone", lambda: node.request("GET", f"/v1/jobs/{job}")[0] == 404)
             require(not node.volume_status("w")["sets"][1].get("leaving"), "the set leaves yet")
             require_equal(node.volume_status("w")["size"], 200 * MIB, "the size after the cancel")
-        node.cli("volume", "shrink", "w", "--set", "1")
-        cluster.wait_until("the set is gone", lambda: len(node.volume_status("w")["sets"]) == 1, timeout=60)
+        held_without_names(node, point, files)
+        cluster.wait_until("the set is gone", lambda: len(node.volume_status("w")["sets"]) == 1)
         for file in files:
             require(file.read_bytes() == file.name.encode() * 5000, f"{file} holds something else")
         # It grows again: the new set has a number of its own, and the numbers of those that went are not used again.

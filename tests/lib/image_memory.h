@@ -15,7 +15,7 @@
 #include "handler/image/image_priv.h"
 #include "rpc/base/alloc.h"
 
-#define MEMORY_DISK_SIZE ((size_t)1 << 20)
+#define MEMORY_DISK_SIZE ((size_t)4 << 20)
 
 enum memory_mode { MEMORY_INLINE, MEMORY_HELD, MEMORY_THREAD };
 

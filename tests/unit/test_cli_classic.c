@@ -364,6 +364,8 @@ static void test_modify_refused(void **state)
     expect_text("modify v/b size", 255, "VOLUME/BLOCK size SIZE is missing");
     expect_text("modify v/b size lots", 255, "is no size");
     expect_text("modify v/b colour red", 255, "size or auth");
+    expect_text("modify v/b colour", 255, "size or auth");
+    expect_text("modify v/b auth enable force", 255, "takes no force");
     expect_text("modify v/b size 1G force force", 255, "one word too many");
     expect_text("modify v/b auth enable", 95, "auth enable needs iSCSI");
     expect_text("modify v/c size 1G --json", 2, "block v/c doesn't exist");
@@ -438,6 +440,11 @@ static void test_unknown(void **state)
     expect_text("--socket", 255, "--socket needs a value");
     expect_text("--socket /nowhere/s list v --json", 255, "is blockd running?");
     expect_text("--socket=/nowhere/s info v/b", 255, "errCode: 255");
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const nouns[] = {"status", "uri v/b", "volume list", "examine"};
+        autofree char *words = xasprintf("--socket /nowhere/s --json-plain %s", nouns[i]);
+        expect_text(words, 255, "{\"error\":{\"code\":");
+    }
 }
 
 static void test_help(void **state)

@@ -167,6 +167,14 @@ static void test_bad_words(void **state)
     expect_refused("block", "commands");
     expect_text("block crate v/b", 1, "did you mean \"block create\"?");
     expect_text("status more", 255, "one word too many");
+    expect_refused("block list -x", "there is no option -x");
+    expect_refused("volume modify v", "nothing is to be changed");
+    expect_refused("block modify v/b", "SIZE is missing");
+    expect_text("volume heal", 255, "volume heal takes one more word: info, start, resolve, history\n");
+    expect_text("volume heal strat v", 1, "did you mean \"volume heal start\"?");
+    expect("foo", 1, "", "gluster-block: there is no command \"foo\"\nAll commands: gluster-block help\n");
+    expect_text("node join n2", 255, "Usage: gluster-block node join HOST[:PORT]");
+    expect_text("cluster init --what", 255, "Usage: gluster-block cluster init");
 }
 
 /* ---- What is printed ---- */
@@ -183,7 +191,7 @@ static void test_lists(void **state)
     fake_answer("GET", "/v1/volumes", 200, FAKE_LIST(FAKE_VOLUME));
     expect("volume list", 0,
            "NAME  STATE   TEMPLATE  SIZE     FREE     PROVISIONED  BLOCKS  TO HEAL\n"
-           "v     online  replica3  1.0 GiB  1.0 GiB  0.0 B        0       0\n",
+           "v     online  replica3  1.0 GiB  1.0 GiB  0 B          0       0\n",
            "");
     fake_answer("GET", "/v1/jobs", 200, FAKE_LIST(""));
     expect("job list", 0, "NAME  KIND  OBJECT  STATE  DONE  TOTAL  STARTED  ERROR\n", "");
@@ -288,6 +296,9 @@ static void test_change_goes_on(void **state)
     fake_answer("GET", "/v1/blocks/v/b", 200, FAKE_BLOCK_AS("pending", ",\"error\":\"brick away\""));
     fake_answer("GET", "/v1/blocks", 200, "");
     expect("block create v/b 1G --no-wait", 0, "block v/b: pending\n", "");
+    fake_answer("PATCH", "/v1/nodes/n1", 202,
+                "{\"name\":\"n1\",\"spec\":{\"state\":\"stopped\"},\"status\":{\"phase\":\"online\"}}");
+    expect("node stop n1 --no-wait", 0, "node n1: recorded, still online\n", "");
     expect_text("block create v/b 1G --wait 1", 110, "goes on in blockd: brick away");
     fake_answer("DELETE", "/v1/blocks/v/b", 202, FAKE_BLOCK);
     expect("block delete v/b --no-wait", 0, "block v/b: going\n", "");

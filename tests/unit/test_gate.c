@@ -14,7 +14,7 @@
 
 static struct gate gate;
 static atomic_int settles, inside, wrong, settle_result, disturb_settles;
-static atomic_bool settle_waits;
+static atomic_bool settle_waits, waits, heals_after_one;
 
 struct change {
     struct gate_waiter waiter;
@@ -27,8 +27,10 @@ struct change {
 static int settle(void *data)
 {
     (void)data;
+    atomic_store(&waits, true);
     while (atomic_load(&settle_waits))
         sched_yield();
+    atomic_store(&waits, false);
     if (atomic_load(&inside) != 0)
         atomic_fetch_add(&wrong, 1);
     atomic_fetch_add(&settles, 1);
@@ -36,7 +38,10 @@ static int settle(void *data)
         atomic_fetch_sub(&disturb_settles, 1);
         gate_disturb(&gate);
     }
-    return atomic_load(&settle_result);
+    int result = atomic_load(&settle_result);
+    if (atomic_exchange(&heals_after_one, false))
+        atomic_store(&settle_result, 0);
+    return result;
 }
 
 static int set_up(void **state)
@@ -228,6 +233,63 @@ static void what_was_answered_just_now_is_settled_too(void **state)
     assert_int_equal(wrong, 0);
 }
 
+/* However long ago the change was: the bricks that could not note it then are asked when one comes. */
+static void what_a_failed_settle_was_for_is_settled_by_the_next(void **state)
+{
+    (void)state;
+    struct change change = {0}, read = {0}, other = {0};
+    assert_true(enter(&change, true));
+    settle_result = -ENOTCONN;
+    gate_disturb(&gate);
+    leave(&change, true);
+    await(&change.answered);
+    assert_int_equal(change.result, -ENOTCONN);
+    /* Readers are let in: whether they can be served is replicate's to say. */
+    if (!enter(&read, false))
+        await(&read.resumed);
+    leave(&read, true);
+    await(&read.answered);
+    settle_result = 0;
+    int before = settles;
+    settle_waits = true;
+    gate_disturb(&gate); /* nothing is inside, and nothing was answered a moment ago */
+    assert_false(enter(&other, false));
+    settle_waits = false;
+    await(&other.resumed);
+    assert_int_equal(settles, before + 1);
+    leave(&other, true);
+    await(&other.answered);
+    gate_disturb(&gate); /* it is noted */
+    gate_finish(&gate);
+    assert_int_equal(settles, before + 1);
+    assert_int_equal(wrong, 0);
+}
+
+/* What came while it failed may mend it. */
+static void a_failed_settle_that_was_disturbed_is_tried_again(void **state)
+{
+    (void)state;
+    struct change change = {0}, next = {0};
+    assert_true(enter(&change, true));
+    settle_result = -ENOTCONN;
+    settle_waits = true;
+    gate_disturb(&gate);
+    leave(&change, true);
+    while (!atomic_load(&waits))
+        sched_yield();
+    gate_disturb(&gate);
+    heals_after_one = true;
+    settle_waits = false;
+    await(&change.answered);
+    assert_int_equal(change.result, 0);
+    assert_int_equal(settles, 2);
+    if (!enter(&next, true))
+        await(&next.resumed);
+    leave(&next, true);
+    await(&next.answered);
+    gate_finish(&gate);
+}
+
 #define MANY 20000
 
 static void failures_of_those_who_wait_do_not_pile_up(void **state)
@@ -290,6 +352,8 @@ int main(void)
         cmocka_unit_test_setup(a_settle_that_fails_fails_what_it_was_for, set_up),
         cmocka_unit_test_setup(a_disturbed_settle_is_done_again, set_up),
         cmocka_unit_test_setup(what_was_answered_just_now_is_settled_too, set_up),
+        cmocka_unit_test_setup(what_a_failed_settle_was_for_is_settled_by_the_next, set_up),
+        cmocka_unit_test_setup(a_failed_settle_that_was_disturbed_is_tried_again, set_up),
         cmocka_unit_test_setup(failures_of_those_who_wait_do_not_pile_up, set_up),
         cmocka_unit_test_setup(a_crowd_loses_nobody, set_up),
     };

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -65,7 +66,7 @@ static void open_begin(struct client *client, const char *name)
 
 static int open_end(struct client *client)
 {
-    int64_t deadline = clock_monotonic_ms() + 20000;
+    int64_t deadline = clock_monotonic_ms() + 60000;
     while (atomic_load(&client->result) == 1) {
         assert_true(clock_monotonic_ms() < deadline);
         usleep(100);
@@ -154,6 +155,57 @@ static void size_changes_for_the_next(void **state)
     catalog_leave(catalog, &second.user);
 }
 
+/* Who still sees the larger block would write beyond the end of what is left. */
+static void shrinking_cuts_those_who_see_more(void **state)
+{
+    (void)state;
+    struct client large, small;
+    peer_grant("disk", "gbid", 8192, 512, false);
+    assert_int_equal(open_now(&large, "vol/disk"), 0);
+    peer_grant("disk", "gbid", 4096, 512, false);
+    assert_int_equal(open_now(&small, "vol/disk"), 0);
+    assert_int_equal(small.user.info.size, 4096);
+    assert_true(atomic_load(&large.cut));
+    assert_false(atomic_load(&small.cut));
+    autoerror struct error *error = NULL;
+    assert_int_equal(catalog_sync(catalog, 1, &error), -ETIMEDOUT);
+    catalog_leave(catalog, &large.user);
+    assert_int_equal(catalog_sync(catalog, 20000, NULL), 0);
+    assert_int_equal(atomic_load(&memory.images), 1);
+    catalog_leave(catalog, &small.user);
+}
+
+/* A process that has no descriptor left cannot see its grants: that withdraws none. */
+static void what_cannot_be_read_cuts_nobody(void **state)
+{
+    (void)state;
+    struct client client, next;
+    peer_grant("disk", "gbid", 4096, 512, false);
+    assert_int_equal(open_now(&client, "vol/disk"), 0);
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    none = limit;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    autoerror struct error *error = NULL;
+    int checked = catalog_check(catalog, "vol", "disk", &error), synced = catalog_sync(catalog, 1, NULL);
+    int opened = open_now(&next, "vol/disk");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(checked, -EMFILE);
+    assert_int_equal(synced, -EAGAIN);
+    assert_int_equal(opened, -EMFILE);
+    assert_false(atomic_load(&client.cut));
+    /* A withdrawal that was missed meanwhile is found by the next look. */
+    peer_revoke("disk");
+    int64_t deadline = clock_monotonic_ms() + 60000;
+    while (!atomic_load(&client.cut)) {
+        assert_true(clock_monotonic_ms() < deadline);
+        catalog_tick(catalog);
+        usleep(100);
+    }
+    catalog_leave(catalog, &client.user);
+}
+
 static void withdrawal_cuts_and_closes(void **state)
 {
     (void)state;
@@ -188,7 +240,7 @@ static void races(void **state)
             open_begin(&clients[i], "vol/disk");
         if (round % 3)
             peer_revoke("disk");
-        catalog_check(catalog, "vol", "disk");
+        catalog_check(catalog, "vol", "disk", NULL);
         for (size_t i = 0; i < 4; i++)
             if (open_end(&clients[i]) == 0)
                 catalog_leave(catalog, &clients[i].user);
@@ -233,7 +285,7 @@ static void counters(void **state)
     assert_non_null(strstr(text.data, lines[0]));
     peer_revoke("disk");
     assert_int_equal(catalog_sync(catalog, 20000, NULL), 0);
-    catalog_check(catalog, "vol", "disk");
+    catalog_check(catalog, "vol", "disk", NULL);
     strbuf_clear(&text);
     catalog_metrics(catalog, &text);
     assert_null(strstr(text.data, "disk"));
@@ -248,6 +300,8 @@ int main(void)
         TEST(one_volume_for_all_blocks),
         TEST(failures_are_not_kept),
         TEST(size_changes_for_the_next),
+        TEST(shrinking_cuts_those_who_see_more),
+        TEST(what_cannot_be_read_cuts_nobody),
         TEST(withdrawal_cuts_and_closes),
         TEST(races),
         TEST(counters),

@@ -63,8 +63,12 @@ static int client(void)
     setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     fcntl(fds[1], F_SETFL, O_NONBLOCK);
     struct connection_options options = {
-        .session =
-            {.catalog = catalog, .pool = pool, .request_limit = 16, .memory_limit = 1 << 20, .peer = "pair"},
+        .session = {.catalog = catalog,
+                    .pool = pool,
+                    .status_pool = pool,
+                    .request_limit = 16,
+                    .memory_limit = 1 << 20,
+                    .peer = "pair"},
         .gone = gone,
     };
     atomic_fetch_add(&alive, 1);

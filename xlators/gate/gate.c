@@ -310,6 +310,7 @@ static void gate_fini(xlator_t *this)
         gate->listeners[i].watch->private = NULL;
         free(gate->listeners[i].note);
     }
+    gate_answers_end(&gate->answers);
     settle_clear(&gate->settle);
     free(gate->listeners);
     free(gate);
@@ -325,6 +326,7 @@ static int32_t gate_init(xlator_t *this)
     struct gate *gate = this->private = calloc(1, sizeof *gate);
     if (!gate)
         return -1;
+    gate_answers_init(&gate->answers);
     GF_OPTION_INIT("refresh", gate->refresh, bool, failed);
     int r = listen_to_all(this, gate);
     if (r < 0) {

@@ -15,9 +15,20 @@
 #define GATE_SPOTS 2
 
 struct gate_listener;
+struct gate_lock_answer;
+
+/* Answers to locks, on their way to the mount. */
+struct gate_answers {
+    pthread_mutex_t mutex; /* innermost; guards what follows */
+    pthread_cond_t more;
+    struct gate_lock_answer *first, **last;
+    pthread_t thread;
+    bool running, ending;
+};
 
 struct gate {
     struct settle settle;
+    struct gate_answers answers;
     struct gate_listener *listeners;
     size_t listener_count;
     gf_boolean_t refresh;                           /* look a file up when it is locked */
@@ -57,7 +68,15 @@ void gate_change_enter(struct gate_change *change, call_stub_t *stub);
 /* The answer is kept, and is given when the change is settled. */
 void gate_change_leave(struct gate_change *change, gate_answer give);
 
-/* In refresh.c. */
+/* ---- Locks (answers.c, refresh.c) ---- */
+
+void gate_answers_init(struct gate_answers *answers);
+/* No request is under way. */
+void gate_answers_end(struct gate_answers *answers);
+/* Unwinds, on another thread. */
+void gate_answer_lock(call_frame_t *frame, xlator_t *this, int32_t op_ret, int32_t op_errno,
+                      struct gf_flock *lock, dict_t *xdata);
+
 int32_t gate_lk(call_frame_t *frame, xlator_t *this, fd_t *fd, int32_t cmd, struct gf_flock *lock,
                 dict_t *xdata);
 

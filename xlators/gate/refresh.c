@@ -34,7 +34,6 @@ static int32_t looked_up(call_frame_t *frame, void *cookie, xlator_t *this, int3
                          inode_t *inode, struct iatt *state, dict_t *xdata, struct iatt *parent)
 {
     (void)cookie;
-    (void)this;
     (void)op_ret;
     (void)op_errno;
     (void)inode;
@@ -43,8 +42,16 @@ static int32_t looked_up(call_frame_t *frame, void *cookie, xlator_t *this, int3
     (void)parent;
     struct granted *granted = frame->local;
     frame->local = NULL;
-    STACK_UNWIND_STRICT(lk, frame, 0, 0, &granted->lock, granted->xdata);
+    gate_answer_lock(frame, this, 0, 0, &granted->lock, granted->xdata);
     granted_free(granted);
+    return 0;
+}
+
+static int32_t answered(call_frame_t *frame, void *cookie, xlator_t *this, int32_t op_ret, int32_t op_errno,
+                        struct gf_flock *lock, dict_t *xdata)
+{
+    (void)cookie;
+    gate_answer_lock(frame, this, op_ret, op_errno, lock, xdata);
     return 0;
 }
 
@@ -56,7 +63,7 @@ static int32_t locked(call_frame_t *frame, void *cookie, xlator_t *this, int32_t
     if (op_ret < 0) {
         frame->local = NULL;
         granted_free(granted);
-        STACK_UNWIND_STRICT(lk, frame, op_ret, op_errno, lock, xdata);
+        gate_answer_lock(frame, this, op_ret, op_errno, lock, xdata);
         return 0;
     }
     granted->lock = *lock;
@@ -73,7 +80,7 @@ int32_t gate_lk(call_frame_t *frame, xlator_t *this, fd_t *fd, int32_t cmd, stru
     const struct gate *gate = this->private;
     bool takes = (cmd == F_SETLK || cmd == F_SETLKW) && lock->l_type != F_UNLCK;
     if (!gate->refresh || !takes) {
-        STACK_WIND_TAIL(frame, FIRST_CHILD(this), FIRST_CHILD(this)->fops->lk, fd, cmd, lock, xdata);
+        STACK_WIND(frame, answered, FIRST_CHILD(this), FIRST_CHILD(this)->fops->lk, fd, cmd, lock, xdata);
         return 0;
     }
     struct granted *granted = calloc(1, sizeof *granted);

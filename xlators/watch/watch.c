@@ -48,6 +48,9 @@ static int32_t watch_notify(xlator_t *this, int32_t event, void *data, ...)
     if (listener && down)
         listener->calls->went(listener);
     int32_t r = default_notify(this, event, data);
+    /* What needs the brick that has come had to fail before replicate knew of it. */
+    if (up && blockd_brick_event)
+        blockd_brick_event(this->name);
     if (listener && up)
         listener->calls->came(listener);
     return r;
