@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "blockd/engine/heal_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
