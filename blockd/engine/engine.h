@@ -255,8 +255,8 @@ int engine_evacuation_up(struct engine *engine, const struct volume *volume, con
  * link of distribute's to another set. *ret_file is the caller's, NULL: there is none. Blocks. */
 int engine_leaving_look(struct engine *engine, const struct volume *volume, char **ret_file,
                         struct error **ret_error);
-/* -EBUSY when a local brick of the set that leaves has files open that have no name any more: nothing can move
- * them, and who has them open in a client loses them with the set. Blocks. */
+/* -EBUSY when a local brick of the set that leaves has files open that have no name any more: nothing can
+ * move them, and who has them open in a client loses them with the set. Blocks. */
 int engine_leaving_check_open(struct engine *engine, const struct volume *volume, struct error **ret_error);
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error);
 /* -ENOENT until there is progress of that run. */
