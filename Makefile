@@ -260,6 +260,7 @@ install: all
 # The configuration goes too unless somebody changed it. State under /var/lib/blockd is never touched.
 uninstall:
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	[ ! -d $(DESTDIR)$(XLATORDIR)/blockd ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(XLATORDIR)/blockd
 	if cmp -s systemd/blockd.conf $(DESTDIR)$(CONFIGDIR)/blockd.conf; then \
 		rm -f $(DESTDIR)$(CONFIGDIR)/blockd.conf; \
 	fi

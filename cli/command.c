@@ -35,7 +35,6 @@ static size_t collect(struct command *commands)
             has_name(route) && !has_name(last->route)) {
             last->all_route = last->route;
             last->route = route;
-            last->help = route->help;
             continue;
         }
         commands[count++] =
@@ -209,6 +208,12 @@ static void add_options(struct command_shape *shape, const struct schema *schema
             add_option(shape, "wait", field, true, xstrdup("SECONDS"),
                        "How long to wait until the change is done; 60 if absent");
             add_option(shape, "no-wait", NULL, true, NULL, "Do not wait");
+        } else if (in_query && strcmp(field->name, "watch") == 0) {
+            add_option(shape, field->name, field, true, NULL,
+                       "Print what there is, and then each change as it comes, until interrupted");
+        } else if (in_query && strcmp(field->name, "after") == 0) {
+            add_option(shape, field->name, field, true, value_word(field),
+                       "With watch: only the changes after this revision");
         } else {
             add_option(shape, field->name, field, in_query, value_word(field), field->help);
         }

@@ -51,6 +51,21 @@ static void put_option(FILE *stream, const struct command_option *option)
 
 /* ---- The nouns ---- */
 
+/* Is it an option that every list, or every change, takes? */
+static bool is_common(const struct command *command, const struct command_option *option)
+{
+    const struct schema *common =
+        command->route->response_kind == RESPONSE_LIST ? &list_query_schema : &change_query_schema;
+    if (!option->field)
+        return true;
+    if (common == &change_query_schema && strcmp(command->route->method, "GET") == 0)
+        return false;
+    for (const struct field *field = common->fields; field->name; field++)
+        if (strcmp(field->name, option->field->name) == 0)
+            return true;
+    return false;
+}
+
 static void put_command(FILE *stream, const struct command *command)
 {
     struct command_shape shape cleanup(command_shape_clear) = {0};
@@ -66,8 +81,7 @@ static void put_command(FILE *stream, const struct command *command)
     for (size_t i = 0; i < shape.option_count; i++) {
         /* What every list or every change takes is said once, below. */
         const struct command_option *option = &shape.options[i];
-        if (option->in_query && strcmp(option->name, "keep-storage") != 0 &&
-            strcmp(option->name, "archive") != 0)
+        if (option->in_query && is_common(command, option))
             continue;
         if (!listed)
             fputs(".Bl -tag -width Ds -compact\n", stream);
@@ -122,7 +136,8 @@ void manual_nouns(FILE *stream)
     }
     fputs(".El\n.Pp\nEvery\n.Cm list\ntakes:\n.Pp\n", stream);
     put_query(stream, "block", "list");
-    fputs(".Pp\nEvery command that changes something takes:\n.Pp\n", stream);
+    fputs(".Pp\nEvery command that changes a node, device, volume, block, share, export or job takes:\n.Pp\n",
+          stream);
     put_query(stream, "volume", "delete");
 }
 

@@ -100,7 +100,7 @@ const struct api_route api_routes[API_OP_COUNT] = {
     GET(API_HEAL_HISTORY, "/v1/volumes/{volume}/heal/history", "volume", "heal history", &heal_history_schema,
         "List the last heals of a hosting volume"),
 
-    LIST(API_BLOCK_LIST, "/v1/blocks", "block", "list", &block_schema, "List the blocks of all volumes"),
+    LIST(API_BLOCK_LIST, "/v1/blocks", "block", "list", &block_schema, "List the blocks"),
     LIST(API_BLOCK_LIST_VOLUME, "/v1/blocks/{volume}", "block", "list", &block_schema,
          "List the blocks of a volume"),
     GET(API_BLOCK_GET, "/v1/blocks/{volume}/{block}", "block", "info", &block_schema, "Show a block"),
@@ -113,7 +113,7 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_BLOCK_DELETE, "DELETE", "/v1/blocks/{volume}/{block}", "block", "delete", ROLE_CSI,
            &block_delete_query_schema, NULL, &block_schema, "Delete a block and its exports"),
 
-    LIST(API_SHARE_LIST, "/v1/shares", "share", "list", &share_schema, "List the shares of all volumes"),
+    LIST(API_SHARE_LIST, "/v1/shares", "share", "list", &share_schema, "List the shares"),
     LIST(API_SHARE_LIST_VOLUME, "/v1/shares/{volume}", "share", "list", &share_schema,
          "List the shares of a volume"),
     GET(API_SHARE_GET, "/v1/shares/{volume}/{share}", "share", "info", &share_schema, "Show a share"),
@@ -132,7 +132,7 @@ const struct api_route api_routes[API_OP_COUNT] = {
     CHANGE(API_EXPORT_CREATE, "POST", "/v1/exports", "export", "create", ROLE_CSI, &change_query_schema,
            &export_create_schema, &export_schema, "Export a block from a node"),
     CHANGE(API_EXPORT_DELETE, "DELETE", "/v1/exports/{node}/{volume}/{block}", "export", "delete", ROLE_CSI,
-           &change_query_schema, NULL, &export_schema, "Withdraw an export; its clients are cut off"),
+           &change_query_schema, NULL, &export_schema, "Withdraw an export"),
 
     LIST(API_JOB_LIST, "/v1/jobs", "job", "list", &job_schema, "List the jobs"),
     GET(API_JOB_GET, "/v1/jobs/{job}", "job", "info", &job_schema, "Show a job"),

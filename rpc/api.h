@@ -163,7 +163,7 @@ extern const struct schema list_query_schema;
 struct node_patch {
     int state;
     struct string_list addresses;
-    char *zone;
+    char *zone; /* "none": none */
 };
 extern const struct schema node_patch_schema;
 

@@ -56,7 +56,7 @@ static const struct field node_patch_fields[] = {
     {"state", FIELD_ENUM, OF(node_patch, state), 0, .words = node_state_words,
      .help = "stopped: stop serving, unmount the devices"},
     {"addresses", FIELD_STRINGS, OF(node_patch, addresses), 0, .max = 16, .help = "IP addresses of the node"},
-    {"zone", FIELD_NAME, OF(node_patch, zone), 0, .help = "Failure domain"},
+    {"zone", FIELD_NAME, OF(node_patch, zone), 0, .help = "Failure domain; none: it is of no zone"},
     END,
 };
 SCHEMA(node_patch, "NodePatch", "Changes of a node");

@@ -61,6 +61,39 @@ static void bricks(struct strbuf *text, const json_t *volumes)
                         string_equal(json_string_value(json_object_get(brick, "state")), "online"));
 }
 
+struct set_metric {
+    const char *name, *help, *member; /* `member` NULL: whether it serves */
+};
+
+/* Of volumes with several sets: a file lies in one, so that the sums say little of what fits. */
+static void sets(struct strbuf *text, const json_t *volumes)
+{
+    static const struct set_metric metrics[] = {
+        {"blockd_volume_set_up", "Whether a set of bricks serves reads and writes.", NULL},
+        {"blockd_volume_set_size_bytes", "Bytes that a set of bricks can hold.", "size"},
+        {"blockd_volume_set_free_bytes", "Bytes of a set of bricks that are free.", "free"},
+    };
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        const struct set_metric *metric = &metrics[i];
+        size_t index, place;
+        json_t *volume, *set;
+        header(text, metric->name, "gauge", metric->help);
+        json_array_foreach(volumes, index, volume)
+        {
+            const json_t *all = json_object_get(json_object_get(volume, "status"), "sets");
+            json_array_foreach(all, place, set)
+            {
+                const char *phase = json_string_value(json_object_get(set, "phase"));
+                long long up = string_equal(phase, "online") || string_equal(phase, "degraded");
+                if (json_array_size(all) > 1)
+                    strbuf_addf(
+                        text, "%s{volume=\"%s\",set=\"%zu\"} %lld\n", metric->name, name_at(volume), place,
+                        metric->member ? json_integer_value(json_object_get(set, metric->member)) : up);
+            }
+        }
+    }
+}
+
 static void add_volumes(struct strbuf *text, struct core *core)
 {
     json_t *volumes = items_of(core, KIND_VOLUME);
@@ -76,8 +109,8 @@ static void add_volumes(struct strbuf *text, struct core *core)
     volume_number(text, volumes, "blockd_volume_size_bytes", "Bytes that a hosting volume can hold.", "size");
     volume_number(text, volumes, "blockd_volume_free_bytes", "Bytes of a hosting volume that are free.",
                   "free");
-    volume_number(text, volumes, "blockd_volume_provisioned_bytes", "Sum of the sizes of a volume's blocks.",
-                  "provisioned");
+    volume_number(text, volumes, "blockd_volume_provisioned_bytes",
+                  "Sum of the sizes of a volume's blocks and shares.", "provisioned");
     volume_number(text, volumes, "blockd_volume_blocks", "Number of a volume's blocks.", "blocks");
     volume_number(text, volumes, "blockd_volume_heal_pending_files", "Files that wait for a heal.",
                   "heal_pending");
@@ -86,6 +119,7 @@ static void add_volumes(struct strbuf *text, struct core *core)
     volume_number(text, volumes, "blockd_volume_split_brain_files",
                   "Files of which no copy is known to be right.", "split_brain");
     bricks(text, volumes);
+    sets(text, volumes);
     json_decref(volumes);
 }
 

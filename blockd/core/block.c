@@ -8,6 +8,7 @@
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/sizes.h"
+#include "rpc/volume_layout.h"
 
 #define BLOCK_SIZE_MIN (UINT64_C(1) << 20)
 #define BLOCK_NAME_MAX 220 /* its grant is a file whose name is this and a few characters more */
@@ -89,18 +90,22 @@ static int adopt(struct core *core, const char *volume, const struct block_creat
     return 0;
 }
 
-/* Each file lies in one set of bricks. */
-static int check_fits_set(const struct volume *volume, uint64_t size, struct error **ret_error)
+/* In a volume of several sets: where the block goes, or that it has room where it is. *ret_revision is of the
+ * promises that this holds for. */
+static int fit(struct core *core, const struct volume *volume, struct block *block, bool is_new,
+               uint64_t *ret_revision, struct error **ret_error)
 {
-    double largest = (double)volume->status.largest * volume->spec.overcommit;
-    if (volume->status.sets.count < 2 || (double)size <= largest)
-        return 0;
-    char wanted[SIZE_TEXT_SIZE], most[SIZE_TEXT_SIZE];
-    size_format(size, wanted);
-    size_format((uint64_t)largest, most);
-    return error_set(ret_error, ENOSPC,
-                     "a block of %s fits no set of bricks of volume %s: one file may have %s there", wanted,
-                     volume->meta.name, most);
+    struct block_sets sets cleanup(block_sets_clear) = {0};
+    bool allocate = is_new && block->spec.prealloc == PREALLOC_FULL;
+    int r = block_sets_read(core, volume, block->meta.name, &sets, ret_error);
+    if (r < 0)
+        return r;
+    *ret_revision = sets.revision;
+    if (is_new && !block->spec.adopted)
+        return block_sets_place(core, volume, &sets, block, ret_error);
+    if (!block->status.set)
+        block->status.set = block_locate(core, volume, block->spec.storage);
+    return block_sets_check(&sets, block->status.set, block->spec.size, allocate, ret_error);
 }
 
 /* ---- Create ---- */
@@ -192,12 +197,18 @@ static int commit_new(struct core *core, const struct block_create *request, con
                       struct block *block, const struct core_change *change, struct string_list *export_keys,
                       struct error **ret_error)
 {
+    /* Those of this node that look for a set wait for each other; others' changes are met by the guard. */
+    bool several = layout_sets(&volume->spec) > 1;
+    pthread_mutex_t *placing cleanup(cleanup_unlock) =
+        several && !request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     struct txn txn = {0};
     autofree char *key = object_key(KIND_BLOCK, block->meta.name);
     autofree char *volume_key = object_key(KIND_VOLUME, request->volume);
-    struct ledger_change promise = {.volume = request->volume,
-                                    .more = {.bytes = block->spec.size, .blocks = 1}};
+    struct ledger_change promise = {
+        .volume = request->volume, .more = {.bytes = block->spec.size, .blocks = 1}, .guarded = several};
     int r = volume_limit(volume, &promise.limit, ret_error);
+    if (r == 0 && several)
+        r = fit(core, volume, block, true, &promise.revision, ret_error);
     if (r == 0)
         r = add_exports(core, &request->hosts, block->meta.name, &txn, export_keys, ret_error);
     if (r == 0 && request->prealloc == PREALLOC_FULL) {
@@ -227,8 +238,6 @@ static int create(struct core *core, const struct change_call *call, const struc
     pthread_mutex_t *adopting cleanup(cleanup_unlock) =
         request->storage ? lock_mutex(&core->placement_mutex) : NULL;
     int r = prepare(core, request, name, &volume, &block, ret_error);
-    if (r == 0)
-        r = check_fits_set(&volume, block.spec.size, ret_error);
     autostring_list struct string_list export_keys = {0};
     if (r == 0)
         r = commit_new(core, request, &volume, &block, change, &export_keys, ret_error);
@@ -243,6 +252,8 @@ static int create(struct core *core, const struct change_call *call, const struc
     /* Whoever made the block ready: it is answered as created when it can be connected to. */
     for (size_t i = 0; r == 0 && change->wait && i < export_keys.count; i++)
         queue_run(core->queue, export_keys.items[i], NULL);
+    if (r == 0 && change->wait && ret_result->settled)
+        ret_result->settled = exports_wait_live(core, &export_keys, change);
     return r;
 }
 
@@ -354,12 +365,15 @@ static int resize(struct core *core, const struct change_call *call, const struc
     bool allocate = grown && block.spec.prealloc == PREALLOC_FULL;
     struct ledger_change promise = {.volume = volume_name,
                                     .more = {.bytes = grown},
-                                    .less = {.bytes = patch->size < old ? old - patch->size : 0}};
+                                    .less = {.bytes = patch->size < old ? old - patch->size : 0},
+                                    .guarded = grown && layout_sets(&volume.spec) > 1};
+    pthread_mutex_t *placing cleanup(cleanup_unlock) =
+        promise.guarded ? lock_mutex(&core->placement_mutex) : NULL;
+    block.spec.size = patch->size;
     if ((r = volume_limit(&volume, &promise.limit, ret_error)) < 0 ||
-        (r = grown ? check_fits_set(&volume, patch->size, ret_error) : 0) < 0 ||
+        (r = promise.guarded ? fit(core, &volume, &block, false, &promise.revision, ret_error) : 0) < 0 ||
         (r = allocate ? check_room(&volume, grown, ret_error) : 0) < 0)
         return r;
-    block.spec.size = patch->size;
     block.meta.generation++;
     struct txn txn = {0};
     if (allocate)
@@ -368,6 +382,8 @@ static int resize(struct core *core, const struct change_call *call, const struc
     r = change_commit_promise(core, change, &txn, key, block.meta.uid, &promise, ret_error);
     if (r < 0)
         return r;
+    if (placing)
+        pthread_mutex_unlock(steal_ptr(&placing));
     fault_point("block.resize.after-record");
     if (change->wait) {
         queue_run(core->queue, key, NULL);

@@ -7,6 +7,7 @@
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
+#include "rpc/volume_layout.h"
 
 static bool forget_job(void *object, void *data)
 {
@@ -181,6 +182,8 @@ int block_reconcile(struct core *core, const char *name, struct error **ret_erro
             return status_record(core, KIND_BLOCK, &block.meta, &seen, ret_error);
         return error_set(ret_error, -r, "%s", error_message(problem));
     }
+    if (layout_sets(&volume.spec) > 1)
+        block_note_set(core, &volume, &block);
     r = settle(core, &block, ret_error);
     if (r == 0)
         wake_export(core, name);

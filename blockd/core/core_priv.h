@@ -55,6 +55,9 @@ struct core {
 
     pthread_mutex_t
         heal_mutex; /* the self-heal daemon's set of volumes is computed and applied as one step */
+
+    pthread_mutex_t notes_mutex;   /* guards the next one; nothing is called with it held */
+    struct string_list move_notes; /* move_wait.c */
 };
 
 /* ---- presence.c: which nodes are there, and which one leads ---- */
@@ -117,7 +120,9 @@ void ledger_free(struct ledger *ledger);
 struct ledger_change {
     const char *volume;
     struct promise more, less;
-    uint64_t limit; /* of the volume's bytes, when there are more: -ENOSPC */
+    uint64_t limit;    /* of the volume's bytes, when there are more: -ENOSPC */
+    bool guarded;      /* only while the promises have this revision: -ESTALE */
+    uint64_t revision; /* ledger_revision() */
 };
 /*
  * txn_commit() with a change of the ledger. Changes of one volume that come together share a transaction
@@ -131,10 +136,49 @@ int ledger_add(struct core *core, struct txn *txn, const struct ledger_change *c
 /* -ENOTEMPTY; otherwise the transaction happens only if no block or share is made before it. */
 int ledger_check_empty(struct core *core, struct txn *txn, const char *volume, struct error **ret_error);
 int ledger_read(struct core *core, const char *volume, struct promise *ret_promise, struct error **ret_error);
+/* It is another one after each change of the volume's blocks and shares. */
+int ledger_revision(struct core *core, const char *volume, uint64_t *ret_revision, struct error **ret_error);
 /* Makes each volume's sum anew where it differs from the records. */
 int ledger_mend(struct core *core, struct error **ret_error);
 int ledger_examine(struct core *core, struct object_list *findings, uint64_t *checked,
                    struct error **ret_error);
+
+/* ---- block_sets.c: blocks in volumes of several sets ---- */
+
+struct block_set {
+    uint64_t serial;          /* struct block_status */
+    size_t place;             /* among the sets */
+    bool leaving, filled;     /* it takes no new files; distribute would rather put them elsewhere */
+    uint64_t limit, promised; /* bytes */
+    uint64_t free;            /* bytes that its bricks have */
+};
+struct block_sets {
+    const char *volume;
+    struct block_set *items;
+    size_t count, takers; /* sets, and those of them that take new files */
+    uint64_t revision;    /* of the promises that this was seen with */
+};
+/* What the sets have promised, without the block `except` (NULL: with all); the volume's status is live. */
+int block_sets_read(struct core *core, const struct volume *volume, const char *except,
+                    struct block_sets *ret_sets, struct error **ret_error);
+void block_sets_clear(struct block_sets *sets);
+/* Bytes that it may promise, and also has when they are to be allocated at once. */
+uint64_t block_set_room(const struct block_set *set, bool allocate);
+/* -ENOSPC names the sets and their room, unless the set has room for so much, or with serial 0 any set. */
+int block_sets_check(const struct block_sets *sets, uint64_t serial, uint64_t size, bool allocate,
+                     struct error **ret_error);
+/* The refusal itself. */
+int block_sets_refuse(const struct block_sets *sets, const char *what, uint64_t size, bool allocate,
+                      struct error **ret_error);
+/* Gives a new block an identity, and with it a file, that lands in a set with room for it: -ENOSPC. */
+int block_sets_place(struct core *core, const struct volume *volume, const struct block_sets *sets,
+                     struct block *block, struct error **ret_error);
+/* Where distribute has a file, by what it tells of the place: the set's serial, 0 when it is not known. */
+uint64_t block_sets_parse_place(const struct volume *volume, const char *text);
+uint64_t block_locate(struct core *core, const struct volume *volume, const char *file);
+/* Notes in the block's status in which set its file lies; for all of a volume, after files have moved. */
+void block_note_set(struct core *core, const struct volume *volume, const struct block *block);
+void blocks_note_sets(struct core *core, const char *volume);
 
 /* ---- hosting.c: connections to hosting volumes ---- */
 
@@ -170,6 +214,12 @@ int placement_port(struct core *core, const char *node, const struct string_list
 int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
                    char **ret_device, uint64_t *ret_used, struct error **ret_error);
 
+/* Bytes that the volume's brick at `index` holds; 0 also when that is not known now. */
+uint64_t placement_held(struct core *core, const struct volume *volume, size_t index);
+/* -ENOSPC unless all bricks of these volumes that are on the device fit on others, or on the wanted one. */
+int placement_check_moves(struct core *core, const struct record_list *volumes, const char *device,
+                          const char *wanted, struct error **ret_error);
+
 /* ---- moves.c: bricks on their way to other devices ---- */
 
 /* `device` is "NODE/DEVICE" throughout. */
@@ -186,6 +236,31 @@ int move_cancel(struct core *core, const struct volume *volume, const struct bri
                 struct error **ret_error);
 /* Takes each move a step on; -EAGAIN while there is one. */
 int moves_advance(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* Why the volume's brick at `index` cannot be moved now; `lost`: move_is_lost(). */
+int move_check_may_begin(const struct volume *volume, size_t index, bool lost, struct error **ret_error);
+uint64_t move_number(const struct brick_move *move); /* of its brick */
+/* The volume's brick that a move is about: the one to be succeeded, or its successor. */
+struct brick_spec *move_peer(const struct volume *volume, const struct brick_move *move);
+/* The old brick is left out, or both are in their final place. */
+bool move_has_swapped(const struct brick_move *move);
+
+/* ---- move_wait.c: what moves wait for; all checks are -EAGAIN with the reason, and cheap ---- */
+
+/* What the volume's move waits for (NULL: nothing), until the next note. Any thread. */
+void move_note(struct core *core, const char *volume, const char *text);
+/* A line for people: from where to where, what it is at, what it waits for. The caller's. */
+char *move_describe(struct core *core, const struct volume *volume, const struct brick_move *move);
+/* It is lost to all clients, so that leaving it out at once takes nothing away. */
+bool move_is_lost(struct core *core, const struct volume *volume, const struct brick_spec *brick);
+int move_require_online(struct core *core, const struct volume *volume, const struct brick_spec *brick,
+                        uint64_t *ret_pending, struct error **ret_error);
+/* Can the others do without the old brick, if the move leaves it out at once? */
+int move_check_rest(struct core *core, const struct volume *volume, const struct brick_move *move,
+                    struct error **ret_error);
+/* Has the new brick all that it must have, and do all of its set serve? */
+int move_check_whole(struct core *core, const struct volume *volume, const struct brick_move *move,
+                     struct error **ret_error);
 
 /* ---- evacuate.c: the job that empties a device ---- */
 
@@ -297,6 +372,12 @@ int exports_of_block(struct core *core, const char *block_name, struct record_li
                      struct error **ret_error);
 
 /*
+ * Waits until exports (keys) can be connected to, as long as the caller of the change has patience, but not
+ * for ever. False: not all can be yet. Blocks.
+ */
+bool exports_wait_live(struct core *core, const struct string_list *keys, const struct core_change *change);
+
+/*
  * -EBUSY with the names of clients that are connected to the block, or to any of the volume (`block` NULL),
  * and would be cut off; 0 with `force`. Clients of other nodes are not seen.
  */
@@ -339,6 +420,8 @@ int certificate_record_read(struct core *core, const struct pki_certificate *cer
                             struct error **ret_error);
 /* Tells all nodes that a serial number counts no more. */
 int certificate_record_revoked(struct core *core, const char *serial, struct error **ret_error);
+/* Whom the certificate was signed for; NULL where none of that number is known. The caller's. */
+char *certificate_name(struct core *core, const char *serial);
 /* Puts on this node's list what others have revoked. */
 int certificate_apply_revoked(struct core *core, struct error **ret_error);
 /* Forgets certificates whose time was over long ago. */
@@ -358,6 +441,8 @@ int share_check_access(const struct volume *volume, const struct string_list *ac
 /* rebalance.c */
 /* One look at a job that spreads the files of a volume; true: look again. */
 bool rebalance_run(struct core *core, const struct job *job);
+/* Do files move between the volume's sets? */
+bool rebalance_is_on(struct core *core, const struct volume *volume);
 /* -EBUSY while a job does so already. */
 int rebalance_check_none(struct core *core, const char *volume, struct error **ret_error);
 /* shrink.c */

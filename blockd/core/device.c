@@ -169,6 +169,12 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     r = users_of(core, name, &users, ret_error);
     if (r < 0)
         return r;
+    bool failed = string_equal(device.status.phase, "failed");
+    if (users.length && failed)
+        return error_set(ret_error, EBUSY,
+                         "device %s holds bricks of volume %s: make them anew with gluster-block device "
+                         "replace %s OTHER, or delete the volume first",
+                         name, strbuf_string(&users), name);
     if (users.length)
         return error_set(ret_error, EBUSY,
                          "device %s holds bricks of volume %s: move them away with gluster-block device "
@@ -259,30 +265,27 @@ static bool drop_graves(void *object, void *data)
     return changed;
 }
 
-static int erase_graves(struct core *core, const struct device *device, struct error **ret_error)
+/* Adds "VOLUME UID" to the list when there is something of the volume to remove. */
+static int bury(struct core *core, const struct device *device, const struct volume *volume,
+                struct string_list *trash, struct error **ret_error)
 {
-    const struct string_list *graves = &device->spec.graves;
-    for (size_t i = 0; i < graves->count; i++) {
-        const char *blank = strchr(graves->items[i], ' ');
-        if (!blank)
-            continue;
-        struct volume volume cleanup(cleanup_volume) = {0};
-        volume.meta.name = xstrndup(graves->items[i], (size_t)(blank - graves->items[i]));
-        volume.meta.uid = xstrdup(blank + 1);
-        int r = engine_device_forget(core->engine, device, &volume, ret_error);
-        if (r < 0)
-            return r;
-    }
-    return graves->count ? record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, drop_graves,
-                                         (void *)graves, ret_error)
-                         : 0;
+    bool any;
+    int r = engine_device_bury(core->engine, device, volume, &any, ret_error);
+    if (r == 0 && any)
+        string_list_addf(trash, "%s %s", volume->meta.name, volume->meta.uid);
+    return r;
 }
 
-/*
- * A device that was away may still hold bricks that were replaced meanwhile, or whose volume was deleted:
- * they are old, and never to be served again. No brick may come there while this decides.
- */
-static int remove_old_bricks(struct core *core, const struct device *device, struct error **ret_error)
+static void volume_of_grave(const char *grave, struct volume *ret_volume)
+{
+    const char *blank = strchrnul(grave, ' ');
+    ret_volume->meta.name = xstrndup(grave, (size_t)(blank - grave));
+    ret_volume->meta.uid = xstrdup(*blank ? blank + 1 : "");
+}
+
+/* Of volumes that have no brick there any more. None may come there while this decides. */
+static int bury_replaced(struct core *core, const struct device *device, struct string_list *trash,
+                         struct error **ret_error)
 {
     scoped_lock(&core->placement_mutex);
     struct record_list volumes = {.kind = KIND_VOLUME};
@@ -290,10 +293,49 @@ static int remove_old_bricks(struct core *core, const struct device *device, str
     for (size_t i = 0; r == 0 && i < volumes.list.count; i++) {
         const struct volume *volume = RECORD(&volumes, volume, i);
         if (!volume_uses_device(volume, device->meta.name))
-            r = engine_device_forget(core->engine, device, volume, ret_error);
+            r = bury(core, device, volume, trash, ret_error);
     }
     record_list_clear(&volumes);
-    return r < 0 ? r : erase_graves(core, device, ret_error);
+    return r;
+}
+
+static int bury_graves(struct core *core, const struct device *device, struct string_list *trash,
+                       struct error **ret_error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < device->spec.graves.count; i++) {
+        struct volume volume cleanup(cleanup_volume) = {0};
+        volume_of_grave(device->spec.graves.items[i], &volume);
+        r = bury(core, device, &volume, trash, ret_error);
+    }
+    return r;
+}
+
+/*
+ * A device that was away may still hold bricks that were replaced meanwhile, or whose volume was deleted:
+ * they are old, and never to be served again.
+ */
+static int bury_old_bricks(struct core *core, const struct device *device, struct string_list *trash,
+                           struct error **ret_error)
+{
+    int r = bury_replaced(core, device, trash, ret_error);
+    return r < 0 ? r : bury_graves(core, device, trash, ret_error);
+}
+
+/* Nobody waits for this, however many files there are. */
+static int remove_buried(struct core *core, const struct device *device, const struct string_list *trash,
+                         struct error **ret_error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < trash->count; i++) {
+        struct volume volume cleanup(cleanup_volume) = {0};
+        volume_of_grave(trash->items[i], &volume);
+        r = engine_device_empty_trash(core->engine, device, &volume, ret_error);
+    }
+    if (r < 0 || !device->spec.graves.count)
+        return r;
+    return record_update(core, KIND_DEVICE, device->meta.name, device->meta.uid, drop_graves,
+                         (void *)&device->spec.graves, ret_error);
 }
 
 /* ---- Reconcile ---- */
@@ -381,6 +423,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
 
     struct device_status seen = {0};
     autoerror struct error *problem = NULL;
+    autostring_list struct string_list trash = {0};
     bool enabled;
     r = node_get_enabled(core, &enabled, ret_error);
     if (r < 0)
@@ -391,7 +434,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         if (r == 0)
             r = engine_device_up(core->engine, &device, device.spec.destroy_existing_data, &seen, &problem);
         if (r == 0)
-            r = remove_old_bricks(core, &device, &problem);
+            r = bury_old_bricks(core, &device, &trash, &problem);
     } else {
         r = engine_device_down(core->engine, &device, &problem);
         if (r ==
@@ -418,5 +461,7 @@ int device_reconcile(struct core *core, const char *name, struct error **ret_err
         autofree char *node_key = object_key(KIND_NODE, core->node);
         queue_add(core->queue, node_key);
     }
-    return failure < 0 ? error_set(ret_error, -failure, "%s", error_message(problem)) : r;
+    if (failure < 0)
+        return error_set(ret_error, -failure, "%s", error_message(problem));
+    return r == 0 && enabled ? remove_buried(core, &device, &trash, ret_error) : r;
 }

@@ -5,6 +5,7 @@
 
 #include "core_priv.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/clock.h"
 #include "rpc/base/fault.h"
 
 int exports_of_block(struct core *core, const char *block_name, struct record_list *ret_exports,
@@ -58,6 +59,46 @@ int check_no_clients(struct core *core, const char *volume, const char *block, b
                      strbuf_string(&names), clients.count == 1 ? "it" : "them");
 }
 
+/* ---- Waiting for service ---- */
+
+#define LIVE_MS 10000 /* the engine's clients look every three seconds for a brick that was away */
+#define LOOK_MS 100
+
+/* Granted, and its server, where it is this node's, reaches the bricks. Gone is as good. */
+static bool is_live(struct core *core, const char *key)
+{
+    struct export export cleanup(cleanup_export) = {0};
+    const char *name = strchr(key, '/') + 1;
+    int r = record_get(core, KIND_EXPORT, name, &export, NULL);
+    if (r == 0)
+        overlay_status(core, KIND_EXPORT, &export, true);
+    return r == -ENOENT || (r == 0 && (export.meta.deleting || string_equal(export.status.phase, "live") ||
+                                       string_equal(export.status.phase, "failed")));
+}
+
+bool exports_wait_live(struct core *core, const struct string_list *keys, const struct core_change *change)
+{
+    int64_t wait_ms = (int64_t)change->wait * 1000;
+    int64_t deadline = clock_monotonic_ms() + (wait_ms < LIVE_MS ? wait_ms : LIVE_MS);
+    size_t live = 0;
+    while (live < keys->count) {
+        int64_t now = clock_monotonic_ms(), next = now + LOOK_MS;
+        uint64_t seen = 0;
+        int r = 0;
+        if (is_live(core, keys->items[live])) {
+            live++;
+            continue;
+        }
+        if (now >= deadline)
+            return false;
+        while (r == 0 && clock_monotonic_ms() < next)
+            r = queue_wait(core->queue, &seen, next < deadline ? next : deadline);
+        if (r == -ECANCELED)
+            return false;
+    }
+    return true;
+}
+
 /* ---- Operations ---- */
 
 static int prepare(struct core *core, const struct export_create *request, struct export *export,
@@ -104,9 +145,15 @@ static int create(struct core *core, const struct change_call *call, const struc
     if (r < 0)
         return r;
     fault_point("export.create.after-record");
+    autostring_list struct string_list keys = {0};
+    string_list_add(&keys, key);
     if (change->wait)
         queue_run(core->queue, key, NULL);
-    return result_make(core, key, export.meta.uid, change, ret_result, ret_error);
+    bool live = !change->wait || exports_wait_live(core, &keys, change);
+    r = result_make(core, key, export.meta.uid, change, ret_result, ret_error);
+    if (r == 0)
+        ret_result->settled &= live;
+    return r;
 }
 
 int core_export_create(struct core *core, const struct export_create *request,

@@ -153,6 +153,8 @@ int ledger_add(struct core *core, struct txn *txn, const struct ledger_change *c
     uint64_t revision;
     int r = read_key(core, change->volume, &promise, &revision, ret_error);
     struct promise before = promise;
+    if (r == 0 && change->guarded && revision != change->revision)
+        r = error_set(ret_error, ESTALE, "volume %s has promised something else meanwhile", change->volume);
     if (r == 0)
         r = apply(&promise, change, ret_error);
     if (r == 0 && memcmp(&before, &promise, sizeof promise) != 0)
@@ -227,7 +229,7 @@ static int commit_together(struct core *core, struct task *first, struct error *
     const struct promise before = promise;
     for (struct task *task = first; task; task = task->next) {
         struct promise with = promise;
-        task->batched = strcmp(task->change->volume, volume) == 0 &&
+        task->batched = !task->change->guarded && strcmp(task->change->volume, volume) == 0 &&
                         merged.count + task->txn->count < STORE_OPS_MAX &&
                         apply(&with, task->change, NULL) == 0 && merge_ops(&merged, task->txn);
         promise = task->batched ? with : promise;
@@ -324,6 +326,12 @@ int ledger_read(struct core *core, const char *volume, struct promise *ret_promi
 {
     uint64_t revision;
     return read_key(core, volume, ret_promise, &revision, ret_error);
+}
+
+int ledger_revision(struct core *core, const char *volume, uint64_t *ret_revision, struct error **ret_error)
+{
+    struct promise promise;
+    return read_key(core, volume, &promise, ret_revision, ret_error);
 }
 
 /* ---- Comparing with the records ---- */

@@ -96,7 +96,7 @@ static int apply_quota(struct core *core, const struct volume *volume, const str
                        struct error **ret_error)
 {
     struct engine_share wanted = share_for_engine(share);
-    return engine_shares_apply(core->engine, volume, &wanted, 1, ret_error);
+    return engine_shares_apply(core->engine, volume, &wanted, 1, rebalance_is_on(core, volume), ret_error);
 }
 
 static int bring_up(struct core *core, const struct volume *volume, const struct share *share,
@@ -127,7 +127,8 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
             wanted[count++] = share_for_engine(share);
     }
     if (shares.list.count)
-        r = engine_shares_apply(core->engine, volume, wanted, count, ret_error);
+        r = engine_shares_apply(core->engine, volume, wanted, count, rebalance_is_on(core, volume),
+                                ret_error);
     record_list_clear(&shares);
     return r;
 }
@@ -275,18 +276,24 @@ static bool is_final(int r)
     return r == -ENOSPC || r == -EDQUOT || r == -EEXIST || r == -EOPNOTSUPP || r == -EINVAL || r == -ELOOP;
 }
 
+#define APPLIED_MS 3000
+
 /*
- * Who may mount it is known to the bricks before it is ready. A new one without a list changes nothing that
- * anybody waits for: of many such, one pass over the volume serves them all.
+ * Who may mount it is enforced by this node's bricks before it is ready. Where no share has a list a new one
+ * changes nothing: of many such, one pass over the volume serves them all.
  */
 static int admit(struct core *core, const struct volume *volume, const struct share *share,
                  struct error **ret_error)
 {
-    if (share->spec.access.count || share->status.observed_generation)
-        return volume_serve(core, volume, ret_error);
-    autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
-    queue_add(core->queue, key);
-    return 0;
+    if (!share->spec.access.count && !share->status.observed_generation &&
+        !engine_access_has_folders(core->engine, volume)) {
+        autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
+        queue_add(core->queue, key);
+        return 0;
+    }
+    int r = volume_serve(core, volume, ret_error);
+    fault_point("share.admit.after-volfiles");
+    return r < 0 ? r : engine_volume_applied(core->engine, volume, APPLIED_MS, ret_error);
 }
 
 int share_reconcile(struct core *core, const char *name, struct error **ret_error)

@@ -6,6 +6,7 @@
  * again after a crash. Up to the last step a file that turns up on the set takes the job back to the first.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core_priv.h"
@@ -70,19 +71,50 @@ static int no_room(const struct volume *volume, size_t set, const char *what, ui
                      volume->meta.name, set, what, wanted_text, have, rest_text);
 }
 
-/* One file lies in one set, so that the largest block needs one that may promise it. */
-static int check_blocks(struct core *core, const struct volume *volume, size_t set, uint64_t largest,
+static int by_size(const void *a, const void *b)
+{
+    uint64_t one = (*(const struct block *const *)a)->spec.size;
+    uint64_t other = (*(const struct block *const *)b)->spec.size;
+    return one < other ? 1 : one > other ? -1 : 0;
+}
+
+/* The set with the most room takes the block, if it can. */
+static int give_away(struct block_sets *sets, const struct block *block, struct error **ret_error)
+{
+    struct block_set *best = NULL;
+    for (size_t i = 0; i < sets->count; i++)
+        if (!sets->items[i].leaving &&
+            (!best || block_set_room(&sets->items[i], false) > block_set_room(best, false)))
+            best = &sets->items[i];
+    if (!best || block_set_room(best, false) < block->spec.size) {
+        autofree char *what = xasprintf("block %s", block->meta.name);
+        return block_sets_refuse(sets, what, block->spec.size, false, ret_error);
+    }
+    best->promised += block->spec.size;
+    return 0;
+}
+
+/* One file lies in one set: each block of the set that goes needs another one that may promise all of it. */
+static int check_blocks(struct core *core, const struct volume *volume, size_t leaving,
                         struct error **ret_error)
 {
     struct record_list blocks = {.kind = KIND_BLOCK};
-    int r = record_list_readable(core, KIND_BLOCK, volume->meta.name, &blocks, ret_error);
-    for (size_t i = 0; r == 0 && i < blocks.list.count; i++) {
-        const struct block *block = RECORD(&blocks, block, i);
-        if (block->spec.size <= largest)
-            continue;
-        autofree char *what = xasprintf("block %s has", block->meta.name);
-        r = no_room(volume, set, what, block->spec.size, "take files of at most", largest, ret_error);
-    }
+    struct block_sets sets cleanup(block_sets_clear) = {0};
+    uint64_t serial = layout_set_number(&volume->spec, leaving) + 1;
+    struct set_status *goes = (struct set_status *)volume->status.sets.items + leaving;
+    goes->leaving = true; /* what lies in all sets needs the others, too */
+    int r = block_sets_read(core, volume, NULL, &sets, ret_error);
+    goes->leaving = false;
+    if (r == 0)
+        r = record_list_readable(core, KIND_BLOCK, volume->meta.name, &blocks, ret_error);
+    const struct block **going cleanup(cleanup_free) = xcalloc(blocks.list.count + 1, sizeof(void *));
+    size_t count = 0;
+    for (size_t i = 0; r == 0 && i < blocks.list.count; i++)
+        if (RECORD(&blocks, block, i)->status.set == serial)
+            going[count++] = RECORD(&blocks, block, i);
+    qsort(going, count, sizeof *going, by_size);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = give_away(&sets, going[i], ret_error);
     record_list_clear(&blocks);
     return r;
 }
@@ -90,14 +122,12 @@ static int check_blocks(struct core *core, const struct volume *volume, size_t s
 static int check_room(struct core *core, const struct volume *volume, size_t leaving,
                       struct error **ret_error)
 {
-    uint64_t size = 0, free_bytes = 0, largest = 0;
+    uint64_t size = 0, free_bytes = 0;
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
         if (set == leaving)
             continue;
         size += set_at(volume, set)->size;
         free_bytes += set_at(volume, set)->free;
-        if (set_at(volume, set)->size > largest)
-            largest = set_at(volume, set)->size;
     }
     struct volume rest = {.meta = volume->meta, .spec = volume->spec, .status = {.size = size}};
     uint64_t limit = 0, used = used_of(set_at(volume, leaving));
@@ -109,9 +139,7 @@ static int check_room(struct core *core, const struct volume *volume, size_t lea
                        "may promise", limit, ret_error);
     if (used > free_bytes)
         return no_room(volume, leaving, "it holds", used, "have free", free_bytes, ret_error);
-    double most = (double)largest * volume->spec.overcommit;
-    return check_blocks(core, volume, leaving, most < (double)INT64_MAX ? (uint64_t)most : INT64_MAX,
-                        ret_error);
+    return check_blocks(core, volume, leaving, ret_error);
 }
 
 /* From now on no place is a number: when the set is gone, those behind it have other places. */
@@ -280,6 +308,7 @@ static bool empty(struct core *core, const struct job *job, const struct volume 
 {
     autoerror struct error *problem = NULL;
     struct engine_rebalance progress = {0};
+    (void)shares_apply(core, volume, NULL); /* as the files move; the next look tries again */
     if (check_healed(volume, &problem) < 0 || start(core, job, volume, &problem) < 0)
         return wait_for(core, job, problem);
     if (engine_rebalance_look(core->engine, volume->meta.name, job->meta.name, &progress, NULL) < 0)
@@ -305,6 +334,8 @@ static bool forget(struct core *core, const struct job *job, const struct volume
         hosting_refresh(core->hosting, volume->meta.name);
         r = engine_clients_told(core->engine, volume, NULL, &problem);
     }
+    if (r == 0)
+        blocks_note_sets(core, volume->meta.name);
     fault_point("shrink.forget");
     if (r == 0)
         r = engine_leaving_check_open(core->engine, volume, &problem);

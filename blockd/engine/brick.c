@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "blockd/engine/heal_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
@@ -46,31 +47,76 @@ void brick_plan(const struct engine *engine, const struct volume *volume, const 
 
 /* ---- Erasing ---- */
 
-/* The folder is renamed first: half a brick never carries a brick's name. */
+static char *bricks_folder(const struct engine *engine, const char *device)
+{
+    autofree char *mount_point = device_mount_point(engine, device);
+    return xasprintf("%s/bricks", mount_point);
+}
+
+/* What a buried brick of the volume is called: this, or this with a number. */
+static char *trash_name(const struct volume *volume)
+{
+    return xasprintf(".erase-%s", volume->meta.uid);
+}
+
+/* Out of the way in one step that lasts: half a brick never carries a brick's name. */
+static int bury(struct engine *engine, const char *device, const struct volume *volume,
+                struct error **ret_error)
+{
+    autofree char *folder = brick_folder(engine, device, volume->meta.name);
+    autofree char *parent = bricks_folder(engine, device);
+    autofree char *name = trash_name(volume);
+    if (access(folder, F_OK) < 0)
+        return 0;
+    int r = brick_check_owner(folder, volume, ret_error);
+    if (r == -ENODATA && !brick_folder_is_empty(folder))
+        return error_set(ret_error, EEXIST, "volume %s: the brick folder %s holds data of nobody known",
+                         volume->meta.name, folder);
+    if (r < 0 && r != -ENODATA)
+        return r;
+    /* An earlier brick of the volume may have left its trash. */
+    autofree char *trash = xasprintf("%s/%s", parent, name);
+    for (unsigned i = 1; access(trash, F_OK) == 0; i++) {
+        free(trash);
+        trash = xasprintf("%s/%s.%u", parent, name, i);
+    }
+    if (rename(folder, trash) < 0)
+        return error_set(ret_error, errno, "volume %s: cannot rename the brick folder %s: %s",
+                         volume->meta.name, folder, strerror(errno));
+    return folder_sync(parent, ret_error);
+}
+
+static int list_trash(struct engine *engine, const char *device, const struct volume *volume,
+                      struct string_list *ret_paths, struct error **ret_error)
+{
+    autofree char *parent = bricks_folder(engine, device);
+    autofree char *name = trash_name(volume);
+    autostring_list struct string_list all = {0};
+    int r = folder_list(parent, &all, ret_error);
+    for (size_t i = 0; r == 0 && i < all.count; i++)
+        if (string_starts_with(all.items[i], name))
+            string_list_addf(ret_paths, "%s/%s", parent, all.items[i]);
+    return r;
+}
+
+static int empty_trash(struct engine *engine, const char *device, const struct volume *volume,
+                       struct error **ret_error)
+{
+    autostring_list struct string_list paths = {0};
+    int r = list_trash(engine, device, volume, &paths, ret_error);
+    for (size_t i = 0; r == 0 && i < paths.count; i++)
+        r = tree_remove(paths.items[i], ret_error);
+    return r;
+}
+
 static int erase(struct engine *engine, const char *device, const struct volume *volume,
                  struct error **ret_error)
 {
-    int r = 0;
-    autofree char *folder = brick_folder(engine, device, volume->meta.name);
-    autofree char *mount_point = device_mount_point(engine, device);
-    autofree char *trash = xasprintf("%s/bricks/.erase-%s", mount_point, volume->meta.uid);
-    if (access(folder, F_OK) == 0) {
-        r = brick_check_owner(folder, volume, ret_error);
-        if (r == -ENODATA && !brick_folder_is_empty(folder))
-            return error_set(ret_error, EEXIST, "volume %s: the brick folder %s holds data of nobody known",
-                             volume->meta.name, folder);
-        if (r < 0 && r != -ENODATA)
-            return r;
-        /* An earlier erase of the same volume may have left its trash, if the volume was brought up again. */
-        r = tree_remove(trash, ret_error);
-        if (r < 0)
-            return r;
-        if (rename(folder, trash) < 0)
-            return error_set(ret_error, errno, "volume %s: cannot rename the brick folder %s: %s",
-                             volume->meta.name, folder, strerror(errno));
-    }
+    int r = bury(engine, device, volume, ret_error);
+    if (r < 0)
+        return r;
     fault_point("volume.erase.after-rename");
-    r = tree_remove(trash, ret_error);
+    r = empty_trash(engine, device, volume, ret_error);
     fault_point("volume.erase.after-data");
     return r;
 }
@@ -182,7 +228,10 @@ static int look_for_mark(struct device_call *call, struct error **ret_error)
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error)
 {
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+    bool replicated = volume->spec.template_name != TEMPLATE_DISPERSE;
+    if (!replicated && fragments_are_marked(engine, volume, number))
+        return 0;
+    for (size_t i = 0; replicated && i < volume->spec.bricks.count; i++) {
         const struct brick_spec *brick = volume_brick(volume, i);
         if (!brick_is_local(engine, brick) || device_check_mounted(engine, brick->device, NULL) < 0)
             continue;
@@ -195,22 +244,64 @@ int engine_move_is_marked(struct engine *engine, const struct volume *volume, ui
                      (unsigned long long)number);
 }
 
+/* ---- Bricks that are nobody's any more ---- */
+
+/* *call->flag: there is a brick to bury; call->length: pieces of trash. */
 static int look_for_brick(struct device_call *call, struct error **ret_error)
 {
-    (void)ret_error;
-    autofree char *folder = brick_folder(call->engine, call->names.items[0], call->volume.meta.name);
-    return access(folder, F_OK) < 0 ? -ENOENT : brick_check_owner(folder, &call->volume, NULL);
+    const char *device = call->names.items[0];
+    autofree char *folder = brick_folder(call->engine, device, call->volume.meta.name);
+    autostring_list struct string_list trash = {0};
+    call->flag = access(folder, F_OK) == 0 && brick_check_owner(folder, &call->volume, NULL) == 0;
+    int r = list_trash(call->engine, device, &call->volume, &trash, ret_error);
+    call->length = trash.count;
+    return r;
 }
 
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error)
+static int call_bury(struct device_call *call, struct error **ret_error)
+{
+    struct engine *engine = call->engine;
+    autofree char *name = claim_name(call);
+    scoped_claim(engine, "brick", name);
+    return bury(engine, call->names.items[0], &call->volume, ret_error);
+}
+
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error)
 {
     autofree char *name = object_name_part(device->meta.name, 1);
     autofree char *volfile = brick_volfile(engine, name, volume->meta.name);
-    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, name, volume);
-    if (device_call_run(call, look_for_brick, NULL) < 0)
+    cleanup(cleanup_device_call) struct device_call *look = call_of(engine, name, volume);
+    *ret_trash = false;
+    if (device_call_run(look, look_for_brick, NULL) < 0)
+        return 0;
+    *ret_trash = look->flag || look->length;
+    if (!look->flag)
         return 0;
     scoped_claim(engine, "volume", volume->meta.name);
-    int r = brick_erase(engine, name, volume, ret_error);
-    return r < 0 ? r : file_remove(volfile, ret_error);
+    int r = device_check_mounted(engine, name, ret_error);
+    if (r < 0)
+        return r;
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, name, volume);
+    r = device_call_run(call, call_bury, ret_error);
+    fault_point("brick.bury.after-rename");
+    return r < 0 ? r : file_remove_durably(volfile, ret_error);
+}
+
+static int call_empty(struct device_call *call, struct error **ret_error)
+{
+    struct engine *engine = call->engine;
+    autofree char *name = claim_name(call);
+    scoped_claim(engine, "brick", name);
+    return empty_trash(engine, call->names.items[0], &call->volume, ret_error);
+}
+
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error)
+{
+    autofree char *name = object_name_part(device->meta.name, 1);
+    cleanup(cleanup_device_call) struct device_call *call = call_of(engine, name, volume);
+    int r = device_call_run(call, call_empty, ret_error);
+    fault_point("brick.bury.after-data");
+    return r;
 }

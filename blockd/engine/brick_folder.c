@@ -68,12 +68,6 @@ int brick_check_owner(const char *folder, const struct volume *volume, struct er
     return 0;
 }
 
-static int sync_folder(const char *folder)
-{
-    autoclose int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 int brick_check_number(const char *folder, const struct volume *volume, uint64_t number,
                        struct error **ret_error)
 {
@@ -128,11 +122,7 @@ int brick_stamp(const char *folder, const struct volume *volume, struct error **
     if (lsetxattr(folder, VOLUME_ID_XATTR, id, sizeof id, XATTR_CREATE) < 0)
         return error_set(ret_error, errno, "volume %s: cannot mark the brick folder %s: %s",
                          volume->meta.name, folder, strerror(errno));
-    r = sync_folder(folder);
-    if (r < 0)
-        return error_set(ret_error, -r, "volume %s: cannot make the brick folder %s durable: %s",
-                         volume->meta.name, folder, strerror(-r));
-    return 0;
+    return folder_sync(folder, ret_error);
 }
 
 /*
@@ -143,7 +133,6 @@ int brick_make_folder(const struct engine *engine, const char *device, const cha
                       const struct volume *volume, struct error **ret_error)
 {
     autofree char *volfile = brick_volfile(engine, device, volume->meta.name);
-    autofree char *parent = xstrndup(folder, (size_t)(strrchr(folder, '/') - folder));
     if (access(folder, F_OK) == 0)
         return 0;
     if (access(volfile, F_OK) == 0)
@@ -155,9 +144,6 @@ int brick_make_folder(const struct engine *engine, const char *device, const cha
     int r = folder_make(folder, 0755, ret_error);
     if (r < 0)
         return r;
-    r = sync_folder(parent);
-    if (r < 0)
-        return error_set(ret_error, -r, "cannot make %s durable: %s", parent, strerror(-r));
     fault_point("volume.up.after-brick-mkdir");
     return 0;
 }

@@ -112,7 +112,7 @@ static int erase(struct device_call *call, struct error **ret_error)
     fault_point("device.erase.after-wipe");
     struct stat status;
     if (ours && device->spec.image_size && lstat(device->spec.path, &status) == 0 && S_ISREG(status.st_mode))
-        return file_remove(device->spec.path, ret_error);
+        return file_remove_durably(device->spec.path, ret_error);
     return 0;
 }
 

@@ -86,11 +86,19 @@ int engine_device_status(struct engine *engine, const struct device *device, str
  * not once they serve. `nodes` are all nodes of the cluster: they have the bricks' addresses, and bricks
  * admit connections from these nodes only, and of root only. A brick that cannot come up keeps no other one
  * down. -ENODEV when a device is not mounted, -ESTALE when a brick folder belongs to another volume or has
- * vanished. A running brick keeps the volfile that it started with.
+ * vanished. A running brick takes over changed options by itself: engine_volume_applied().
  */
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
                      size_t node_count, const struct share *shares, size_t share_count,
                      struct error **ret_error);
+/*
+ * Waits until the local bricks that run have in force what engine_volume_up() wrote; -EAGAIN when the time is
+ * over before. Blocks.
+ */
+int engine_volume_applied(struct engine *engine, const struct volume *volume, int timeout_ms,
+                          struct error **ret_error);
+/* Do its bricks, as they are written down, know each share by its folder, because one of them has a list? */
+bool engine_access_has_folders(struct engine *engine, const struct volume *volume);
 /* Stops the local bricks and waits for their end. Data and volfiles stay. Blocks. */
 int engine_volume_down(struct engine *engine, const struct volume *volume, struct error **ret_error);
 /* engine_volume_down(), then removes volfiles, logs' entries and the local brick folders with all data.
@@ -122,7 +130,7 @@ char *engine_client_volfile(struct engine *engine, const char *volume);
 void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                          struct brick_status *ret_status);
 /* Writes the volfile of the client that marks a move's new brick as behind. Path and the name of the brick's
- * translator are the caller's. */
+ * translator are the caller's; of a disperse volume the name is NULL. */
 int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
@@ -136,10 +144,23 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
 /* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error);
-/* Removes a brick that an earlier volume's move or replacement left on a device. The caller knows that no
- * brick of the volume is there. Blocks. */
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error);
+/*
+ * Counts the files and folders of which a disperse volume's brick lacks what the others have, or (`others`)
+ * one of the other bricks of its set does: 0 says that none does now. -ENODEV, -ETIMEDOUT when a brick of the
+ * set cannot be looked at. Costs a look at each file that is written or to be healed. Blocks.
+ */
+int engine_fragments_behind(struct engine *engine, const struct volume *volume, uint64_t number, bool others,
+                            uint64_t *ret_files, struct error **ret_error);
+/*
+ * Puts a brick out of the way that a move, a replacement or a deletion left on a device; *ret_trash says that
+ * there is something to remove now. The caller knows that no brick of the volume is there. Blocks for a
+ * moment.
+ */
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error);
+/* Removes what was buried, which takes as long as it has files. Blocks. */
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error);
 
 /* ---- Shares ---- */
 
@@ -154,10 +175,12 @@ struct engine_share {
 /*
  * Gives the folders of shares on the volume's local bricks their project id and limit. A folder that a brick
  * does not have yet (it heals) is passed over, as is a brick whose device is not mounted. -EOPNOTSUPP when a
- * limited one is on a device without project quota. Cheap when all is done before. Blocks.
+ * limited one is on a device without project quota. Cheap when all is done before. Blocks. Of a volume with
+ * several sets it looks how much of each share lies where, and gives room to the set that lacks it; `moving`:
+ * files move between the sets.
  */
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
-                        size_t count, struct error **ret_error);
+                        size_t count, bool moving, struct error **ret_error);
 /* Takes a project's limit away from the local bricks, before the id is another's. */
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
                         struct error **ret_error);

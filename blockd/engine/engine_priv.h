@@ -356,10 +356,34 @@ int manifest_read_below(const char *folder, char **ret_text, struct error **ret_
 /* RUN_DIR/clients/V.D. The caller's. */
 char *brick_roll(const struct engine *engine, const char *device, const char *volume);
 
-/* ---- share.c ---- */
+/* ---- applied.c ---- */
 
-/* Bytes that a brick of the volume may hold of a share with a size. */
-uint64_t share_brick_limit(const struct volume *volume, uint64_t size);
+/* Behind the name of a brick's roll: the file that tells which volfile the brick has in force. */
+#define APPLIED_SUFFIX ".applied"
+int engine_applied_forget(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
+                          struct error **ret_error);
+
+/* ---- rebalance.c, leaving.c ---- */
+
+/* Is a program at work that moves the volume's files between its sets? */
+bool rebalance_runs(struct engine *engine, const char *volume);
+/* Distribute's link to a file in another set: no mode but the sticky bit, and where it leads to. */
+bool brick_is_link(const char *path, const struct stat *status);
+
+/* ---- share_parts.c ---- */
+
+/* What one set of bricks has of a share: bytes of files, whatever copies or fragments lie on its bricks. */
+struct share_part {
+    uint64_t used;
+    bool leaving;   /* the set takes no new files */
+    uint64_t shown; /* its part of the share's size, as statfs has it; 0: it has none yet */
+    uint64_t most;  /* where writes end */
+};
+/*
+ * Sets `shown` and `most` of each part, in whole units of at least one, and rounds `used` up; leaves parts
+ * that suit as they are. `moving`: files move between the sets.
+ */
+void share_divide(uint64_t size, uint64_t unit, bool moving, struct share_part *parts, size_t count);
 
 /* ---- tree.c ---- */
 

@@ -56,6 +56,7 @@ void compare_block(const struct block *block, const struct seen_block *seen, str
 /* The bricks of a volume whose files can be compared: local, and up. */
 struct brick_view {
     char *folder;
+    size_t set;
     bool holds_data;
     bool healing; /* it knows of files that others are behind with */
 };
@@ -71,6 +72,7 @@ static void see_bricks(const struct look *look, const struct volume *volume, str
         if (string_equal(status.state, "online") && !status.error) {
             struct brick_view *view = object_list_add(views, sizeof *view);
             view->folder = xstrdup(status.path);
+            view->set = i / layout_set_bricks(&volume->spec);
             view->healing = status.heal_pending > 0;
             view->holds_data = !layout_is_witness(&volume->spec, i) && layout_set_data(&volume->spec) == 1;
         }
@@ -89,35 +91,76 @@ static void clear_views(struct object_list *views)
     free(views->items);
 }
 
-/* Bricks of one set hold the same files; with several sets a file is in one of them, and its place is not
- * known. */
-static bool one_set(const struct volume *volume)
+/* Bricks of one set hold the same files, and each file is in one set, as long as none is on its way. */
+static bool is_at_rest(const struct look *look, const struct volume *volume)
 {
-    return layout_sets(&volume->spec) == 1 && volume->spec.moves.count == 0;
+    return volume->spec.moves.count == 0 && !volume->spec.leaving &&
+           !rebalance_runs(look->engine, volume->meta.name);
+}
+
+/* One brick's file, without what distribute put there to say in which set the file is. */
+static bool has_file(const struct brick_view *view, const char *file, struct stat *ret_status)
+{
+    autofree char *path = xasprintf("%s%s", view->folder, file);
+    return lstat(path, ret_status) == 0 && S_ISREG(ret_status->st_mode) && !brick_is_link(path, ret_status);
+}
+
+static void see_file(const struct brick_view *view, const char *file, struct seen_block *seen)
+{
+    struct stat status;
+    seen->looked++;
+    seen->healing |= view->healing;
+    if (!has_file(view, file, &status))
+        return;
+    seen->found++;
+    if (!view->holds_data)
+        return;
+    uint64_t size = (uint64_t)status.st_size;
+    seen->smallest = seen->sized == 0 || size < seen->smallest ? size : seen->smallest;
+    seen->largest = size > seen->largest ? size : seen->largest;
+    seen->sized++;
+}
+
+void compare_sets(const struct block *block, const struct seen_block *sets, size_t count,
+                  struct object_list *findings)
+{
+    autostrbuf struct strbuf places = {0};
+    size_t holders = 0, holder = 0;
+    bool all_looked = true;
+    for (size_t set = 0; set < count; set++) {
+        all_looked &= 2 * sets[set].looked > sets[set].bricks;
+        /* A brick that is behind may have what the others have no more. */
+        if (!sets[set].found || (sets[set].healing && 2 * sets[set].found <= sets[set].bricks))
+            continue;
+        strbuf_addf(&places, "%s%zu", holders++ ? " and " : "", set);
+        holder = set;
+    }
+    if (holders == 0 && !all_looked)
+        return; /* those that are away may have it */
+    if (holders <= 1) {
+        compare_block(block, &sets[holder], findings);
+        return;
+    }
+    autofree char *object = xasprintf("block %s", block->meta.name);
+    autofree char *expected = xasprintf("the file %s in one set of bricks", block->spec.storage);
+    autofree char *found = xasprintf("a file in each of the sets %s", strbuf_string(&places));
+    finding_add(findings, "block-twice", object, expected, found,
+                "compare them, and take the one that is not the block's away from its bricks");
 }
 
 static void examine_block(const struct look *look, const struct volume *volume, const struct block *block,
                           const struct object_list *views)
 {
-    struct seen_block seen = {.bricks = volume->spec.bricks.count};
+    size_t count = layout_sets(&volume->spec);
+    autofree struct seen_block *sets = xcalloc(count + 1, sizeof *sets);
+    for (size_t set = 0; set < count; set++)
+        sets[set].bricks = layout_set_bricks(&volume->spec);
     for (size_t i = 0; i < views->count; i++) {
         const struct brick_view *view = (const struct brick_view *)views->items + i;
-        autofree char *path = xasprintf("%s%s", view->folder, block->spec.storage);
-        struct stat status;
-        seen.looked++;
-        seen.healing |= view->healing;
-        if (lstat(path, &status) < 0 || !S_ISREG(status.st_mode))
-            continue;
-        seen.found++;
-        if (!view->holds_data)
-            continue;
-        uint64_t size = (uint64_t)status.st_size;
-        seen.smallest = seen.sized == 0 || size < seen.smallest ? size : seen.smallest;
-        seen.largest = size > seen.largest ? size : seen.largest;
-        seen.sized++;
+        see_file(view, block->spec.storage, &sets[view->set]);
     }
     ++*look->checked;
-    compare_block(block, &seen, look->findings);
+    compare_sets(block, sets, count, look->findings);
 }
 
 static bool is_settled(const struct block *block)
@@ -137,33 +180,53 @@ static void tell_unknown(const struct look *look, const struct volume *volume, c
     finding->repairable = finding->destroys = true;
 }
 
+/* Of one set. */
+static void count_unknown(const struct look *look, const struct object_list *views, size_t set,
+                          const json_t *named, json_t *counts, size_t *ret_looked, bool *ret_healing)
+{
+    for (size_t i = 0; i < views->count; i++) {
+        const struct brick_view *view = (const struct brick_view *)views->items + i;
+        autofree char *folder = xasprintf("%s/" STORE_FOLDER, view->folder);
+        autostring_list struct string_list names = {0};
+        if (view->set != set)
+            continue;
+        ++*ret_looked;
+        *ret_healing |= view->healing;
+        folder_list(folder, &names, NULL);
+        *look->checked += names.count;
+        for (size_t k = 0; k < names.count; k++) {
+            struct stat status;
+            autofree char *file = xasprintf("/" STORE_FOLDER "/%s", names.items[k]);
+            autofree char *path = xasprintf("%s%s", view->folder, file);
+            if (json_object_get(named, file) || (lstat(path, &status) == 0 && brick_is_link(path, &status)))
+                continue;
+            json_object_set_new(counts, file,
+                                json_integer(json_integer_value(json_object_get(counts, file)) + 1));
+        }
+    }
+}
+
 /* Files in the folder of blocks that no record names; one that a brick which is behind still has is no such.
  */
 static void examine_unknown_files(const struct look *look, const struct volume *volume, const json_t *named,
                                   const struct object_list *views)
 {
-    json_t *counts cleanup(json_decrefp) = json_object(), *count;
-    bool healing = false;
-    for (size_t i = 0; i < views->count; i++) {
-        const struct brick_view *view = (const struct brick_view *)views->items + i;
-        autofree char *folder = xasprintf("%s/" STORE_FOLDER, view->folder);
-        autostring_list struct string_list names = {0};
-        healing |= view->healing;
-        folder_list(folder, &names, NULL);
-        *look->checked += names.count;
-        for (size_t k = 0; k < names.count; k++) {
-            autofree char *file = xasprintf("/" STORE_FOLDER "/%s", names.items[k]);
-            if (!json_object_get(named, file))
-                json_object_set_new(counts, file,
-                                    json_integer(json_integer_value(json_object_get(counts, file)) + 1));
-        }
-    }
-    const char *file;
-    json_object_foreach(counts, file, count)
-    {
-        bool everywhere = (size_t)json_integer_value(count) == volume->spec.bricks.count;
-        if (everywhere || (!healing && views->count == volume->spec.bricks.count))
+    json_t *told cleanup(json_decrefp) = json_object();
+    size_t each = layout_set_bricks(&volume->spec);
+    for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        json_t *counts cleanup(json_decrefp) = json_object(), *count;
+        const char *file;
+        size_t looked = 0;
+        bool healing = false;
+        count_unknown(look, views, set, named, counts, &looked, &healing);
+        json_object_foreach(counts, file, count)
+        {
+            bool everywhere = (size_t)json_integer_value(count) == each;
+            if ((!everywhere && (healing || looked < each)) || json_object_get(told, file))
+                continue;
+            json_object_set_new(told, file, json_true());
             tell_unknown(look, volume, file);
+        }
     }
 }
 
@@ -172,7 +235,7 @@ static void examine_blocks(const struct look *look, const struct volume *volume)
     struct object_list views cleanup(clear_views) = {0};
     json_t *named cleanup(json_decrefp) = json_object();
     autofree char *prefix = xasprintf("%s/", volume->meta.name);
-    if (!volume_runs(look, volume) || !one_set(volume))
+    if (!volume_runs(look, volume) || !is_at_rest(look, volume))
         return;
     see_bricks(look, volume, &views);
     for (size_t i = 0; i < look->target->block_count; i++) {

@@ -66,15 +66,18 @@ int repair_mount_options(const char *folder, struct error **ret_error);
 
 /* ---- examine_bricks.c ---- */
 
-/* One block on the bricks that were looked at. */
+/* One block on the bricks of one set that were looked at. */
 struct seen_block {
-    size_t bricks;        /* of the volume */
+    size_t bricks;        /* of the set */
     size_t looked, found; /* bricks that were looked at, and those that have the file */
     bool healing;         /* some of them are behind others, which is no difference */
     size_t sized;         /* bricks that have its data */
     uint64_t smallest, largest;
 };
 void compare_block(const struct block *block, const struct seen_block *seen, struct object_list *findings);
+/* As seen in each of a volume's sets: one has the file. */
+void compare_sets(const struct block *block, const struct seen_block *sets, size_t count,
+                  struct object_list *findings);
 int examine_bricks(const struct look *look, struct error **ret_error);
 int repair_brick(const struct finding *finding, struct error **ret_error);
 

@@ -15,15 +15,15 @@
 
 #define LINK_XATTR "trusted.glusterfs.dht.linkto"
 
-/* Distribute's link to a file in another set: no mode but the sticky bit, and where it leads to. */
+/* No mode but the sticky bit. */
 static bool is_link_mode(const struct stat *status)
 {
     return S_ISREG(status->st_mode) && (status->st_mode & 07777) == S_ISVTX;
 }
 
-static bool is_link(const FTSENT *entry)
+bool brick_is_link(const char *path, const struct stat *status)
 {
-    return is_link_mode(entry->fts_statp) && lgetxattr(entry->fts_accpath, LINK_XATTR, NULL, 0) >= 0;
+    return is_link_mode(status) && lgetxattr(path, LINK_XATTR, NULL, 0) >= 0;
 }
 
 /* 1: there is one, *ret_path is the caller's. */
@@ -42,7 +42,8 @@ static int find_file(const char *folder, char **ret_path, struct error **ret_err
             if (entry->fts_errno != ENOENT)
                 r = error_set(ret_error, entry->fts_errno, "cannot read %s: %s", entry->fts_path,
                               strerror(entry->fts_errno));
-        } else if (entry->fts_info != FTS_D && entry->fts_info != FTS_DP && !is_link(entry)) {
+        } else if (entry->fts_info != FTS_D && entry->fts_info != FTS_DP &&
+                   !brick_is_link(entry->fts_accpath, entry->fts_statp)) {
             *ret_path = xstrdup(entry->fts_path + strlen(folder));
             r = 1;
         }

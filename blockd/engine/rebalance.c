@@ -85,6 +85,12 @@ int engine_evacuation_up(struct engine *engine, const struct volume *volume, con
     return r < 0 ? r : up(engine, volume->meta.name, run, text, ret_error);
 }
 
+bool rebalance_runs(struct engine *engine, const char *volume)
+{
+    autofree char *run = run_path(engine, volume);
+    return access(run, F_OK) == 0;
+}
+
 int engine_rebalance_down(struct engine *engine, const char *volume, struct error **ret_error)
 {
     autofree char *progress = progress_path(engine, volume), *run = run_path(engine, volume);

@@ -3,9 +3,9 @@
  * Shares on this node's bricks: each share's folder carries an XFS project id that all below it inherits, and
  * the project has a limit where the kernel has XFS project quota.
  *
- * What a brick may hold of a share: on replicas all of it; on one of N sets its Nth part, so that the sum is
- * the share's size (a client's statfs adds the sets up, and the new files of a full set go to others); of
- * k + m fragments the kth part of that, because a file of N bytes takes N/k on each brick.
+ * What a brick may hold of a share: on replicas what their set may (share_parts.c); of k + m fragments the
+ * kth part of that, because a file of N bytes takes N/k on each brick. How much lies in which set is known
+ * only where all bricks are on this node: else each set has a like part.
  */
 #include "blockd/engine/engine_priv.h"
 
@@ -148,36 +148,33 @@ static int quota_read(int fd, uint32_t project, struct fs_disk_quota *ret_quota)
     return r == -ENOENT ? 0 : r;
 }
 
-static int limit_project(const struct place *place, int fd, uint64_t bytes, struct error **ret_error)
+/* Bytes on one brick. */
+struct limit {
+    uint64_t shown; /* by statfs, as a soft limit, where it is less than the other */
+    uint64_t most;  /* 0: no limit */
+};
+
+static int limit_project(const struct place *place, int fd, struct limit limit, struct error **ret_error)
 {
     struct fs_disk_quota quota;
-    uint64_t blocks = bytes / BASIC_BLOCK;
+    uint64_t hard = limit.most / BASIC_BLOCK;
+    uint64_t soft = limit.shown < limit.most ? limit.shown / BASIC_BLOCK : 0;
     int r = quota_read(fd, place->project, &quota);
-    if (r == 0 && quota.d_blk_hardlimit == blocks)
+    if (r == 0 && quota.d_blk_hardlimit == hard && quota.d_blk_softlimit == soft)
         return 0;
     quota = (struct fs_disk_quota){
         .d_version = FS_DQUOT_VERSION,
         .d_flags = FS_PROJ_QUOTA,
         .d_fieldmask = FS_DQ_BHARD | FS_DQ_BSOFT,
         .d_id = place->project,
-        .d_blk_hardlimit = blocks,
+        .d_blk_hardlimit = hard,
+        .d_blk_softlimit = soft,
     };
     r = quota_call(fd, Q_XSETQLIM, place->project, &quota);
     return r < 0 ? place_error(place, "set the quota", -r, ret_error) : 0;
 }
 
 /* ---- Bricks ---- */
-
-static uint64_t divide_up(uint64_t bytes, uint64_t parts)
-{
-    return bytes / parts + (bytes % parts != 0);
-}
-
-uint64_t share_brick_limit(const struct volume *volume, uint64_t size)
-{
-    uint64_t part = divide_up(size, layout_sets(&volume->spec) * layout_set_data(&volume->spec));
-    return part > UINT64_MAX - ROUND ? part : divide_up(part, ROUND) * ROUND;
-}
 
 static int open_folder(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                        int *ret_fd, struct error **ret_error)
@@ -219,23 +216,21 @@ static int open_below(int brick, const char *path)
     return fd < 0 ? -errno : (int)fd;
 }
 
-static int apply_one(int brick, bool quota, const char *device, const struct volume *volume,
-                     const struct engine_share *share, struct error **ret_error)
+/* The limit first: it is there when the folder comes, and what a client's statfs sees of that. */
+static int apply_one(int brick, bool quota, const char *device, const struct engine_share *share,
+                     struct limit limit, struct error **ret_error)
 {
     const struct place place = {.share = share->name, .brick = device, .project = share->project};
+    int r = quota            ? limit_project(&place, brick, limit, ret_error)
+            : share->limited ? place_error(&place, "set the quota", EOPNOTSUPP, ret_error)
+                             : 0;
+    fault_point("share.quota.after-limit");
     autoclose int top = open_below(brick, share->path);
-    if (top == -ENOENT)
-        return 0; /* not healed yet: the next look finds it */
+    if (r < 0 || top == -ENOENT)
+        return r; /* not healed yet: the next look finds it */
     if (top < 0)
         return place_error(&place, "open its folder", -top, ret_error);
-    int r = 0;
-    if (quota)
-        r = limit_project(&place, brick, share->limited ? share_brick_limit(volume, share->size) : 0,
-                          ret_error);
-    else if (share->limited)
-        r = place_error(&place, "set the quota", EOPNOTSUPP, ret_error);
-    fault_point("share.quota.after-limit");
-    return r < 0 ? r : stamp_share(&place, top, ret_error);
+    return stamp_share(&place, top, ret_error);
 }
 
 /* ---- A disk that hangs keeps nobody ---- */
@@ -243,9 +238,11 @@ static int apply_one(int brick, bool quota, const char *device, const struct vol
 struct share_work {
     struct brick_spec brick; /* borrowed from the call's volume */
     struct engine_share *shares;
+    struct limit *limits; /* one a share */
+    uint64_t *used;       /* the same */
     size_t count;
     uint32_t project;
-    uint64_t used;
+    uint64_t project_used;
 };
 
 static void work_free(void *data)
@@ -256,6 +253,8 @@ static void work_free(void *data)
         free((char *)work->shares[i].path);
     }
     free(work->shares);
+    free(work->limits);
+    free(work->used);
     free(work);
 }
 
@@ -274,6 +273,114 @@ static struct device_call *call_of(struct engine *engine, const struct volume *v
     return call;
 }
 
+static struct device_call *call_for_shares(struct engine *engine, const struct volume *volume, size_t index,
+                                           const struct engine_share *shares, size_t count,
+                                           struct share_work **ret_work)
+{
+    struct device_call *call = call_of(engine, volume, index, 0, ret_work);
+    struct share_work *work = *ret_work;
+    work->shares = xcalloc(count + 1, sizeof *work->shares);
+    work->limits = xcalloc(count + 1, sizeof *work->limits);
+    work->used = xcalloc(count + 1, sizeof *work->used);
+    for (; work->count < count; work->count++) {
+        struct engine_share *copy = &work->shares[work->count];
+        *copy = shares[work->count];
+        copy->name = xstrdup(copy->name);
+        copy->path = xstrdup(copy->path);
+    }
+    return call;
+}
+
+/* ---- The sets' parts ---- */
+
+/* Parts of all shares in all sets: those of one share follow each other. */
+struct parts {
+    struct share_part *items;
+    size_t sets, data;
+};
+
+static bool all_local(struct engine *engine, const struct volume *volume)
+{
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        if (!brick_is_local(engine, volume_brick(volume, i)))
+            return false;
+    return true;
+}
+
+static int read_all(struct device_call *call, struct error **ret_error)
+{
+    struct share_work *work = call->data;
+    autoclose int brick = -1;
+    bool quota = false;
+    int r = open_brick(call->engine, &call->volume, &work->brick, &brick, &quota, ret_error);
+    if (r == 0 && !quota)
+        r = -EOPNOTSUPP;
+    for (size_t i = 0; r == 0 && i < work->count; i++) {
+        struct fs_disk_quota seen;
+        r = quota_read(brick, work->shares[i].project, &seen);
+        work->used[i] = seen.d_bcount * BASIC_BLOCK;
+        work->limits[i] = (struct limit){
+            .shown = (seen.d_blk_softlimit ? seen.d_blk_softlimit : seen.d_blk_hardlimit) * BASIC_BLOCK,
+            .most = seen.d_blk_hardlimit * BASIC_BLOCK,
+        };
+    }
+    return r;
+}
+
+/* Bricks that do not agree have no limit that could stay. */
+static void add_seen(const struct parts *parts, size_t set, bool first, const struct share_work *work)
+{
+    for (size_t i = 0; i < work->count; i++) {
+        struct share_part *part = &parts->items[i * parts->sets + set];
+        uint64_t used = work->used[i] * parts->data, shown = work->limits[i].shown * parts->data;
+        uint64_t most = work->limits[i].most * parts->data;
+        part->used = used > part->used ? used : part->used;
+        part->shown = first || shown == part->shown ? shown : 0;
+        part->most = first || most == part->most ? most : 0;
+    }
+}
+
+/* What the sets hold, and what they may now; false: not known of all. */
+static bool see_sets(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
+                     size_t count, const struct parts *parts)
+{
+    autofree bool *seen = xcalloc(parts->sets, sizeof *seen);
+    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+        size_t set = volume_child_set(volume, i);
+        struct share_work *work;
+        cleanup(cleanup_device_call) struct device_call *call =
+            call_for_shares(engine, volume, i, shares, count, &work);
+        if (device_call_run(call, read_all, NULL) < 0)
+            continue;
+        add_seen(parts, set, !seen[set], work);
+        seen[set] = true;
+    }
+    for (size_t set = 0; set < parts->sets; set++)
+        if (!seen[set])
+            return false;
+    return true;
+}
+
+static void divide_all(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
+                       size_t count, bool moving, struct parts *ret_parts)
+{
+    size_t leaving = layout_leaving(&volume->spec);
+    struct parts parts = {.sets = layout_sets(&volume->spec), .data = layout_set_data(&volume->spec)};
+    parts.items = xcalloc(count * parts.sets + 1, sizeof *parts.items);
+    if (parts.sets > 1 && (!all_local(engine, volume) || !see_sets(engine, volume, shares, count, &parts)))
+        memset(parts.items, 0, count * parts.sets * sizeof *parts.items);
+    for (size_t i = 0; i < count; i++) {
+        struct share_part *own = &parts.items[i * parts.sets];
+        for (size_t set = 0; set < parts.sets; set++)
+            own[set].leaving = set == leaving;
+        if (shares[i].limited)
+            share_divide(shares[i].size, ROUND * parts.data, moving, own, parts.sets);
+        else
+            memset(own, 0, parts.sets * sizeof *own);
+    }
+    *ret_parts = parts;
+}
+
 static int apply_all(struct device_call *call, struct error **ret_error)
 {
     const struct share_work *work = call->data;
@@ -281,7 +388,7 @@ static int apply_all(struct device_call *call, struct error **ret_error)
     bool quota = false;
     int first = open_brick(call->engine, &call->volume, &work->brick, &brick, &quota, ret_error);
     for (size_t i = 0; brick >= 0 && i < work->count; i++) {
-        int r = apply_one(brick, quota, work->brick.device, &call->volume, &work->shares[i],
+        int r = apply_one(brick, quota, work->brick.device, &work->shares[i], work->limits[i],
                           first ? NULL : ret_error);
         first = first ? first : r;
     }
@@ -290,12 +397,15 @@ static int apply_all(struct device_call *call, struct error **ret_error)
 
 /* One bad brick or share keeps no other one from its limit; the first error is told. */
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
-                        size_t count, struct error **ret_error)
+                        size_t count, bool moving, struct error **ret_error)
 {
     int first = volfile_volume_check(volume, ret_error);
     if (first < 0)
         return first;
     scoped_claim(engine, "shares", volume->meta.name);
+    struct parts parts;
+    divide_all(engine, volume, shares, count, moving, &parts);
+    autofree struct share_part *items = parts.items;
     for (size_t i = 0; i < volume_children(volume); i++) {
         const struct brick_spec *spec = volume_child(volume, i);
         if (!brick_is_local(engine, spec) ||
@@ -303,13 +413,11 @@ int engine_shares_apply(struct engine *engine, const struct volume *volume, cons
             device_check_mounted(engine, spec->device, NULL) < 0)
             continue; /* all is told again when it is back */
         struct share_work *work;
-        cleanup(cleanup_device_call) struct device_call *call = call_of(engine, volume, i, 0, &work);
-        work->shares = xcalloc(count + 1, sizeof *work->shares);
-        for (; work->count < count; work->count++) {
-            struct engine_share *copy = &work->shares[work->count];
-            *copy = shares[work->count];
-            copy->name = xstrdup(copy->name);
-            copy->path = xstrdup(copy->path);
+        cleanup(cleanup_device_call) struct device_call *call =
+            call_for_shares(engine, volume, i, shares, count, &work);
+        for (size_t k = 0; k < count; k++) {
+            const struct share_part *part = &items[k * parts.sets + volume_child_set(volume, i)];
+            work->limits[k] = (struct limit){part->shown / parts.data, part->most / parts.data};
         }
         int r = device_call_run(call, apply_all, first ? NULL : ret_error);
         first = first ? first : r;
@@ -325,7 +433,7 @@ static int forget(struct device_call *call, struct error **ret_error)
     int r = open_brick(call->engine, &call->volume, &work->brick, &brick, &quota, ret_error);
     const struct place place = {
         .share = call->volume.meta.name, .brick = work->brick.device, .project = work->project};
-    return r == 0 && quota ? limit_project(&place, brick, 0, ret_error) : r;
+    return r == 0 && quota ? limit_project(&place, brick, (struct limit){0}, ret_error) : r;
 }
 
 int engine_share_forget(struct engine *engine, const struct volume *volume, uint32_t project,
@@ -352,7 +460,7 @@ static int look_at_use(struct device_call *call, struct error **ret_error)
     if (r == 0)
         r = quota_read(brick, work->project, &counted);
     if (r == 0)
-        work->used = counted.d_bcount * BASIC_BLOCK;
+        work->project_used = counted.d_bcount * BASIC_BLOCK;
     return r;
 }
 
@@ -375,7 +483,7 @@ int engine_share_used(struct engine *engine, const struct volume *volume, uint32
             if (device_call_run(call, look_at_use, NULL) < 0)
                 continue;
             known = true;
-            most = work->used > most ? work->used : most;
+            most = work->project_used > most ? work->project_used : most;
         }
         used += most * layout_set_data(&volume->spec);
     }

@@ -83,6 +83,17 @@ static void add_space(struct set_status *set, const struct brick_spec *spec, con
     *known = true;
 }
 
+/* A set none of whose bricks answers: what was promised of its devices. */
+static uint64_t promised_size(const struct volume *volume, size_t number)
+{
+    size_t each = layout_set_bricks(&volume->spec);
+    uint64_t size = 0;
+    for (size_t i = number * each; i < (number + 1) * each; i++)
+        if (!layout_is_witness(&volume->spec, i) && (!size || volume_brick(volume, i)->size < size))
+            size = volume_brick(volume, i)->size;
+    return size;
+}
+
 /* What its own node said of a brick last. */
 static void brick_from(const struct brick_spec *spec, const struct object_list *others,
                        struct brick_status *ret_brick)
@@ -129,10 +140,14 @@ static void look_at_set(struct engine *engine, const struct volume *volume, size
         if (brick->error)
             strbuf_addf(errors, "%sbrick on %s: %s", errors->length ? "; " : "", brick->device, brick->error);
     }
-    set.size *= layout_set_data(&volume->spec);
-    set.free *= layout_set_data(&volume->spec);
+    if (!known)
+        set.size = promised_size(volume, number);
     set.online = tally.all - tally.down;
     set.phase = xstrdup(set_phase(volume, &tally));
+    if (set.online < set.quorum) /* nobody can write there now */
+        set.free = 0;
+    set.size *= layout_set_data(&volume->spec);
+    set.free *= layout_set_data(&volume->spec);
     *(struct set_status *)object_list_add(&status->sets, sizeof set) = set;
 }
 

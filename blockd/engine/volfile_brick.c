@@ -69,6 +69,7 @@ static void add_brick_middle(const struct volfile_sources *sources, size_t index
     vol_end(text, "\"%s-io-threads\"", volume);
 
     vol_begin(text, reload, "%s-reload", volume);
+    strbuf_addf(text, "    option applied \"%s" APPLIED_SUFFIX "\"\n", roll);
     vol_end(text, "\"%s-roll\"", volume);
 
     vol_begin(text, "debug/io-stats", "%s-brick-%llu", volume, vol_child_number(sources->volume, index));

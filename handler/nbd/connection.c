@@ -22,8 +22,9 @@ struct worker {
     pthread_t thread;
     struct loop_source *timer; /* runs while somebody is in the handshake */
     atomic_uint load;
+    atomic_int beginners; /* connections that have chosen no export, less those that are to be dropped */
     /* The worker's thread */
-    struct connection *first;
+    struct connection *first; /* the newest */
     bool timing, draining;
 };
 
@@ -45,6 +46,7 @@ struct connection {
     uint32_t events;
     int64_t deadline;
     bool closed;
+    bool beginner, dropped;  /* is or was counted as one; makes room for another */
     bool again;              /* session_resume() is wanted within this turn */
     struct tls_session *tls; /* set before the first request, so that other threads may read it */
     bool tls_handshaking;
@@ -154,9 +156,17 @@ static void on_freed(void *data)
 
 /* ---- On the worker's thread ---- */
 
+static void count_out(struct connection *connection)
+{
+    if (connection->beginner && !connection->dropped)
+        atomic_fetch_sub(&connection->worker->beginners, 1);
+    connection->beginner = false;
+}
+
 static void connection_close(struct connection *connection)
 {
     connection->closed = true;
+    count_out(connection);
     loop_source_free(steal_ptr(&connection->source));
     if (connection->tls && !connection->tls_handshaking && !atomic_load(&connection->failed))
         tls_bye(connection->tls);
@@ -300,6 +310,8 @@ static void take_turn(struct connection *connection, uint32_t events)
         connection_close(connection);
         return;
     }
+    if (!session_in_handshake(connection->session))
+        count_out(connection);
     uint32_t wanted = wanted_events(connection);
     if (wanted != connection->events) {
         connection->events = wanted;
@@ -345,6 +357,8 @@ static void adopt(void *data)
         worker->first->previous = connection;
     worker->first = connection;
     connection->deadline = clock_monotonic_ms() + HANDSHAKE_LIMIT_MS;
+    connection->beginner = true;
+    atomic_fetch_add(&worker->beginners, 1);
     connection->events = EPOLLIN;
     int r = loop_add_fd(worker->loop, connection->fd, EPOLLIN, on_socket, connection, &connection->source,
                         &error);
@@ -433,6 +447,33 @@ void worker_stop(struct worker *worker)
 unsigned worker_load(const struct worker *worker)
 {
     return atomic_load(&worker->load);
+}
+
+static void drop_oldest(void *data)
+{
+    struct worker *worker = data;
+    struct connection *oldest = NULL;
+    for (struct connection *connection = worker->first; connection; connection = connection->next)
+        if (connection->beginner)
+            oldest = connection;
+    if (!oldest) { /* it has chosen its export meanwhile */
+        atomic_fetch_add(&worker->beginners, 1);
+        return;
+    }
+    oldest->dropped = true;
+    log_warning("client %s: made room for others before it chose an export", oldest->peer);
+    connection_close(oldest);
+}
+
+bool worker_make_room(struct worker *worker)
+{
+    int beginners = atomic_load(&worker->beginners);
+    do
+        if (beginners <= 0)
+            return false;
+    while (!atomic_compare_exchange_weak(&worker->beginners, &beginners, beginners - 1));
+    loop_post(worker->loop, drop_oldest, worker);
+    return true;
 }
 
 static void drain(void *data)

@@ -16,6 +16,9 @@ int worker_start(struct worker **ret_worker, struct error **ret_error);
 void worker_stop(struct worker *worker);
 /* Connections that it has; any thread. */
 unsigned worker_load(const struct worker *worker);
+/* Drops, soon, the connection that has been longest without choosing an export; false: it has none. Any
+ * thread. */
+bool worker_make_room(struct worker *worker);
 /* Every connection stops taking requests, answers those in flight and closes. Any thread. */
 void worker_drain(struct worker *worker);
 

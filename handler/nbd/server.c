@@ -30,6 +30,7 @@
 #define UNACKED_LIMIT      60000 /* milliseconds that sent bytes may stay unacknowledged */
 #define ACCEPT_PAUSE_MS    100   /* when descriptors have run out */
 #define WARN_INTERVAL_MS   1000
+#define MEMORY_SHARE       4 /* of the machine's, one part is for what clients read and write */
 
 struct listener {
     struct server *server;
@@ -42,7 +43,8 @@ struct server {
     const struct config *config;
     struct catalog *catalog;
     struct server_pools pools;
-    struct tls *tls; /* the main loop's thread; NULL: not offered */
+    struct session_memory memory; /* of all connections */
+    struct tls *tls;              /* the main loop's thread; NULL: not offered */
     struct listener local, tcp;
     struct loop_source *pause; /* timer: listening goes on */
     struct worker **workers;
@@ -65,11 +67,26 @@ static void connection_gone(void *data)
         pthread_cond_broadcast(&server->empty);
 }
 
+/*
+ * At the limit a new client takes the place of the oldest that has not chosen an export: those who connect
+ * and say nothing keep nobody out. A client that chooses in that very moment stays too, which twice the limit
+ * bounds.
+ */
+static bool make_room(const struct server *server, unsigned connections)
+{
+    if (connections >= 2 * server->config->nbd_connections)
+        return false;
+    for (unsigned i = 0; i < server->worker_count; i++)
+        if (worker_make_room(server->workers[i]))
+            return true;
+    return false;
+}
+
 static bool count_connection(struct server *server)
 {
     {
         scoped_lock(&server->mutex);
-        if (server->connections < server->config->nbd_connections) {
+        if (server->connections < server->config->nbd_connections || make_room(server, server->connections)) {
             server->connections++;
             return true;
         }
@@ -156,6 +173,7 @@ static void take_client(struct listener *listener, int fd)
                     .status_pool = server->pools.status,
                     .request_limit = (unsigned)server->config->nbd_requests,
                     .memory_limit = server->config->nbd_memory,
+                    .shared = &server->memory,
                     .tls_required = !listener->local && server->config->nbd_tls == TLS_REQUIRE,
                     .peer = peer},
         .tls = listener->local ? NULL : server->tls,
@@ -294,6 +312,12 @@ static int start(struct server *server, struct loop *loop, struct error **ret_er
     return r;
 }
 
+static size_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
+}
+
 int server_start(struct loop *loop, const struct config *config, struct catalog *catalog,
                  const struct server_pools *pools, struct server **ret_server, struct error **ret_error)
 {
@@ -301,6 +325,7 @@ int server_start(struct loop *loop, const struct config *config, struct catalog 
     server->config = config;
     server->catalog = catalog;
     server->pools = *pools;
+    server->memory.limit = machine_memory() / MEMORY_SHARE;
     server->local = (struct listener){.server = server, .fd = -1, .local = true};
     server->tcp = (struct listener){.server = server, .fd = -1};
     pthread_mutex_init(&server->mutex, NULL);

@@ -74,11 +74,23 @@ void session_unref(struct session *session)
 
 /* ---- Requests ---- */
 
-/* With the mutex held. */
+/* With the mutex held. Who waits has a request of its own, whose end lets it try again. */
 static bool within_limits(const struct session *session, size_t payload)
 {
-    return session->held < session->options.request_limit &&
-           (session->memory == 0 || session->memory + payload <= session->options.memory_limit);
+    const struct session_memory *shared = session->options.shared;
+    if (session->held >= session->options.request_limit)
+        return false;
+    return session->memory == 0 || payload == 0 ||
+           (session->memory + payload <= session->options.memory_limit &&
+            (!shared || atomic_load(&shared->used) + payload <= shared->limit));
+}
+
+/* With the mutex held. */
+static void charge(struct session *session, size_t more, size_t less)
+{
+    session->memory += more - less;
+    if (session->options.shared)
+        atomic_fetch_add(&session->options.shared->used, more - less);
 }
 
 static struct request *request_take(struct session *session, size_t payload, bool limited)
@@ -92,10 +104,12 @@ static struct request *request_take(struct session *session, size_t payload, boo
         }
         session->executing++;
         session->held++;
-        session->memory += payload;
+        charge(session, payload, 0);
         request = session->free;
-        if (request)
+        if (request) {
             session->free = request->next;
+            session->kept -= request->capacity;
+        }
     }
     if (!request)
         request = xcalloc(1, sizeof *request);
@@ -123,12 +137,13 @@ struct request *request_new(struct session *session, size_t payload)
 static bool release(struct session *session, struct request *request)
 {
     session->held--;
-    session->memory -= request->charged;
-    if (request->capacity > KEPT_BUFFER_MAX) {
+    charge(session, 0, request->charged);
+    if (request->capacity > KEPT_BUFFER_MAX || session->kept + request->capacity > KEPT_MAX) {
         free(request->buffer);
         request->buffer = NULL;
         request->capacity = 0;
     }
+    session->kept += request->capacity;
     request->next = session->free;
     session->free = request;
     bool resume = session->wants_room || (session->wants_end && session->held == 0);

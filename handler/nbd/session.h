@@ -9,6 +9,7 @@
 #ifndef BLOCKD_NBD_SESSION_H
 #define BLOCKD_NBD_SESSION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,11 @@
 
 struct session;
 
+struct session_memory {
+    size_t limit; /* bytes */
+    atomic_size_t used;
+};
+
 struct session_options {
     struct catalog *catalog;
     /* For what lies on this machine, and for block status, which waits for bricks; NULL: on the session's
@@ -25,6 +31,9 @@ struct session_options {
     struct pool *pool, *status_pool;
     unsigned request_limit; /* in flight or with an unsent reply */
     size_t memory_limit;    /* bytes of payload of those; one request may exceed it alone */
+    /* The same for all sessions together: at this limit each may have one request with a payload. NULL: none.
+     */
+    struct session_memory *shared;
     bool tls_offered, tls_required;
     const char *peer; /* for reports; copied */
 

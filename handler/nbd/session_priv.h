@@ -14,6 +14,7 @@
 #define OPTION_SKIP_MAX  ((uint32_t)16 << 20) /* more than this ends the session */
 #define PAYLOAD_MAX      ((uint32_t)32 << 20)
 #define KEPT_BUFFER_MAX  ((size_t)128 << 10) /* larger buffers are not kept for the next request */
+#define KEPT_MAX         ((size_t)1 << 20)   /* nor more than this of a session */
 #define CACHE_STEP       ((size_t)1 << 20)
 #define EXTENTS_A_REPLY  128
 #define CONTEXT_ID       UINT32_C(1) /* of base:allocation */
@@ -96,6 +97,7 @@ struct session {
     unsigned held;      /* those, and the ones whose reply is not sent */
     size_t memory;      /* bytes of their payload */
     struct request *free;
+    size_t kept;                           /* bytes of their buffers */
     struct negotiation *answer;            /* that SESSION_WAITING waits for */
     struct request *asking, **asking_last; /* block status, one after the other */
     bool asked;                            /* a thread of the pool goes through them */

@@ -122,6 +122,15 @@ int files_sweep(const char *folder, struct error **ret_error)
     return r;
 }
 
+int folder_sync(const char *path, struct error **ret_error)
+{
+    autoclose int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        return error_set(ret_error, errno, "cannot make what is in the folder %s durable: %s", path,
+                         strerror(errno));
+    return 0;
+}
+
 int file_write_atomic(const char *path, const char *text, mode_t mode, struct error **ret_error)
 {
     autofree char *folder = folder_of(path);
@@ -137,11 +146,7 @@ int file_write_atomic(const char *path, const char *text, mode_t mode, struct er
         unlink(temporary);
         return error_set(ret_error, -r, "cannot write %s: %s", path, strerror(-r));
     }
-    autoclose int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder_fd < 0 || fsync(folder_fd) < 0)
-        return error_set(ret_error, errno, "cannot make the new name of %s durable: %s", path,
-                         strerror(errno));
-    return 0;
+    return folder_sync(folder, ret_error);
 }
 
 int file_write_if_changed(const char *path, const char *text, mode_t mode, bool *ret_changed,
@@ -166,6 +171,13 @@ int file_remove(const char *path, struct error **ret_error)
     return 0;
 }
 
+int file_remove_durably(const char *path, struct error **ret_error)
+{
+    autofree char *folder = folder_of(path);
+    int r = file_remove(path, ret_error);
+    return r < 0 ? r : folder_sync(folder, ret_error);
+}
+
 int folder_make(const char *path, mode_t mode, struct error **ret_error)
 {
     if (!*path)
@@ -175,8 +187,13 @@ int folder_make(const char *path, mode_t mode, struct error **ret_error)
         slash += strcspn(slash, "/");
         bool last = *slash == '\0';
         *slash = '\0';
-        if (mkdir(partial, mode) < 0 && errno != EEXIST)
+        bool made = mkdir(partial, mode) == 0;
+        if (!made && errno != EEXIST)
             return error_set(ret_error, errno, "cannot create the folder %s: %s", partial, strerror(errno));
+        autofree char *parent = made ? folder_of(partial) : NULL;
+        int r = made ? folder_sync(parent, ret_error) : 0;
+        if (r < 0)
+            return r;
         if (last)
             break;
         *slash = '/';

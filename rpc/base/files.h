@@ -29,8 +29,13 @@ int file_write_if_changed(const char *path, const char *text, mode_t mode, bool 
 
 /* Removes a file; one that is not there is success. */
 int file_remove(const char *path, struct error **ret_error);
+/* The same, and it does not come back after a power cut. */
+int file_remove_durably(const char *path, struct error **ret_error);
 
-/* mkdir -p; `mode` is for the folders that it makes. */
+/* What was made, renamed or removed in the folder lasts over a power cut. */
+int folder_sync(const char *path, struct error **ret_error);
+
+/* mkdir -p, durable; `mode` is for the folders that it makes. */
 int folder_make(const char *path, mode_t mode, struct error **ret_error);
 
 /* The path of something beside the running program ("../share/x" starts in the program's folder), without

@@ -59,7 +59,8 @@ int loop_new(struct loop **ret_loop, struct error **ret_error)
     if (loop->epoll_fd < 0)
         return error_set(ret_error, errno, "cannot make an epoll instance: %s", strerror(errno));
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    /* Each write is an event of its own, so that nobody needs to read it. */
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
     if (loop->wake_fd < 0 || epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) < 0)
         return error_set(ret_error, errno, "cannot make an eventfd: %s", strerror(errno));
     *ret_loop = steal_ptr(&loop);
@@ -114,7 +115,7 @@ static void wake(struct loop *loop)
 {
     uint64_t one = 1;
     ssize_t written = write(loop->wake_fd, &one, sizeof one);
-    (void)written; /* a full counter means that a wake-up is under way */
+    (void)written; /* the counter is full after 2^64 of these */
 }
 
 void loop_post(struct loop *loop, loop_callback callback, void *data)
@@ -141,10 +142,6 @@ void loop_stop(struct loop *loop)
 
 static void run_posted(struct loop *loop)
 {
-    uint64_t count;
-    ssize_t got = read(loop->wake_fd, &count, sizeof count);
-    (void)got; /* EAGAIN: somebody drained it before */
-
     struct posted *batch;
     size_t batch_count;
     {

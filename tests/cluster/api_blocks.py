@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
-from api import MIB, open_nbd, refused, require, require_equal
+from api import MIB, open_nbd, refused, require, require_equal, wait_equal
 
 LIMIT = 400 * MIB  # room in every test volume: XFS takes its share of 512 MiB
 
@@ -216,7 +216,7 @@ def main():
         accounting(node)
         adoption(node)
         deletion_stands(node)
-        require_equal(node.get("/v1/status")["problems"], [], "problems at the end")
+        wait_equal(lambda: node.get("/v1/status")["problems"], [], "problems at the end")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
 import traces
-from api import MIB, refused, require, require_equal
+from api import MIB, refused, require, require_equal, wait_equal
 
 
 def image(node, name, size="512MiB", filesystem=None):
@@ -113,7 +113,7 @@ def placement(node):
         gone = list(pool.map(lambda v: node.delete(f"/v1/volumes/{v}"), ["p", "q", *(v["name"] for v in made)]))
     require_equal(gone, [{}] * 6, "the answers to the deletes")
     require(not any(os.path.exists(p) for p in paths), "brick folders are left")
-    require_equal([p for p in node.processes().values() if "brick" in p or "glustershd" in p], [], "processes of deleted volumes")
+    wait_equal(lambda: [p for p in node.processes().values() if "brick" in p or "glustershd" in p], [], "processes of deleted volumes")
     again = node.post("/v1/volumes", {"name": "p", "template": "single", "devices": [names[1]]})
     require_equal(again["spec"]["bricks"][0]["port"], node.ports.range[0], "the port of a volume when all are free")
     node.delete("/v1/volumes/p")

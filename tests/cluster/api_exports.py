@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 """Exports, preallocation jobs and metrics by the API, with NBD clients as witnesses."""
 
+import os
 import pathlib
 import re
+import signal
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
-from api import MIB, open_nbd, open_nbd_soon, refused, require, require_equal
+from api import MIB, export_phases, open_nbd, open_nbd_soon, refused, require, require_equal, wait_equal
 
 
 def is_refused(uri):
@@ -99,6 +101,32 @@ def shrunk(node):
     node.delete_block("v/k")
 
 
+def answered_when_live(node):
+    """Bricks that were away: what is made when they are back is answered when a client can connect to it, however long the
+    engine's clients take to find them again."""
+    node.create_block("v/first", "4MiB")
+    open_nbd(node.unix_uri("v/first")).shutdown()
+    bricks = node.brick_pids("v")
+    for pid in bricks:
+        os.kill(pid, signal.SIGKILL)
+    cluster.wait_until("all bricks run again", lambda: not {0, *bricks} & set(node.brick_pids("v")))
+    cluster.wait_until("the volume serves", lambda: node.volume_status("v")["phase"] in ("online", "degraded"))
+    node.create_block("v/again", "4MiB")
+    open_nbd(node.unix_uri("v/again")).shutdown()
+    node.create_block("v/plain", "4MiB", export=False)
+    made = node.post("/v1/exports", {"volume": "v", "block": "plain"})
+    require_equal(made["status"]["phase"], "live", "an export that is answered")
+    # Where it is not to be had, the answer says that the request is not done yet.
+    os.kill(node.nbd_pid(), signal.SIGSTOP)
+    cluster.wait_until("an export is seen as offline", lambda: node.get("/v1/exports/node1/v/again")["status"]["phase"] == "offline")
+    status, _ = node.request("POST", "/v1/blocks?wait=1", {"volume": "v", "name": "later", "size": "4MiB", "hosts": ["node1"]})
+    os.kill(node.nbd_pid(), signal.SIGCONT)
+    require_equal(status, 202, "the status of a create whose export does not answer")
+    open_nbd_soon(node.unix_uri("v/later")).shutdown()
+    for name in ("first", "again", "plain", "later"):
+        node.delete_block(f"v/{name}")
+
+
 def survives(node):
     """Exports and their clients outlive blockd, and what blockd missed is put right when it starts."""
     for i in range(3):
@@ -111,8 +139,8 @@ def survives(node):
     (grants / "s1.json").unlink()
     (grants / "ghost.json").write_text((grants / "s2.json").read_text().replace('"s2"', '"ghost"'))
     node.start()
-    require_equal(sorted(f.name for f in grants.iterdir()), ["s0.json", "s1.json", "s2.json"], "the grants after a start")
-    require_equal({e["status"]["phase"] for e in node.items("/v1/exports")}, {"live"}, "the exports after a start")
+    wait_equal(lambda: sorted(f.name for f in grants.iterdir()), ["s0.json", "s1.json", "s2.json"], "the grants after a start")
+    wait_equal(lambda: export_phases(node), {"live"}, "the exports after a start")
     require_equal(bytes(disk.pread(4096, 0)), b"t" * 4096, "data through a client that stayed")
     disk.shutdown()
     for i in range(3):
@@ -213,7 +241,7 @@ def interrupted_jobs(node):
         name = next(n for n in ("x", "y") if node.get(f"/v1/blocks/v/{n}")["status"]["phase"] == "failed")
         job = next(j for j in node.items("/v1/jobs") if j["status"]["phase"] == "failed")
         require("No space" in job["status"]["error"] and job["spec"]["object"] == f"blocks/v/{name}", f"the failed job is {job}")
-        require(any(f"block v/{name} failed" in p for p in node.get("/v1/status")["problems"]), "the status does not name the block")
+        cluster.wait_until("the status names the block", lambda: any(f"block v/{name} failed" in p for p in node.get("/v1/status")["problems"]))
         refused(node, "DELETE", f"/v1/jobs/{job['name']}?revision=1", None, 409, "aborted", "revision")
         node.delete(f"/v1/jobs/{job['name']}")
         cluster.wait_until("a block whose failed job was forgotten is served as it is",
@@ -294,7 +322,7 @@ def main():
     with cluster.Node() as node:
         parse_metrics(node.get("/metrics"))
         node.single("v", "512MiB")
-        for part in (exports, shrunk, survives, restarted, jobs, interrupted_jobs, metrics):
+        for part in (exports, answered_when_live, shrunk, survives, restarted, jobs, interrupted_jobs, metrics):
             part(node)
             print(part.__name__, flush=True)
 

@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import node as cluster
 import traces
-from api import MIB, open_nbd, open_nbd_soon, refused, require, require_equal
+from api import MIB, export_phases, open_nbd, open_nbd_soon, refused, require, require_equal, wait_equal
 
 VOLUMES = ("s", "r", "a")
 
@@ -69,20 +69,20 @@ def stop_and_start(node, written):
     require_equal(others, {}, "processes of a stopped node")
     require_equal((mounted(node), traces.loops(node.folder)), ([], []), "mounts and loop devices of a stopped node")
     require_equal({d["status"]["phase"] for d in node.items("/v1/devices")}, {"stopped"}, "the devices of a stopped node")
-    require_equal({e["status"]["phase"] for e in node.items("/v1/exports")}, {"offline"}, "the exports of a stopped node")
-    require(any("node1 is stopped" in p for p in node.get("/v1/status")["problems"]), "the status does not say that the node is stopped")
+    wait_equal(lambda: export_phases(node), {"offline"}, "the exports of a stopped node")
+    cluster.wait_until("the status says that the node is stopped", lambda: any("node1 is stopped" in p for p in node.get("/v1/status")["problems"]))
     refused(node, "POST", "/v1/blocks", {"volume": "s", "name": "x", "size": "1MiB"}, 503, "unavailable", "volume s")
     refused(node, "POST", "/v1/volumes", {"name": "x", "template": "single", "devices": ["d1"]}, 409, "failed_precondition", "stopped")
     status, _ = node.request("DELETE", "/v1/blocks/s/extra")
     require_equal(status, 202, "a delete on a stopped node")
 
     node.restart()  # stays stopped over a restart of blockd
-    require_equal(node.get("/v1/nodes/node1")["status"]["phase"], "stopped", "the node after a restart of its blockd")
+    wait_equal(lambda: node.get("/v1/nodes/node1")["status"]["phase"], "stopped", "the node after a restart of its blockd")
     require_equal(mounted(node), [], "mounts after a restart of a stopped node's blockd")
     require_equal(node.patch("/v1/nodes/node1", {"state": "enabled"})["status"]["phase"], "online", "the node after its start")
     wait_all(node)
     check_data(node, written, "after stop and start")
-    require_equal({e["status"]["phase"] for e in node.items("/v1/exports")}, {"live"}, "the exports after the start")
+    wait_equal(lambda: export_phases(node), {"live"}, "the exports after the start")
     cluster.wait_until("the delete goes on", lambda: node.request("GET", "/v1/blocks/s/extra")[0] == 404)
 
     for _ in range(4):  # turned about before it is through
@@ -100,8 +100,8 @@ def busy_device(node):
     try:
         status, body = node.request("PATCH", "/v1/nodes/node1?wait=3", {"state": "stopped"})
         require_equal((status, body["status"]["phase"]), (202, "stopping"), "a stop that cannot end")
-        errors = [d["status"].get("error", "") for d in node.items("/v1/devices")]
-        require(any(point in e for e in errors), f"no device says why: {errors}")
+        cluster.wait_until("a device says why", lambda: any(
+            point in device["status"].get("error", "") for device in node.items("/v1/devices")))
     finally:
         holder.kill()
         holder.wait()
@@ -125,7 +125,7 @@ def boot(node, written):
     node.start()
     wait_all(node)
     check_data(node, written, "after a boot")
-    require_equal({e["status"]["phase"] for e in node.items("/v1/exports")}, {"live"}, "the exports after a boot")
+    wait_equal(lambda: export_phases(node), {"live"}, "the exports after a boot")
     # What was written while the bricks came up one after the other is healed first.
     cluster.wait_until("nothing is left to say after a boot", lambda: node.get("/v1/status")["problems"] == [])
 
@@ -134,13 +134,13 @@ def volume_states(node, written):
     before = node.brick_pids("r")
     stopped = node.patch("/v1/volumes/r", {"state": "stopped"})
     require_equal(stopped["status"]["phase"], "stopped", "the volume after its stop")
-    require(not any(os.path.exists(f"/proc/{pid}") for pid in before), "bricks of a stopped volume run")
+    require(all(cluster.is_gone(pid) for pid in before), "bricks of a stopped volume run")
     require_equal(node.volume_status("s")["phase"], "online", "the other volume")
     check_data(node, {"s/b": written["s/b"]}, "beside a stopped volume")
     status, reply = node.request("GET", "/v1/blocks/r/b")
     require_equal((status, reply["spec"]["size"]), (200, 16 * MIB), "info on a stopped volume")
     node.restart()
-    require_equal(node.volume_status("r")["phase"], "stopped", "the volume after a restart")
+    wait_equal(lambda: node.volume_status("r")["phase"], "stopped", "the volume after a restart")
     require_equal(node.patch("/v1/volumes/r", {"state": "stopped"})["status"]["phase"], "stopped", "a stop of a stopped volume")
     node.patch("/v1/volumes/r", {"state": "started"})
     node.wait_volume("r")

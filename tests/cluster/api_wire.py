@@ -41,8 +41,10 @@ def errors(node):
     refused(node, "PATCH", "/v1/nodes/node1", {"addresses": []}, 400, "invalid_argument", "addresses is empty")
     refused(node, "PATCH", "/v1/nodes/node1", {"addresses": ["somewhere"]}, 400, "invalid_argument", "somewhere")
     refused(node, "PATCH", "/v1/nodes/node1", {"addresses": ["10.0.0.1"]}, 400, "invalid_argument", "configuration")
+    refused(node, "PATCH", "/v1/nodes/node1", {"addresses": ["127.0.0.1", "::1", "0:0::1"]}, 400, "invalid_argument", "named twice")
     require_equal(node.patch("/v1/nodes/node1", {"addresses": ["127.0.0.1", "10.0.0.1"], "zone": "z"})["spec"],
                   {"state": "enabled", "addresses": ["127.0.0.1", "10.0.0.1"], "zone": "z"}, "the node's spec")
+    require_equal(node.patch("/v1/nodes/node1", {"zone": "none"})["spec"].get("zone"), None, "the zone of a node of no zone")
 
 
 def methods(node):

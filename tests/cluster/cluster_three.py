@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
-from api import MIB, require, require_equal
+from api import MIB, require, require_equal, wait_equal
 from cluster import Cluster
 from node import ApiError, require_root, wait_until
 
@@ -60,7 +60,7 @@ def made_together(nodes):
         bricks = node.volume_status("v")["bricks"]
         require_equal([(b["node"], b["state"]) for b in bricks], [(n.name, "online") for n in nodes], f"as {node.name} sees it")
     third.post("/v1/blocks", {"volume": "v", "name": "b", "size": 64 * MIB, "hosts": [node.name for node in nodes]})
-    require_equal(first.get("/v1/blocks/v/b")["status"]["phase"], "ready", "the block as another node sees it")
+    wait_equal(lambda: first.get("/v1/blocks/v/b")["status"]["phase"], "ready", "the block as another node sees it")
     status, answer = second.request("POST", "/v1/devices/node1/d1/evacuate", {})
     require_equal((status, "several nodes" in answer["error"]["message"]), (501, True), "what only one node can do")
     print("ok made together", flush=True)
@@ -94,11 +94,21 @@ def races(nodes):
             answers = sorted(pool.map(create, nodes, [f"race{turn}"] * len(nodes)))
             require_equal(answers, ["already_exists"] * (len(nodes) - 1) + ["made"], "the answers to one name at once")
     for node in nodes:
-        require_equal(node.volume_status("v")["provisioned"], 64 * MIB + 4 * 16 * MIB, f"what {node.name} has promised")
-        require_equal(len(node.items("/v1/blocks")), 1 + 4, "the blocks")
+        wait_equal(lambda: node.volume_status("v")["provisioned"], 64 * MIB + 4 * 16 * MIB, f"what {node.name} has promised")
+        wait_equal(lambda: len(node.items("/v1/blocks")), 1 + 4, "the blocks")
     for turn in range(4):
         nodes[turn % len(nodes)].delete_block(f"v/race{turn}")
     print("ok races", flush=True)
+
+
+def another_address(nodes):
+    """A node is told about another one's addresses: its own do not count."""
+    first, second = nodes[0], nodes[1]
+    own = first.get("/v1/nodes/node2")["spec"]["addresses"]
+    require_equal(first.patch("/v1/nodes/node2", {"addresses": [*own, "192.0.2.7"]})["spec"]["addresses"], [*own, "192.0.2.7"], "the addresses")
+    status, body = second.request("PATCH", "/v1/nodes/node1", {"addresses": own})
+    require_equal((status, "the first address of node node1 is" in body["error"]["message"]), (400, True), "another node's address")
+    second.patch("/v1/nodes/node2", {"addresses": own})
 
 
 def leader_dies(nodes):
@@ -108,10 +118,10 @@ def leader_dies(nodes):
     dead.kill()
     made = others[0].post("/v1/blocks", {"volume": "v", "name": "after", "size": 16 * MIB, "hosts": [others[0].name]})
     require_equal(made["status"]["phase"], "ready", "a block that was made without the former leader")
-    require(leader(nodes) in others, "nobody else leads")
+    wait_until("somebody else leads", lambda: leader(nodes) in others)
     everywhere(others, "v", "degraded")
-    states = {brick["node"]: brick["state"] for brick in others[0].volume_status("v")["bricks"]}
-    require_equal(states[dead.name], "unknown", "the brick of a node that does not answer")
+    wait_equal(lambda: {brick["node"]: brick["state"] for brick in others[0].volume_status("v")["bricks"]}[dead.name], "unknown",
+               "the brick of a node that does not answer")
     dead.start()
     everywhere(nodes, "v", "online")
     others[1].delete_block("v/after")
@@ -172,6 +182,7 @@ def main():
         made_together(cluster.nodes)
         served_by_all(cluster.nodes, client)
         races(cluster.nodes)
+        another_address(cluster.nodes)
         leader_dies(cluster.nodes)
         cable_pulled(cluster.nodes, client)
         all_restart(cluster.nodes, client)

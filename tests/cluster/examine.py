@@ -246,6 +246,47 @@ def missing_brick(node):
     cluster.wait_until("nothing is found", lambda: not examine(node)["findings"])
 
 
+def over_sets(node):
+    """Files of blocks in a volume of several sets: each is in one, and distribute's links to it are no copies."""
+    node.create_volume("w", "single", node.devices(2, "512MiB", first=20), size="128MiB", sets=2)
+    node.wait_volume("w")
+    bricks = [pathlib.Path(brick["path"]) for brick in node.volume_status("w")["bricks"]]
+    node.create_block("w/b", "4MiB", export=False)
+    storage = node.get("/v1/blocks/w/b")["spec"]["storage"]
+    here = next(set for set in range(2) if (bricks[set] / storage[1:]).exists())
+    file, other = (bricks[set] / storage[1:] for set in (here, 1 - here))
+    other.parent.mkdir(exist_ok=True)
+    require_nothing(node, "a block in one of two sets")
+
+    other.touch()
+    other.chmod(0o1000)
+    os.setxattr(other, "trusted.glusterfs.dht.linkto", f"w-single-{here}\0".encode())
+    stray = other.with_name("stray-link")
+    stray.touch()
+    stray.chmod(0o1000)
+    os.setxattr(stray, "trusted.glusterfs.dht.linkto", f"w-single-{here}\0".encode())
+    require_nothing(node, "a link of distribute")
+    stray.unlink()
+    os.removexattr(other, "trusted.glusterfs.dht.linkto")
+    other.chmod(0o600)
+    report = examine(node, "--repair")
+    require(found(report) == {("block-twice", "block w/b")} and report["repaired"] == 0, f"{report}")
+    require(f"sets {min(here, 1 - here)} and {max(here, 1 - here)}" in report["findings"][0]["found"], f"{report}")
+    other.unlink()
+    os.truncate(file, 1 << 20)
+    require(found(examine(node)) == {("block-size", "block w/b")}, "a file that was cut")
+    require(examine(node, "--repair")["repaired"] == 1, "the file is not as long as the block again")
+    require_nothing(node, "the file was mended")
+    (bricks[here] / "block-store/strange").write_bytes(b"x")
+    require(found(examine(node)) == {("file-unknown", "w:/block-store/strange")}, "a file that is no block's")
+    (bricks[here] / "block-store/strange").unlink()
+    file.unlink()
+    report = examine(node)
+    require(found(report) == {("block-missing", "block w/b")}, f"{report}")
+    node.delete_block("w/b")
+    node.delete("/v1/volumes/w")
+
+
 def refused_words(node):
     done = node.cli_run("examine", "--confirm", "x")
     require(done.returncode == 22 and "ask for that too" in done.stderr, f"{done}")
@@ -260,7 +301,7 @@ def main():
         node.replica3("v", "512MiB")
         node.create_block("v/a", "32MiB")
         node.create_block("v/b", "16MiB")
-        for step in (no_false_alarms, one_by_one, all_at_once, lost_index, orphan, foreign_port, behind, missing_brick, refused_words):
+        for step in (no_false_alarms, one_by_one, all_at_once, lost_index, orphan, foreign_port, behind, missing_brick, over_sets, refused_words):
             step(node)
             print(f"ok {step.__name__}", flush=True)
 

@@ -16,7 +16,7 @@ import uuid
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import heals
 import node as cluster
-from api import refused, require, require_equal
+from api import refused, require, require_equal, wait_equal
 
 MANY = 10000
 IN_ACCESS = 1
@@ -45,7 +45,7 @@ def behind(node):
         require_equal((report["pending"], report["split_brain"]), (len(files), 0), "the counts")
         require_equal(set(files["/folder/7"]["blames"]), {"node1/d1 blames node1/d3", "node1/d2 blames node1/d3"}, "the blames")
         require("data" in files["/folder/7"]["kinds"] and "entry" in files["/folder"]["kinds"], f"kinds: {files}")
-        require_equal(node.volume_status("v")["heal_pending"], len(files), "the volume's count")
+        wait_equal(lambda: node.volume_status("v")["heal_pending"], len(files), "the volume's count")
         short = heals.report(node, "v", "?limit=3")
         require_equal((len(short["files"]), short["truncated"], short["pending"]), (3, True, len(files)), "a short list")
     job = job_done(node, {})
@@ -73,8 +73,7 @@ def dirty(node):
             writer = threading.Thread(target=write)
             writer.start()
             cluster.wait_until("the file is dirty", lambda: (heals.listed(node, "v", "/written") or {}).get("state") == "dirty")
-            status = node.volume_status("v")
-            require_equal((status["heal_pending"], status.get("heal_dirty")), (0, 1), "the counts under writes")
+            wait_equal(lambda: ((status := node.volume_status("v"))["heal_pending"], status.get("heal_dirty")), (0, 1), "the counts under writes")
             stop.set()
             writer.join()
             os.pwrite(fd, b"the last words", 0)
@@ -84,7 +83,7 @@ def dirty(node):
         state = cluster.wait_until("the file of the dead writer is listed", lambda: heals.listed(node, "v", "/written"))
         require(state["kinds"] == [] and state["blames"] == [], f"nobody is to be blamed: {state}")
         cluster.wait_until("it is pending", lambda: heals.listed(node, "v", "/written")["state"] == "pending")
-        require_equal(node.volume_status("v")["heal_pending"], 1, "the count once nobody writes")
+        wait_equal(lambda: node.volume_status("v")["heal_pending"], 1, "the count once nobody writes")
     cluster.wait_until("it is healed", lambda: heals.report(node, "v")["files"] == [])
     require_equal(len({copy.read_bytes() for copy in heals.copies(node, "v", "written")}), 1, "the number of different copies")
 

@@ -10,7 +10,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import heals
 import node as cluster
-from api import refused, require, require_equal
+from api import refused, require, require_equal, wait_equal
 
 CONTENT = {  # by brick; of the file "largest" the second copy is the largest one, and so on
     "newest": (b"0 is no newest\n", b"1\n", b"2 is none either\n"),
@@ -43,10 +43,10 @@ def make(node, storage):
 
 
 def reported(node, storage):
+    wanted = {f"/{name}" for name in CONTENT} | {"/mode", storage}
+    wait_equal(lambda: {file["file"] for file in heals.report(node, "v", "?split_brain=1")["files"]}, wanted, "the files in split-brain")
     report = heals.report(node, "v", "?split_brain=1")
     found = {file["file"]: file for file in report["files"]}
-    wanted = {f"/{name}" for name in CONTENT} | {"/mode", storage}
-    require_equal(set(found), wanted, "the files in split-brain")
     require_equal(report["split_brain"], len(wanted), "their number")
     require(all(file["state"] == "split-brain" for file in found.values()), f"a state is another: {found}")
     require_equal(found["/brick"]["kinds"], ["data"], "the kind of a split-brain of data")
@@ -55,9 +55,8 @@ def reported(node, storage):
     require_equal(found[storage].get("block"), "v/b", "the block whose file it is")
     require_equal(sorted(found["/brick"]["blames"]),
                   sorted(f"node1/d{i} blames node1/d{k}" for i in (1, 2, 3) for k in (1, 2, 3) if i != k), "who blames whom")
-    require_equal(node.get("/v1/blocks/v/b")["status"].get("heal"), "split-brain", "the block's heal")
-    status = node.volume_status("v")
-    require_equal((status["split_brain"], status["phase"]), (len(wanted), "degraded"), "the volume's status")
+    wait_equal(lambda: node.get("/v1/blocks/v/b")["status"].get("heal"), "split-brain", "the block's heal")
+    wait_equal(lambda: ((status := node.volume_status("v"))["split_brain"], status["phase"]), (len(wanted), "degraded"), "the volume's status")
     problems = " ".join(node.get("/v1/status")["problems"])
     require(f"{len(wanted)} files in split-brain" in problems and "block v/b is in split-brain" in problems, problems)
     metrics = node.get("/metrics")
@@ -108,7 +107,7 @@ def main():
         require_equal(resolve(node, "/folder/clash", "d3")["kept"], "node1/d3", "the name that was three files")
         require_equal(resolve(node, "v/b", "d1"), {"file": storage, "kept": "node1/d1", "state": "resolved"}, "the block")
         refused(node, "POST", "/v1/volumes/v/heal/resolve", {"file": "/newest", "keep": "d1"}, 409, "already_exists")
-        require(node.get("/v1/blocks/v/b")["status"].get("heal") is None, "the block is still called split-brain")
+        wait_equal(lambda: node.get("/v1/blocks/v/b")["status"].get("heal"), None, "the block's heal, once it is resolved")
 
         done = node.cli("volume", "heal", "resolve", "v", "--all", "--keep", "d1", "--json")
         require_equal(sorted((file["file"], file["kept"], file["state"]) for file in done["files"]),
@@ -121,8 +120,8 @@ def main():
         with heals.Mount(node, "v") as mount:
             for name, index in (("largest", 1), ("folder/clash", 2)):
                 require_equal(mount.file(name).read_bytes(), CONTENT[name][index], f"what a client reads of {name}")
-        require_equal(heals.report(node, "v")["files"], [], "the files that wait for a heal")
-        require_equal(node.get("/v1/status")["phase"], "ok", "the state of everything")
+        wait_equal(lambda: heals.report(node, "v")["files"], [], "the files that wait for a heal")
+        wait_equal(lambda: node.get("/v1/status")["phase"], "ok", "the state of everything")
 
 
 if __name__ == "__main__":

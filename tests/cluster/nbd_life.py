@@ -178,7 +178,7 @@ class Load(threading.Thread):
 
     def wait_for(self, more=500):
         target = self.count + more
-        wait_until(lambda: self.count >= target, "more writes", 60)
+        wait_until(lambda: self.count >= target, "more writes")
 
 
 def verify(server, acknowledged):

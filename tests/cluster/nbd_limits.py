@@ -95,6 +95,39 @@ def connections(server):
         client.close()
 
 
+def silent_ones_make_room(server):
+    """Those who connect and choose no export, as many as may connect, keep nobody out."""
+    silent = [Raw(server) for _ in range(4)] + [Raw(server).greet() for _ in range(4)]
+    wait_until(lambda: " 8\n" in metric(server, "blockd_nbd_connections "), "all places to be taken")
+    chosen = [Raw(server).greet().go() for _ in range(8)]
+    for client in silent:
+        assert client.ended()
+    assert "made room" in server.log_text()
+    assert Raw(server).ended(), "one more than may be"
+    for client in chosen:
+        client.request(0, 0, 512)
+        assert client.answer(512)[:2] == (0, 1)
+        client.close()
+    wait_until(lambda: " 0\n" in metric(server, "blockd_nbd_connections "), "the clients to be gone")
+    serves(server)
+
+
+def unread_options(server):
+    """A client that asks and asks in the handshake and takes no answer is not read from any more."""
+    client = Raw(server).greet()
+    client.socket.settimeout(1)
+    ask = struct.pack(">QII", OPTION, 3, 0) * 4096
+    sent = 0
+    try:
+        while sent < 64 * MIB:
+            sent += client.socket.send(ask)
+        raise AssertionError("the server reads from a client that takes no answer")
+    except (TimeoutError, ConnectionError):
+        pass
+    client.close()
+    serves(server)
+
+
 def metric(server, name):
     return "".join(line + "\n" for line in server.http("GET", "/metrics")[1].splitlines() if line.startswith(name))
 
@@ -235,7 +268,7 @@ with Fixture(count=1, settings="connections = 8\nrequests = 32\nmemory = 32MiB\n
     server = fixture.server
     server.grant("one", SIZE)
     serves(server)
-    for check in (connections, slow_writer, pipelined, hostile, noise, slow_reader, half_open):
+    for check in (connections, silent_ones_make_room, unread_options, slow_writer, pipelined, hostile, noise, slow_reader, half_open):
         began = time.monotonic()
         check(server)
         print(f"{check.__name__}: {time.monotonic() - began:.1f} s", flush=True)

@@ -173,7 +173,7 @@ def foreign(node):
     status, body = node.request("POST", "/v1/shares?wait=60", {"volume": "v", "name": "other", "size": "4MiB",
                                                                "no_quota": True})
     require(body["status"]["phase"] == "failed" and "something else" in body["status"]["error"], f"{status} {body}")
-    require(any("something else" in problem for problem in node.get("/v1/status")["problems"]), "no word in the status")
+    wait_until("the status says so", lambda: any("something else" in problem for problem in node.get("/v1/status")["problems"]))
     for folder in [pathlib.Path(brick["path"]) / "shares" / "other" for brick in node.volume_status("v")["bricks"]]:
         os.removexattr(folder, "trusted.blockd.share")
     node.delete("/v1/shares/v/other")

@@ -112,12 +112,12 @@ def names_and_data(one, two):
     (one / "x").write_text("from one")
     require_equal((two / "x").read_text(), "from one", "what the other mount reads")
     (two / "x").write_text("from two, and longer")
-    wait_until("one mount sees the other's text", lambda: (one / "x").read_text() == "from two, and longer", 10)
+    wait_until("one mount sees the other's text", lambda: (one / "x").read_text() == "from two, and longer")
     (one / "d").mkdir()
-    wait_until("a new folder is seen", (two / "d").is_dir, 10)
+    wait_until("a new folder is seen", (two / "d").is_dir)
     os.rename(two / "x", two / "d" / "y")
-    wait_until("the old name is gone", lambda: not (one / "x").exists(), 10)
-    wait_until("the new name is there", (one / "d" / "y").exists, 10)
+    wait_until("the old name is gone", lambda: not (one / "x").exists())
+    wait_until("the new name is there", (one / "d" / "y").exists)
     with open(one / "log", "ab", buffering=0) as a, open(two / "log", "ab", buffering=0) as b:
         for i in range(20):
             (a if i % 2 else b).write(b"%09d\n" % i)
@@ -162,7 +162,7 @@ def open_files(one, two):
         (one / "new").write_bytes(b"b" * 1000)
         os.replace(one / "new", one / "kept")
         require_equal(file.read(10), b"a" * 10, "bytes of a file that another mount replaced")
-    wait_until("the other mount sees the new file", lambda: read_or_none(two / "kept") == b"b" * 1000, 10)
+    wait_until("the other mount sees the new file", lambda: read_or_none(two / "kept") == b"b" * 1000)
 
 
 def take_lock(path, kind, start, length, answer):

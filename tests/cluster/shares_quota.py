@@ -22,12 +22,12 @@ def create(node, path, size):
     return node.post("/v1/shares", {"volume": volume, "name": name, "size": size})
 
 
-def write_until_full(path):
+def write_until_full(path, flags=0):
     """How many bytes the file could take; the error must say that there is no room.
 
     A client answers a write before the bricks have it: what counts is what was synced.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o644)
     done = 0
     try:
         while True:
@@ -122,35 +122,6 @@ def fragments(node):
         require(29 * MIB <= taken <= 32 * MIB, f"a share of 32 MiB in fragments took {taken} bytes")
 
 
-def write_files(point, numbers):
-    """Files of 1 MiB, as many of them as find room; the numbers of those that did."""
-    taken = []
-    for number in numbers:
-        path = point / f"file-{number}"
-        try:
-            with open(path, "wb", buffering=0) as file:
-                file.write(bytes([number]) * MIB)
-                os.fsync(file.fileno())
-            taken.append(number)
-        except OSError as error:
-            require(error.errno in (errno.EDQUOT, errno.ENOSPC), f"{path.name} failed with {error}")
-            path.unlink(missing_ok=True)
-    return taken
-
-
-def over_sets(node):
-    """Each set of bricks takes its part of the share, and df shows the whole."""
-    node.create_volume("m", "single", node.devices(2, "512MiB", first=7), size="200MiB", sets=2)
-    node.wait_volume("m")
-    create(node, "m/a", "64MiB")
-    with shares.mounted(node, "m/a") as point:
-        require_equal(total(point), 64 * MIB, "what df shows of a share over two sets")
-        kept = write_files(point, range(40))
-        require_equal(kept, list(range(40)), "the files that found room in a share of 64 MiB")
-        for number in kept:
-            require((point / f"file-{number}").read_bytes() == bytes([number]) * MIB, f"file-{number} holds something else")
-
-
 def main():
     require_root()
     with Node() as node:
@@ -163,8 +134,6 @@ def main():
         print("ok kept over a stop", flush=True)
         fragments(node)
         print("ok fragments", flush=True)
-        over_sets(node)
-        print("ok over sets", flush=True)
 
 
 if __name__ == "__main__":

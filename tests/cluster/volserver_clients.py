@@ -60,25 +60,25 @@ def check_two_mounts(node):
         assert (two / "both").read_bytes() == b"from one"
         with open(two / "both", "r+b", buffering=0) as file:
             file.write(b"of two...")
-        wait_until("a change is seen", lambda: (one / "both").read_bytes() == b"of two...", 10)
+        wait_until("a change is seen", lambda: (one / "both").read_bytes() == b"of two...")
 
         with open(one / "both", "r+b", buffering=0) as open_one, open(two / "both", "r+b", buffering=0) as open_two:
             (one / "both").rename(one / "moved")
             open_two.write(b"renamed by two")
             os.fsync(open_two)
-            wait_until("the new name is seen", lambda: (two / "moved").exists(), 10)
-            wait_until("the same file is read", lambda: reads(open_one, b"renamed by two"), 10)
+            wait_until("the new name is seen", lambda: (two / "moved").exists())
+            wait_until("the same file is read", lambda: reads(open_one, b"renamed by two"))
             (two / "moved").unlink()
             open_two.seek(0)
             open_two.write(b"removed by two, still open")
             os.fsync(open_two)
-            wait_until("a removed file is still read", lambda: reads(open_one, b"removed by two, still open"), 10)
+            wait_until("a removed file is still read", lambda: reads(open_one, b"removed by two, still open"))
         for turn in range(20):  # a file that is put in the place of another is never a stale one
             (one / "fresh").write_bytes(b"turn %d" % turn)
             (one / "fresh").replace(one / "letter")
             (two / "letter").read_bytes()
-        wait_until("the last one is read", lambda: (two / "letter").read_bytes() == b"turn 19", 10)
-        wait_until("the file is gone", lambda: not (one / "moved").exists(), 10)
+        wait_until("the last one is read", lambda: (two / "letter").read_bytes() == b"turn 19")
+        wait_until("the file is gone", lambda: not (one / "moved").exists())
 
 
 def _locker(path, pipe):

@@ -197,7 +197,7 @@ def check_crowd(node, pid):
         except OSError:
             return True
 
-    wait_until("the crowd is cut off", lambda: all(is_over(server) for server in crowd), 60)
+    wait_until("the crowd is cut off", lambda: all(is_over(server) for server in crowd))
     volclient.replace(node, "v.mount.vol", "option ping-timeout 5", "option ping-timeout 6")
     kept.notified()
     assert "ping-timeout 6" in kept.fetch("v")

@@ -102,7 +102,7 @@ def change_window(node, point, mib):
             replace(node, "v.mount.vol", kind, change)
         return re.search(rf"window_size\s*=\s*{mib << 20}\b", private(point, "v-write-behind"))
 
-    wait_until("the mount has the option", is_there, 20)
+    wait_until("the mount has the option", is_there)
 
 
 def check_options(node, point, writer, load):
@@ -131,8 +131,8 @@ def check_translators(node, point, writer, load):
     before, nbd = graphs(point), to_bricks(node, node.nbd_pid())
     add_translator(node, "v.mount.vol")
     add_translator(node, "v.image.vol")
-    wait_until("the mount has a new graph", lambda: graphs(point) - before, 20)
-    wait_until("blockd-nbd has new connections", lambda: len(to_bricks(node, node.nbd_pid()) - nbd) == 3, 20)
+    wait_until("the mount has a new graph", lambda: graphs(point) - before)
+    wait_until("blockd-nbd has new connections", lambda: len(to_bricks(node, node.nbd_pid()) - nbd) == 3)
     writer.wait_progress(50)
     load.wait_progress()
     # The next look at the volume writes what the store says, which takes it back.
@@ -149,12 +149,12 @@ def check_death(node, point, writer, load):
     for _ in range(2):
         old = process(node, "volserver.vol")
         os.kill(old, signal.SIGKILL)
-        wait_until("the server is back", lambda: process(node, "volserver.vol") not in (0, old), 10)
+        wait_until("the server is back", lambda: process(node, "volserver.vol") not in (0, old))
         writer.wait_progress()
     assert (graphs(point), to_bricks(node, node.nbd_pid())) == (before, nbd)
     with contextlib.closing(Volfiles(node)) as server:
         assert "end-volume" in server.fetch("v")
-    wait_until("the mount asks again", lambda: log.read_text().count("No change in volfile") > asked, 20)
+    wait_until("the mount asks again", lambda: log.read_text().count("No change in volfile") > asked)
     change_window(node, point, 4)
     load.wait_progress()
 
@@ -187,7 +187,7 @@ def check_access(node, point, writer):
         assert reads(strange / "known") is None
     node.patch("/v1/volumes/v", {"access": ["127.0.0.2"]})
     with stranger(node) as strange:
-        wait_until("the bricks admit him", lambda: reads(strange / "known") == b"known", 20)
+        wait_until("the bricks admit him", lambda: reads(strange / "known") == b"known")
         node.patch("/v1/volumes/v", {"access": []})
 
         def is_refused():
@@ -198,13 +198,13 @@ def check_access(node, point, writer):
                     return True
             return False
 
-        wait_until("the bricks cut him off", is_refused, 20)
+        wait_until("the bricks cut him off", is_refused)
     # A share's own list: he may mount that folder and no other.
     node.post("/v1/shares", {"volume": "v", "name": "team", "size": "4MiB", "no_quota": True})
     node.post("/v1/shares", {"volume": "v", "name": "public", "size": "4MiB", "no_quota": True, "access": ["127.0.0.2"]})
     (point / "shares" / "public" / "leaflet").write_bytes(b"for all")
     with stranger(node, "--subdir-mount=/shares/public") as strange:
-        wait_until("he has the share", lambda: reads(strange / "leaflet") == b"for all", 20)
+        wait_until("he has the share", lambda: reads(strange / "leaflet") == b"for all")
     for words in ((), ("--subdir-mount=/shares/team",), ("--subdir-mount=/",)):
         with stranger(node, *words) as strange:
             assert reads(strange / "known") is None and not reads(strange / "shares/public/leaflet"), words

@@ -60,10 +60,10 @@ def check_failover(node):
         server = node.process("volserver")["pid"]
         node.kill()  # nobody starts the server again
         os.kill(server, signal.SIGKILL)
-        wait_until("the mount asks the other server", lambda: is_connected(OTHER, node.volserver_port), 30)
+        wait_until("the mount asks the other server", lambda: is_connected(OTHER, node.volserver_port))
         kind = "    type performance/write-behind\n"
         replace(tools, "pair.mount.vol", kind, f"{kind}    option cache-size 2MB\n")
-        wait_until("a change comes from there", lambda: "2097152" in window(point), 20)
+        wait_until("a change comes from there", lambda: "2097152" in window(point))
         assert (point / "file").read_bytes() == b"before"
     node.start()
 

@@ -123,7 +123,7 @@ def killed(node, blocks, data, busy, load):
     for seed, block in enumerate(blocks):
         check(node, block, seed, data[block])
     load.verify(node.unix_uri(busy))
-    require(not [line for line in node.processes().values() if "blockd-rebalance" in line], "the program is left")
+    cluster.wait_until("the program has ended", lambda: not [line for line in node.processes().values() if "blockd-rebalance" in line])
 
 
 def main():

@@ -235,7 +235,7 @@ def locked(node, rng):
             require(not node.volume_status("w")["sets"][1].get("leaving"), "the set leaves yet")
             require_equal(node.volume_status("w")["size"], 200 * MIB, "the size after the cancel")
         held_without_names(node, rng, point, files)
-        cluster.wait_until("the set is gone", lambda: len(node.volume_status("w")["sets"]) == 1, timeout=60)
+        cluster.wait_until("the set is gone", lambda: len(node.volume_status("w")["sets"]) == 1)
         for file in files:
             require(file.read_bytes() == file.name.encode() * 5000, f"{file} holds something else")
         # It grows again: the new set has a number of its own, and the numbers of those that went are not used again.

@@ -128,7 +128,7 @@ def distribute(node, rng):
         load.verify(node.unix_uri(block))
         check_replicas(node, block, load)
     # A set without its quorum: its blocks cannot be written, those of the other can.
-    node.delete_block(chosen[0] if False else blocks[-1])
+    node.delete_block(blocks[-1])
     for block in blocks[:-1]:
         node.delete_block(block)
     node.delete("/v1/volumes/wide")

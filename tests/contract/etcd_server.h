@@ -41,16 +41,25 @@ static inline bool etcd_is_installed(void)
     return access(ETCD_PROGRAM, X_OK) == 0;
 }
 
+/* Below the ports that the kernel gives to clients: a client that tries to reach a dead member could get the
+ * member's own. */
+#define ETCD_PORT_FIRST 12000
+#define ETCD_PORT_COUNT 11000
+
 static inline unsigned etcd_free_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, length) < 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &length) < 0)
-        abort();
-    close(fd);
-    return ntohs(address.sin_port);
+    static unsigned given;
+    if (!given)
+        given = (unsigned)getpid() * 97;
+    for (unsigned tries = 0; tries < ETCD_PORT_COUNT; tries++) {
+        unsigned port = ETCD_PORT_FIRST + given++ % ETCD_PORT_COUNT;
+        address.sin_port = htons((uint16_t)port);
+        autoclose int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0)
+            return port;
+    }
+    abort();
 }
 
 static inline char *etcd_member_url(const struct etcd_cluster *cluster, size_t index)

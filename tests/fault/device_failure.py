@@ -61,11 +61,10 @@ def away(node, name):
 def vanishes(node, load, name):
     image = away(node, name)
     load.wait_progress()
-    faults.require(node.volume_status("v")["phase"] == "degraded", f"{node.volume_status('v')}")
-    problems = node.get("/v1/status")["problems"]
-    faults.require(any(f"device node1/{name} failed" in p and "replace" in p for p in problems), f"problems: {problems}")
-    metrics = node.get("/metrics")
-    faults.require(f'blockd_device_ready{{device="node1/{name}"}} 0' in metrics, "the metrics call it ready")
+    node.wait_volume("v", "degraded")
+    cluster.wait_until("the status names the device", lambda: any(
+        f"device node1/{name} failed" in p and "replace" in p for p in node.get("/v1/status")["problems"]))
+    cluster.wait_until("the metrics call it not ready", lambda: f'blockd_device_ready{{device="node1/{name}"}} 0' in node.get("/metrics"))
     # What a restarted blockd finds is the same.
     node.restart()
     cluster.wait_until("the device is failed after a restart", lambda: status_of(node, name)["phase"] == "failed")
@@ -102,11 +101,16 @@ def deleted_without(node):
     node.delete("/v1/volumes/w?force=1")
     faults.require([v["name"] for v in node.items("/v1/volumes")] == ["v"], "the volume is there still")
     cluster.wait_until("its block is gone too", lambda: [b["name"] for b in node.items("/v1/blocks")] == ["v/b"])
+    node.terminate()
     os.rename(f"{image}.away", image)
+    for point in ("brick.bury.after-rename", "brick.bury.after-data"):
+        node.start(wait=False, BLOCKD_FAULT=point)
+        node.wait_died()
+    node.start()
     cluster.wait_until("the device is back", lambda: status_of(node, "d4")["phase"] == "ready")
     folder = mount_of(node, "d4") / "bricks"
     cluster.wait_until("what the volume left is erased", lambda: not folder.is_dir() or not os.listdir(folder))
-    faults.require(not node.get("/v1/devices/node1/d4")["spec"].get("graves"), "the graves are left")
+    cluster.wait_until("nothing is to be erased any more", lambda: not node.get("/v1/devices/node1/d4")["spec"].get("graves"))
     image = away(node, "d4")
     node.delete("/v1/devices/node1/d4")  # of a disk that is gone, nothing can be wiped
     os.unlink(f"{image}.away")

@@ -61,7 +61,8 @@ def under_a_brick(node, disk):
     cluster.wait_until("the volume is gone", lambda: "w" not in [volume["name"] for volume in node.items("/v1/volumes")])
     disk.go_on()
     wait_phase(node, "slow", "ready")
-    cluster.wait_until("the brick is gone", lambda: not (node.state / "devices" / "slow" / "bricks" / "w").exists())
+    bricks = node.state / "devices" / "slow" / "bricks"
+    cluster.wait_until("the brick is gone, and what it held", lambda: not os.listdir(bricks))
 
 
 def main():

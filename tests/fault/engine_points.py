@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 from engine_node import EngineNode
-from node import require_programs, require_root
+from node import PATIENCE, require_programs, require_root
 
 XFS_INPROGRESS = 126  # offset in the superblock
 
@@ -47,7 +47,7 @@ def take_down(node, devices, volume):
 
 def wait_death(node):
     """Children are started behind a call's back, so that the engine may die after its answer."""
-    node.driver.wait(30)
+    node.driver.wait(PATIENCE)
     node.stop()
 
 

@@ -265,7 +265,7 @@ def writer_dies(node):
             like = next(other / f"like-{number}" for number in range(50)
                         if reads_from(node, other / f"like-{number}") == index)
             shares.wait_connected(node, "v")
-            node.wait_healed("v")
+            faults.wait_clean(node, "v")  # a change that is still open when the brick goes would blame it
             with no_heals(node):
                 kill(node, index)
                 fd = write_durably(mine / "synced", b"new")
@@ -299,6 +299,7 @@ def connection_breaks(node, one, two, pid):
     files = [os.open(mount / "passed-on", os.O_RDWR | os.O_DSYNC) for mount in (one, two)]
     require_equal(os.pread(files[1], 3, 0), b"old", "what the other mount reads")
     shares.wait_connected(node, "v")
+    faults.wait_clean(node, "v")
     with no_heals(node):
         break_connection(pid, node.volume_status("v")["bricks"][index]["port"])
         for fd, action in zip(files, (lambda: os.pwrite(files[0], b"new", 0), lambda: None)):
@@ -341,9 +342,11 @@ def main():
         cluster.skip("needs FUSE")
     rng = faults.chance()
     with cluster.Node() as node:
-        node.replica3("v", "512MiB")
+        # All bricks are local here: which of them a mount takes for the nearest would be chance, each time that one comes back.
+        node.replica3("v", "512MiB", options=["replicate.choose-local=off"])
         shares.create(node, "v/a", "64MiB")
         writer_dies(node)
+        node.patch("/v1/volumes/v", {"options": []})
         with mounted(node, "-o", "coherent") as one:
             pid = shares.clients(node)[0]
             with mounted(node, "-o", "coherent") as two:

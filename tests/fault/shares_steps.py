@@ -28,7 +28,7 @@ CREATES = ("share.create", "share.quota", "share.up")
 def operation(point):
     if point.startswith(CREATES):
         return CREATE
-    return {"share.resize": RESIZE, "share.access": ACCESS}.get(point.rsplit(".", 1)[0], DELETE)
+    return {"share.resize": RESIZE, "share.access": ACCESS, "share.admit": ACCESS}.get(point.rsplit(".", 1)[0], DELETE)
 
 
 def fill(node):

@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import faults
 import node as cluster
 import steps
-from api import MIB, open_nbd, require, require_equal
+from api import MIB, open_nbd, open_nbd_soon, require, require_equal
 
 SAME = {"allow_same_node": True}
 ENDS = ("succeeded", "failed", "canceled")
@@ -47,7 +47,7 @@ class Data:
 
     def check(self):
         for block, data in self.bytes.items():
-            handle = open_nbd(self.node.unix_uri(block))
+            handle = open_nbd_soon(self.node.unix_uri(block))
             require(bytes(handle.pread(MIB, MIB)) == data, f"{block} holds something else")
             handle.shutdown()
 
@@ -63,9 +63,9 @@ def request(shrinks):
 
 
 def wait_end(node, shrinks):
-    cluster.wait_until("the job has ended", lambda: ended(node, "shrink" if shrinks else "rebalance"), timeout=120)
+    cluster.wait_until("the job has ended", lambda: ended(node, "shrink" if shrinks else "rebalance"))
     require_equal(sets(node), 1 if shrinks else 2, "sets afterwards")
-    require(not processes(node, "blockd-rebalance"), "the program is left")
+    cluster.wait_until("the program has ended", lambda: not processes(node, "blockd-rebalance"))
 
 
 def settle(node, shrinks):
@@ -78,7 +78,7 @@ def settle(node, shrinks):
 def die_at(node, data, point):
     shrinks = not point.startswith(GROWS)
     settle(node, shrinks)
-    died = steps.die_in(node, point, request(shrinks))
+    died = steps.die_in(node, point, request(shrinks), after=cluster.PATIENCE)
     require(died, f"nothing came by {point}")
     node.start()
     require(job_of(node, "shrink" if shrinks else "rebalance") or sets(node) == (1 if shrinks else 2), "the job is lost")

@@ -19,6 +19,23 @@ def require_equal(found, wanted, what):
         raise AssertionError(f"{what} is {found!r}, not {wanted!r}")
 
 
+def wait_equal(find, wanted, what):
+    """find() becomes what is wanted, soon."""
+    found = []
+
+    def equal():
+        found[:] = [find()]
+        return found[0] == wanted
+    try:
+        cluster.wait_until(what, equal)
+    except AssertionError:
+        require_equal(found[0], wanted, what)
+
+
+def export_phases(node):
+    return {export["status"]["phase"] for export in node.items("/v1/exports")}
+
+
 def require_error(reply, status, code, part, what):
     """`reply` is (status, body) of a call that must have been refused in the API's form, with `part` in the message."""
     found, body = reply

@@ -15,6 +15,8 @@ import subprocess
 import time
 import uuid
 
+import traces
+
 BUILD = pathlib.Path(os.environ.get("BLOCKD_BUILD", pathlib.Path(__file__).resolve().parents[2] / "build")).resolve()
 
 SERVER = """
@@ -107,26 +109,17 @@ end-volume
 
 
 def free_port():
-    """A port that nobody listens on, below the range that the kernel gives to clients."""
-    base = 20000 + (os.getpid() * 37) % 9000
-    for port in range(base, 32000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                if port in free_port.given:
-                    continue
-                free_port.given.add(port)
-                return port
-            except OSError:
-                continue
-    raise RuntimeError("no free port")
+    """A port for this process alone, as long as it runs: below the range that the kernel gives to clients."""
+    if not free_port.left:
+        free_port.windows.append(traces.Ports())
+        free_port.left += free_port.windows[-1].range
+    return free_port.left.pop(0)
 
 
-free_port.given = set()
+free_port.windows, free_port.left = [], []
 
 
-def wait_until(condition, what, seconds=30):
+def wait_until(condition, what, seconds=120):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

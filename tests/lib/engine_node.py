@@ -18,7 +18,7 @@ import tempfile
 import uuid
 
 import traces
-from node import BUILD, NODE_MARK, wait_until
+from node import BUILD, NODE_MARK, PATIENCE, wait_until
 
 DRIVER = BUILD / "tests" / "lib" / "engine_driver"
 NODE = "node1"
@@ -77,7 +77,7 @@ class EngineNode:
     def stop(self):
         if self.driver:
             self.driver.stdin.close()
-            self.driver.wait(60)
+            self.driver.wait(PATIENCE)
             self.driver.stdout.close()
             status, self.driver = self.driver.returncode, None
             if status not in (0, -signal.SIGKILL):
@@ -96,7 +96,7 @@ class EngineNode:
         except BrokenPipeError:
             line = ""
         if not line:
-            self.driver.wait(60)
+            self.driver.wait(PATIENCE)
             self.driver.stdin = open(os.devnull, "w")
             return None
         return json.loads(line)

@@ -7,23 +7,19 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import urllib.request
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+import traces
 
 
 class Etcd:
     def __init__(self):
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="etcd-", dir=base))
-        self.port, self.peer_port = free_port(), free_port()
+        self.ports = traces.Ports(2)
+        self.port, self.peer_port = self.ports.range[:2]
         self.endpoint = f"127.0.0.1:{self.port}"
         self.process = None
 
@@ -68,3 +64,4 @@ class Etcd:
     def stop(self):
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.ports.close()

@@ -12,6 +12,7 @@ import sqlite3
 
 import node as cluster
 import traces
+from node import is_gone
 
 
 def chance():
@@ -35,32 +36,24 @@ def signal_all(pids, number=signal.SIGKILL):
     traces.kill([pid for pid in pids if pid], number)
 
 
-def is_gone(pid):
-    """The process has ended, reaped or not."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 def wait_gone(pids):
     cluster.wait_until(f"processes {pids} have ended", lambda: all(is_gone(pid) for pid in pids), pause=0.01)
 
 
 def connected_ports(pid):
-    """The remote ports that a process has a TCP connection to."""
-    inodes = set()
-    for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            target = os.readlink(descriptor)
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    ports = set()
-    for table in ("tcp", "tcp6"):
-        for line in pathlib.Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "01" and words[9] in inodes:
-                ports.add(int(words[2].rsplit(":", 1)[1], 16))
+    """The remote ports that a process has a TCP connection to; none when it has ended."""
+    inodes, ports = set(), set()
+    with contextlib.suppress(OSError):
+        for descriptor in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = os.readlink(descriptor)
+                if target.startswith("socket:["):
+                    inodes.add(target[8:-1])
+        for table in ("tcp", "tcp6"):
+            for line in pathlib.Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == "01" and words[9] in inodes:
+                    ports.add(int(words[2].rsplit(":", 1)[1], 16))
     return ports
 
 
@@ -207,17 +200,25 @@ def _audit_machine(node, records):
 
 def audit(node):
     """What does not fit together: records, files on the bricks, grants, the ledger, processes, mounts; [] when all does."""
-    records = store(node)
-    problems = _audit_records(records) + _audit_machine(node, records)
-    for key in records:
-        if key.startswith("volumes/"):
-            problems += _audit_volume(node, key.split("/")[1], records)
-    return problems
+    try:
+        records = store(node)
+        problems = _audit_records(records) + _audit_machine(node, records)
+        for key in records:
+            if key.startswith("volumes/"):
+                problems += _audit_volume(node, key.split("/")[1], records)
+        return problems
+    except (OSError, sqlite3.OperationalError, cluster.ApiError) as error:
+        return [f"something changed while it was looked at: {error!r}"]
 
 
 def require_nothing_leaked(node, what, timeout=cluster.PATIENCE):
     """blockd has settled, and nothing is without a record, nor a record without what it stands for."""
+    problems = []
+
+    def nothing():
+        problems[:] = audit(node)
+        return not problems
     try:
-        cluster.wait_until("", lambda: not audit(node), timeout)
+        cluster.wait_until("", nothing, timeout)
     except AssertionError:
-        raise AssertionError(f"{what}: " + "; ".join(audit(node))) from None
+        raise AssertionError(f"{what}: " + "; ".join(problems)) from None

@@ -33,7 +33,7 @@ from etcd import Etcd
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("BLOCKD_BUILD", TOP / "build")).resolve()
 # Seconds: the bound of what happens "eventually". Sanitizers and a busy machine are slow, and guests slower.
-PATIENCE = int(os.environ.get("BLOCKD_TEST_PATIENCE", 60))
+PATIENCE = int(os.environ.get("BLOCKD_TEST_PATIENCE", 120))
 NODE_MARK = "BLOCKD_TEST_NODE"
 
 
@@ -63,6 +63,14 @@ def wait_until(what, condition, timeout=PATIENCE, pause=0.1):
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {timeout} s: {what}")
         time.sleep(pause)
+
+
+def is_gone(pid):
+    """The process has ended, reaped or not."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 class ApiError(Exception):
@@ -283,11 +291,12 @@ class Node:
         wait_until(f"volume {name} is {phase}", lambda: self.volume_status(name).get("phase") == phase, timeout)
 
     def wait_healed(self, name, timeout=PATIENCE):
-        """All bricks up and nothing left to heal."""
+        """All bricks up and nothing left to heal. What blockd says of a brick whose process has just ended does not count."""
         def healed():
             status = self.volume_status(name)
+            bricks = status.get("bricks", [])
             return status.get("phase") == "online" and not any(
-                brick.get("heal_pending", 0) for brick in status.get("bricks", []))
+                brick.get("heal_pending", 0) or is_gone(brick.get("pid", 0)) for brick in bricks)
         wait_until(f"volume {name} is healed", healed, timeout)
 
     def create_block(self, path, size, export=True, **more):

@@ -68,8 +68,8 @@ def identity(reply):
     return status, body.get("uid"), body.get("spec"), body.get("name")
 
 
-def die_in(node, point, request):
-    """Runs the request in a blockd that dies at the point. False: it did not come there."""
+def die_in(node, point, request, after=1):
+    """Runs the request in a blockd that dies at the point, at the latest so many seconds after it answered. False: it did not."""
     node.terminate()
     node.start(wait=False, BLOCKD_FAULT=point)
     try:
@@ -79,7 +79,7 @@ def die_in(node, point, request):
         reply = None  # it came by the point in its first pass
     try:
         # What the answer leaves to do is done right after it, or at the latest with the reconciler's next looks.
-        status = node.process.wait(timeout=cluster.PATIENCE if not reply else 1)
+        status = node.process.wait(timeout=cluster.PATIENCE if not reply else after)
     except subprocess.TimeoutExpired:
         return False
     faults.require(status == -signal.SIGKILL, f"at {point} blockd ended with {status}:\n{node.log_tail()}")

@@ -111,7 +111,7 @@ class Ports:
     PATIENCE = 60
 
     def __init__(self, count=SIZE):
-        low, high = (int(p) for p in os.environ.get("BLOCKD_TEST_PORTS", "24000-32000").split("-"))
+        low, high = (int(p) for p in os.environ.get("BLOCKD_TEST_PORTS", "24010-32000").split("-"))
         folder = pathlib.Path("/tmp/blockd-test-ports")
         folder.mkdir(mode=0o1777, exist_ok=True)
         self.locks = []

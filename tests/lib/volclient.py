@@ -7,9 +7,8 @@ import socket
 import struct
 import subprocess
 
-from node import wait_until
+from node import PATIENCE, wait_until
 
-PATIENCE = 60
 STRANGER = "127.0.0.2"
 HANDSHAKE, HANDSHAKE_VERSION, GETSPEC = 14398633, 2, 2
 CALLBACK = 52743234

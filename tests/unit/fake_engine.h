@@ -61,8 +61,16 @@ int engine_brick_erase(struct engine *engine, const struct volume *volume, const
     return done_for_volume(engine, volume, ret_error);
 }
 
-int engine_device_forget(struct engine *engine, const struct device *device, const struct volume *volume,
-                         struct error **ret_error)
+int engine_device_bury(struct engine *engine, const struct device *device, const struct volume *volume,
+                       bool *ret_trash, struct error **ret_error)
+{
+    (void)device;
+    *ret_trash = false;
+    return done_for_volume(engine, volume, ret_error);
+}
+
+int engine_device_empty_trash(struct engine *engine, const struct device *device, const struct volume *volume,
+                              struct error **ret_error)
 {
     (void)device;
     return done_for_volume(engine, volume, ret_error);
@@ -113,6 +121,19 @@ int engine_device_status(struct engine *engine, const struct device *device, str
     *ret_status = (struct device_status){
         .phase = xstrdup("ready"), .size = FAKE_ROOM, .free = FAKE_ROOM, .quota = fake_shares.quota};
     return 0;
+}
+
+int engine_volume_applied(struct engine *engine, const struct volume *volume, int timeout_ms,
+                          struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)timeout_ms, (void)ret_error;
+    return 0;
+}
+
+bool engine_access_has_folders(struct engine *engine, const struct volume *volume)
+{
+    (void)engine, (void)volume;
+    return false;
 }
 
 int engine_volume_up(struct engine *engine, const struct volume *volume, const struct node *nodes,
@@ -335,11 +356,25 @@ int engine_evacuation_up(struct engine *engine, const struct volume *volume, con
     return engine_rebalance_up(engine, volume->meta.name, run, ret_error);
 }
 
+int engine_fragments_behind(struct engine *engine, const struct volume *volume, uint64_t number, bool others,
+                            uint64_t *ret_files, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)number, (void)others, (void)ret_error;
+    *ret_files = 0;
+    return 0;
+}
+
 int engine_leaving_look(struct engine *engine, const struct volume *volume, char **ret_file,
                         struct error **ret_error)
 {
     (void)engine, (void)volume, (void)ret_error;
     *ret_file = NULL;
+    return 0;
+}
+
+int engine_leaving_check_open(struct engine *engine, const struct volume *volume, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)ret_error;
     return 0;
 }
 

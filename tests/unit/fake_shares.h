@@ -125,9 +125,9 @@ int files_remove_tree(struct image_volume *volume, const char *path, files_progr
 }
 
 int engine_shares_apply(struct engine *engine, const struct volume *volume, const struct engine_share *shares,
-                        size_t count, struct error **ret_error)
+                        size_t count, bool moving, struct error **ret_error)
 {
-    (void)engine, (void)volume, (void)ret_error;
+    (void)engine, (void)volume, (void)moving, (void)ret_error;
     scoped_lock(&fake_shares.mutex);
     for (size_t i = 0; i < count; i++)
         fake_shares.limit = shares[i].limited ? shares[i].size : 0;

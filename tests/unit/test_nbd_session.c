@@ -269,6 +269,38 @@ static void memory_limit(void **state)
     assert_int_equal(peer.received.length - peer.taken, 3 * NBD_SIMPLE_REPLY_SIZE + 2 * 65536 + 500224);
 }
 
+/* At the limit of all together each session still has one request, so that nobody starves. */
+static void memory_of_all_sessions(void **state)
+{
+    (void)state;
+    struct session_memory shared = {.limit = 100000};
+    struct session_options options = {.request_limit = 100, .memory_limit = 1 << 20, .shared = &shared};
+    {
+        autopeer struct peer first = {0}, second = {0};
+        struct iovec room[2];
+        begin(&first, &options);
+        begin(&second, &options);
+        go(&first, "vol/disk");
+        go(&second, "vol/disk");
+        memory.mode = MEMORY_HELD;
+        request(&first, NBD_CMD_READ, 0, 0, 65536);
+        request(&second, NBD_CMD_READ, 0, 0, 65536);
+        assert_int_equal(atomic_load(&shared.used), 2 * 65536);
+        request(&first, NBD_CMD_READ, 0, 0, 512);
+        request(&second, NBD_CMD_FLUSH, 0, 0, 0);
+        assert_int_equal(session_room(first.session, room), 0);
+        assert_true(session_room(second.session, room) > 0); /* no payload, no limit */
+        assert_true(memory_end_one(false));
+        peer_settle(&first); /* its first is read, so that its second may begin */
+        assert_true(session_room(first.session, room) > 0);
+        memory_end_all();
+        peer_settle(&first);
+        peer_settle(&second);
+        assert_int_equal(first.received.length - first.taken, 2 * NBD_SIMPLE_REPLY_SIZE + 65536 + 512);
+    }
+    assert_int_equal(atomic_load(&shared.used), 0);
+}
+
 static void unsent_replies_count(void **state)
 {
     (void)state;
@@ -384,13 +416,21 @@ static void error_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(simple_replies),    TEST(structured_replies),
-        TEST(other_commands),    TEST(ranges),
-        TEST(read_only),         TEST(any_segmentation),
-        TEST(partial_output),    TEST(request_limit),
-        TEST(memory_limit),      TEST(unsent_replies_count),
-        TEST(disconnect_drains), TEST(close_with_requests_in_flight),
-        TEST(cut_by_revocation), TEST(hints_end_with_the_session),
+        TEST(simple_replies),
+        TEST(structured_replies),
+        TEST(other_commands),
+        TEST(ranges),
+        TEST(read_only),
+        TEST(any_segmentation),
+        TEST(partial_output),
+        TEST(request_limit),
+        TEST(memory_limit),
+        TEST(memory_of_all_sessions),
+        TEST(unsent_replies_count),
+        TEST(disconnect_drains),
+        TEST(close_with_requests_in_flight),
+        TEST(cut_by_revocation),
+        TEST(hints_end_with_the_session),
         TEST(error_table),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

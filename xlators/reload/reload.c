@@ -2,11 +2,13 @@
 /*
  * In a brick: applies the options of its volfile when that is replaced. glusterfsd reads a volfile from a
  * server or from a file, and one from a file only once; but a brick must come up when no server is there. All
- * requests pass. Translators that come or go wait for the next start of the process.
+ * requests pass. Translators that come or go wait for the next start of the process. What is in force is told
+ * in a file, "PID HASH RESULT", so that blockd can wait for it.
  */
 #include "xlators/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <poll.h>
 #include <sys/inotify.h>
@@ -14,19 +16,69 @@
 #include <glusterfs/defaults.h>
 #include <glusterfs/graph-utils.h>
 
+#define TEXT_MAX (64u << 20)
+
 struct reload {
     int inotify;
-    char *name; /* of the file in its folder; NULL: there is nothing to watch */
+    char *name;             /* of the file in its folder; NULL: there is nothing to watch */
+    char *told, *temporary; /* what is in force; NULL: nobody wants to know */
     bool started;
 };
+
+/* The whole file and its length; NULL with errno. */
+static char *read_text(const char *path, size_t *ret_length)
+{
+    char *text = NULL, *more;
+    size_t length = 0, count = 1;
+    FILE *file = fopen(path, "re");
+    while (file && count && length < TEXT_MAX && (more = realloc(text, length + BUFSIZ + 1))) {
+        text = more;
+        count = fread(text + length, 1, BUFSIZ, file);
+        length += count;
+    }
+    bool whole = file && text && !count && !ferror(file);
+    if (file)
+        fclose(file);
+    if (!whole) {
+        free(text);
+        return NULL;
+    }
+    text[length] = '\0';
+    *ret_length = length;
+    return text;
+}
+
+/* FNV-1a, by which blockd knows the text. */
+static unsigned long long hash_of(const char *text)
+{
+    unsigned long long hash = 0xcbf29ce484222325u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return hash;
+}
+
+static void tell(const xlator_t *this, const char *text, int result)
+{
+    const struct reload *reload = this->private;
+    int fd = reload->told ? open(reload->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+    if (fd < 0)
+        return;
+    bool good = dprintf(fd, "%d %016llx %d\n", (int)getpid(), hash_of(text), result) > 0;
+    close(fd);
+    if (!good || rename(reload->temporary, reload->told) < 0)
+        gf_log(this->name, GF_LOG_WARNING, "cannot write %s: %s", reload->told, strerror(errno));
+}
 
 static void apply(xlator_t *this)
 {
     glusterfs_ctx_t *context = this->ctx;
     const char *path = context->cmd_args.volfile;
-    FILE *file = fopen(path, "re");
+    size_t length = 0;
+    char *text = read_text(path, &length);
+    FILE *file = text && length ? fmemopen(text, length, "r") : NULL;
     if (!file) {
         gf_log(this->name, GF_LOG_WARNING, "cannot read %s: %s", path, strerror(errno));
+        free(text);
         return;
     }
     /* As glusterfsd itself does with what a server sends. */
@@ -34,6 +86,8 @@ static void apply(xlator_t *this)
     int r = glusterfs_volfile_reconfigure(file, context);
     UNLOCK(&context->volfile_lock);
     fclose(file);
+    tell(this, text, r);
+    free(text);
     if (r == 0)
         gf_log(this->name, GF_LOG_INFO, "the options in %s are in force", path);
     else if (r > 0)
@@ -97,6 +151,10 @@ static int32_t reload_init(xlator_t *this)
     if (!reload)
         return -1;
     const char *path = this->ctx->cmd_args.volfile;
+    char *told = NULL;
+    if (dict_get_str(this->options, "applied", &told) == 0 &&
+        (!(reload->told = strdup(told)) || asprintf(&reload->temporary, "%s.tmp", told) < 0))
+        return -1;
     if (path && watch_file(reload, path) < 0) /* the brick serves all the same */
         gf_log(this->name, GF_LOG_WARNING, "cannot watch %s: %s", path, strerror(errno));
     this->private = reload;
@@ -120,7 +178,10 @@ static int32_t reload_notify(xlator_t *this, int32_t event, void *data, ...)
 
 static struct xlator_fops reload_fops;
 static struct xlator_cbks reload_cbks;
-static struct volume_options reload_options[] = {{.key = {NULL}}};
+static struct volume_options reload_options[] = {{.key = {"applied"},
+                                                  .type = GF_OPTION_TYPE_PATH,
+                                                  .description = "where it is told which file is in force"},
+                                                 {.key = {NULL}}};
 
 xlator_api_t xlator_api = {
     .init = reload_init,
