@@ -25,20 +25,42 @@ static int ask(struct cli *cli, const char *path, json_t *body, json_t **ret_rep
 
 /* ---- From the API's table ---- */
 
+/* The word is a file's name, but where a script gives the text itself. */
+static int read_request(json_t *body, struct error **ret_error)
+{
+    const char *word = json_text(body, "request");
+    autofree char *text = NULL;
+    if (!*word || strstr(word, "-----BEGIN"))
+        return 0;
+    int r = file_read(strcmp(word, "-") == 0 ? "/dev/stdin" : word, PKI_TEXT_MAX, &text, NULL, ret_error);
+    if (r == 0)
+        json_object_set_new(body, "request", json_string_lossy(text));
+    return r;
+}
+
 int certificate_run(struct cli *cli, const struct arguments *arguments)
 {
     autoerror struct error *error = NULL;
     json_t *reply cleanup(json_decrefp) = NULL;
     autofree char *path = arguments_path(arguments);
-    int r = ask(cli, path, arguments->body, &reply, &error);
+    int r = read_request(arguments->body, &error);
+    if (r == 0)
+        r = ask(cli, path, arguments->body, &reply, &error);
     if (r < 0)
         return cli_fail(cli, r, error);
     if (cli->json)
         print_json(cli->out, cli->json, reply);
     else if (arguments->route->op == API_CERTIFICATE_SIGN)
         fputs(json_text(reply, "certificate"), cli->out);
+    else if (*json_text(reply, "name"))
+        fprintf(cli->out, "certificate %s of %s: revoked\n", json_text(reply, "serial"),
+                json_text(reply, "name"));
     else
-        fprintf(cli->out, "certificate %s: revoked\n", json_text(reply, "serial"));
+        fprintf(cli->out,
+                "certificate %s: revoked, though no certificate of that number is known; those that are: "
+                "gluster-block "
+                "certificate list\n",
+                json_text(reply, "serial"));
     return 0;
 }
 

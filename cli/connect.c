@@ -9,9 +9,11 @@
 
 #include "cli.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/files.h"
 #include "rpc/client_config.h"
 #include "rpc/config.h"
 #include "rpc/endpoint.h"
+#include "rpc/pki.h"
 
 /* ---- The options of all commands that have a value ---- */
 
@@ -89,6 +91,21 @@ static const char *first_of(const char *option, const char *variable, const char
     return value ? value : configured;
 }
 
+/* TLS would say only that something is wrong with one of them. */
+static int check_pair(const char *certificate, const char *key, struct error **ret_error)
+{
+    autofree char *certificate_text = NULL, *key_text = NULL;
+    int r = file_read(certificate, PKI_TEXT_MAX, &certificate_text, NULL, ret_error);
+    if (r == 0)
+        r = file_read(key, PKI_TEXT_MAX, &key_text, NULL, ret_error);
+    if (r < 0)
+        return r;
+    r = pki_match(certificate_text, key_text, ret_error);
+    if (r < 0 && ret_error)
+        error_prefix(ret_error, "%s and %s", certificate, key);
+    return r;
+}
+
 static int connect_cluster(struct cli *cli, const char *endpoints, const struct client_config *config,
                            struct error **ret_error)
 {
@@ -103,6 +120,8 @@ static int connect_cluster(struct cli *cli, const char *endpoints, const struct 
             endpoints);
     autostring_list struct string_list urls = {0};
     int r = endpoints_parse(endpoints, &urls, ret_error);
+    if (r == 0)
+        r = check_pair(tls.cert, tls.key, ret_error);
     return r < 0 ? r : http_client_new_tls(&urls, &tls, &cli->client, ret_error);
 }
 

@@ -193,11 +193,14 @@ static void report(struct cli *cli, const struct command *command, const struct 
     const char *phase = object ? json_text(object, "status.phase") : "gone";
     if (is_delete(command) && object && kind != KIND_JOB)
         phase = "going";
-    fprintf(cli->out, "%s %s: %s\n", kind == KIND_COUNT ? command->noun : object_types[kind].word,
+    /* What is told to stop is online a moment longer. */
+    bool still = arguments->no_wait && object && *json_text(object, "spec.state") && *phase &&
+                 object_settled(object) == SETTLED_NOT_YET;
+    fprintf(cli->out, "%s %s: %s%s\n", kind == KIND_COUNT ? command->noun : object_types[kind].word,
             *name             ? name
             : arguments->name ? arguments->name
                               : "",
-            *phase ? phase : "pending");
+            still ? "recorded, still " : "", *phase ? phase : "pending");
     if (is_delete(command) && !object)
         report_archived(cli, arguments, reply);
     if (kind == KIND_DEVICE && *json_text(object, "spec.given_path"))

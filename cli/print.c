@@ -87,9 +87,7 @@ void print_json(FILE *stream, enum json_style style, const json_t *json)
 static char *printable(const char *text)
 {
     char *copy = xstrdup(text);
-    for (char *c = copy; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    string_mask_controls(copy, '?');
     return copy;
 }
 
@@ -207,6 +205,7 @@ static const struct column columns_of[KIND_COUNT][COLUMNS] = {
                   {"DONE", "status.done"},
                   {"TOTAL", "status.total"},
                   {"STARTED", "status.started"},
+                  {"MESSAGE", "status.message"},
                   {"ERROR", "status.error"}},
 };
 
@@ -351,6 +350,18 @@ static void print_list(FILE *stream, const struct schema *schema, const json_t *
     grid_print(stream, &grid, indent);
 }
 
+/* Of several lines, each below the other. */
+static void print_text(FILE *stream, const char *text, size_t indent)
+{
+    autostring_list struct string_list lines = {0};
+    string_list_split(&lines, text ? text : "", '\n');
+    for (size_t i = 0; i < lines.count; i++) {
+        autofree char *line = printable(lines.items[i]);
+        if (*line)
+            fprintf(stream, "%*s%s\n", (int)indent, "", line);
+    }
+}
+
 static void print_members(FILE *stream, const struct schema *schema, const json_t *object, size_t indent,
                           size_t width)
 {
@@ -365,6 +376,9 @@ static void print_members(FILE *stream, const struct schema *schema, const json_
             autofree char *deeper = xasprintf("%*s", (int)indent + 2, "");
             fprintf(stream, "%*s%s:\n", (int)indent, "", field->name);
             print_list(stream, field->object, value, deeper);
+        } else if (field->flags & FIELD_LINES) {
+            fprintf(stream, "%*s%s:\n", (int)indent, "", field->name);
+            print_text(stream, json_string_value(value), indent + 2);
         } else {
             autofree char *text = value_text(field, value, true);
             fprintf(stream, "%*s%s:%*s %s\n", (int)indent, "", field->name,

@@ -31,6 +31,7 @@ extern const struct schema certificate_revoke_schema;
 struct certificate_revoked {
     char *serial;
     char *list; /* PEM: everybody who is revoked */
+    char *name; /* whom it was for; NULL: no certificate of that number is known */
 };
 extern const struct schema certificate_revoked_schema;
 

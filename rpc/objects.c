@@ -290,7 +290,7 @@ static const struct field block_status_fields[] = {
     {"used", FIELD_SIZE, OF(block_status, used), FIELD_OPTIONAL, .help = "Bytes allocated on one replica"},
     {"heal", FIELD_STRING, OF(block_status, heal), FIELD_OPTIONAL,
      .help = "split-brain: no copy is known to be right; absent when all is well"},
-    {"set", FIELD_UINT, OF(block_status, set), FIELD_OPTIONAL,
+    {"set", FIELD_UINT, OF(block_status, set), FIELD_OPTIONAL, .max = INT64_MAX,
      .help = "Of a volume with several sets of bricks: which one its file lies in, counted from 1 over all "
              "that it ever had"},
     OBSERVED(block_status),
@@ -378,7 +378,8 @@ static const struct field job_status_fields[] = {
     {"total", FIELD_SIZE, OF(job_status, total), 0, .help = "Bytes in all"},
     {"started", FIELD_TIME, OF(job_status, started), 0, .help = "When it started"},
     {"finished", FIELD_TIME, OF(job_status, finished), 0, .help = "When it ended"},
-    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL, .help = "What is worth knowing of it"},
+    {"message", FIELD_STRING, OF(job_status, message), FIELD_OPTIONAL,
+     .help = "What it does now, and what it waits for"},
     STATUS_COMMON(job_status),
     END,
 };

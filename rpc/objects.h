@@ -119,7 +119,8 @@ static inline uint64_t brick_number(const struct brick_spec *bricks, size_t inde
 
 /*
  * A brick on its way to another device. A good data brick gets its successor beside it (join, heal), and goes
- * when that is whole; one that is lost, or a witness, is replaced in its place (swap_join, swap_heal). From
+ * when that is whole; one that is lost, a witness, or a fragment is replaced in its place (swap_join,
+ * swap_heal), and so is one that is lost meanwhile. From
  * `leave` on, and from swap_join on, `brick` is the one that goes.
  */
 enum move_step {
@@ -137,7 +138,7 @@ struct brick_move {
     struct brick_spec brick; /* beside those of the volume; has its serial */
     uint64_t replaces;       /* number of the volume's brick that it succeeds, or that has succeeded it */
     int step;                /* enum move_step */
-    bool in_place;           /* the old one is lost, or a witness */
+    bool in_place;           /* the old one is left out before the new one is whole */
     uint64_t base;           /* bytes in use on the new brick's device when the move began */
 };
 

@@ -5,6 +5,8 @@
 #include "api.h"
 #include "rpc/base/alloc.h"
 
+#define NAME_PATTERN "^[A-Za-z0-9_][A-Za-z0-9_-]*$" /* as name_check() has it */
+
 static json_t *reference(const struct schema *schema)
 {
     autofree char *target = xasprintf("#/components/schemas/%s", schema->name);
@@ -25,8 +27,7 @@ static json_t *field_type_schema(json_t *schemas, const struct field *field)
             json_object_set_new(type, "minLength", json_integer((json_int_t)field->min));
         return type;
     case FIELD_NAME:
-        return json_pack("{s:s, s:s, s:i}", "type", "string", "pattern", "^[A-Za-z0-9_][A-Za-z0-9_-]*$",
-                         "maxLength", 254);
+        return json_pack("{s:s, s:s, s:i}", "type", "string", "pattern", NAME_PATTERN, "maxLength", 254);
     case FIELD_SIZE:
     case FIELD_UINT:
         type = json_pack("{s:s, s:s, s:I}", "type", "integer", "format", "int64", "minimum",
@@ -120,10 +121,10 @@ static json_t *parameters(json_t *schemas, const struct api_route *route)
                                               "description", field->help, "schema",
                                               field_type_schema(schemas, field)));
     if (is_change(route))
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{s:s, s:i}}", "name", "Idempotency-Key",
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:{s:s, s:s, s:i}}", "name", "Idempotency-Key",
                                               "in", "header", "description",
                                               "A retry with the same key gets the same answer", "schema",
-                                              "type", "string", "maxLength", 128));
+                                              "type", "string", "pattern", NAME_PATTERN, "maxLength", 128));
     return list;
 }
 

@@ -11,7 +11,6 @@
 
 #include "rpc/base/alloc.h"
 
-#define PRIORITY         "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define RECORD_HANDSHAKE 22 /* the first byte of what a TLS client sends */
 
 struct tls_server {
@@ -39,7 +38,7 @@ int tls_server_new(const char *certificate, const char *key, struct tls_server *
         r = gnutls_certificate_set_x509_key_mem(server->credentials, &certificate_text, &key_text,
                                                 GNUTLS_X509_FMT_PEM);
     if (r >= 0)
-        r = gnutls_priority_init(&server->priority, PRIORITY, NULL);
+        r = gnutls_priority_init(&server->priority, TLS_SERVER_PRIORITY, NULL);
     if (r < 0)
         return error_set(ret_error, EINVAL, "TLS cannot use the certificate and its key: %s",
                          gnutls_strerror(r));

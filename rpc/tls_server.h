@@ -12,6 +12,9 @@
 
 #include "rpc/base/error.h"
 
+/* What every server of ours speaks, as GnuTLS writes it. */
+#define TLS_SERVER_PRIORITY "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
 /* A certificate with its key. Counted: connections keep the one that they began with. Any thread. */
 struct tls_server;
 

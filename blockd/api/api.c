@@ -185,12 +185,22 @@ static int admit(struct api *api, const struct http_request *request, const stru
     return caller->role & ROLES_KNOWN ? 0 : caller_check(caller, &nothing, ret_error);
 }
 
+/* Who is revoked is refused from the answer on, not from the next look at the files. */
+static void trust_no_more(struct api *api)
+{
+    autoerror struct error *error = NULL;
+    if (listeners_trust(api->listeners, &error) < 0)
+        log_warning("a revoked certificate may still be taken: %s", error_message(error));
+}
+
 /* One that may be called: it is answered, logged and recorded. */
 static void answer(struct api *api, struct call *call, int found, struct error **error, int64_t started)
 {
     const struct http_request *request = call->request;
     struct http_response *response = call->response;
     int r = found < 0 ? found : serve(call, error);
+    if (r == 0 && call->match->route->op == API_CERTIFICATE_REVOKE)
+        trust_no_more(api);
     if (r < 0)
         respond_error(response, *error, request->id);
     if (found == -EOPNOTSUPP) {

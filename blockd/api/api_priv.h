@@ -77,6 +77,8 @@ int listeners_new(const struct config *config, const struct http_server_options 
                   struct trust *trust, struct listeners **ret_listeners, struct error **ret_error);
 /* Looks at the files now. */
 void listeners_reload(struct listeners *listeners);
+/* Reads who is trusted, and who is revoked, before it returns. Any thread. */
+int listeners_trust(struct listeners *listeners, struct error **ret_error);
 /* NULL is allowed. */
 void listeners_free(struct listeners *listeners);
 

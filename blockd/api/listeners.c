@@ -103,25 +103,37 @@ static int read_list(const char *path, char **ret_text, struct error **ret_error
     return r == 0 || r == -ENOENT ? 0 : error_set(ret_error, -r, "%s", error_message(error));
 }
 
+int listeners_trust(struct listeners *listeners, struct error **ret_error)
+{
+    autofree char *ca = NULL, *list = NULL;
+    if (!listeners->count)
+        return 0;
+    int r = read_text(listeners->files.ca, PKI_TEXT_MAX, &ca, ret_error);
+    if (r == 0)
+        r = read_list(listeners->files.crl, &list, ret_error);
+    if (r == 0)
+        trust_set(listeners->trust, ca, list);
+    return r;
+}
+
 static int load(struct listeners *listeners, struct error **ret_error)
 {
     const struct config_api_files *files = &listeners->files;
-    autofree char *ca = NULL, *cert = NULL, *key = NULL, *list = NULL;
-    int r = read_text(files->ca, PKI_TEXT_MAX, &ca, ret_error);
-    if (r == 0)
-        r = read_text(files->cert, PKI_TEXT_MAX, &cert, ret_error);
+    autofree char *cert = NULL, *key = NULL;
+    int r = read_text(files->cert, PKI_TEXT_MAX, &cert, ret_error);
     if (r == 0)
         r = read_text(files->key, PKI_TEXT_MAX, &key, ret_error);
-    if (r == 0)
-        r = read_list(files->crl, &list, ret_error);
     struct tls_server *tls = NULL;
     if (r == 0)
         r = tls_server_new(cert, key, &tls, ret_error);
-    if (r < 0)
+    if (r == 0)
+        r = listeners_trust(listeners, ret_error);
+    if (r < 0) {
+        tls_server_unref(tls);
         return r;
+    }
     tls_server_unref(listeners->tls);
     listeners->tls = tls;
-    trust_set(listeners->trust, ca, list);
     return 0;
 }
 

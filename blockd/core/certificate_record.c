@@ -97,6 +97,18 @@ static int decode(const struct store_entry *entry, struct certificate_record *re
     return r;
 }
 
+char *certificate_name(struct core *core, const char *serial)
+{
+    struct store_entry entry cleanup(store_entry_clear) = {0};
+    struct certificate_record record;
+    autofree char *key = xasprintf(SIGNED "%s", serial);
+    if (store_get(core->store, key, &entry, NULL) < 0 || decode(&entry, &record) < 0)
+        return NULL;
+    char *name = steal_ptr(&record.name);
+    schema_clear(&certificate_record_schema, &record);
+    return name;
+}
+
 int core_certificate_list(struct core *core, struct certificate_list *ret_reply, struct error **ret_error)
 {
     struct store_list made cleanup(store_list_clear) = {0}, revoked cleanup(store_list_clear) = {0};

@@ -69,6 +69,6 @@ int core_certificate_revoke(struct core *core, const struct certificate_revoke *
     if (r == 0 && (r = certificate_record_revoked(core, serial, ret_error)) < 0)
         free(list);
     if (r == 0)
-        *ret_reply = (struct certificate_revoked){xstrdup(serial), list};
+        *ret_reply = (struct certificate_revoked){xstrdup(serial), list, certificate_name(core, serial)};
     return r;
 }

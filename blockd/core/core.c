@@ -22,6 +22,7 @@ int core_new(const struct core_options *options, struct core **ret_core, struct 
     pthread_cond_init(&core->pass_wake, NULL);
     pthread_mutex_init(&core->placement_mutex, NULL);
     pthread_mutex_init(&core->heal_mutex, NULL);
+    pthread_mutex_init(&core->notes_mutex, NULL);
     core->hosting = hosting_new(core);
     core->jobs = jobs_new(core);
     core->heal_watch = heal_watch_new(core);
@@ -87,6 +88,8 @@ void core_free(struct core *core)
     pthread_mutex_destroy(&core->pass_mutex);
     pthread_mutex_destroy(&core->placement_mutex);
     pthread_mutex_destroy(&core->heal_mutex);
+    pthread_mutex_destroy(&core->notes_mutex);
+    string_list_clear(&core->move_notes);
     free(core->node);
     free(core);
 }

@@ -55,6 +55,9 @@ struct core {
 
     pthread_mutex_t
         heal_mutex; /* the self-heal daemon's set of volumes is computed and applied as one step */
+
+    pthread_mutex_t notes_mutex;   /* guards the next one; nothing is called with it held */
+    struct string_list move_notes; /* move_wait.c */
 };
 
 /* ---- presence.c: which nodes are there, and which one leads ---- */
@@ -214,6 +217,12 @@ int placement_port(struct core *core, const char *node, const struct string_list
 int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
                    char **ret_device, uint64_t *ret_used, struct error **ret_error);
 
+/* Bytes that the volume's brick at `index` holds; 0 also when that is not known now. */
+uint64_t placement_held(struct core *core, const struct volume *volume, size_t index);
+/* -ENOSPC unless all bricks of these volumes that are on the device fit on others, or on the wanted one. */
+int placement_check_moves(struct core *core, const struct record_list *volumes, const char *device,
+                          const char *wanted, struct error **ret_error);
+
 /* ---- moves.c: bricks on their way to other devices ---- */
 
 /* `device` is "NODE/DEVICE" throughout. */
@@ -230,6 +239,31 @@ int move_cancel(struct core *core, const struct volume *volume, const struct bri
                 struct error **ret_error);
 /* Takes each move a step on; -EAGAIN while there is one. */
 int moves_advance(struct core *core, const struct volume *volume, struct error **ret_error);
+
+/* Why the volume's brick at `index` cannot be moved now; `lost`: move_is_lost(). */
+int move_check_may_begin(const struct volume *volume, size_t index, bool lost, struct error **ret_error);
+uint64_t move_number(const struct brick_move *move); /* of its brick */
+/* The volume's brick that a move is about: the one to be succeeded, or its successor. */
+struct brick_spec *move_peer(const struct volume *volume, const struct brick_move *move);
+/* The old brick is left out, or both are in their final place. */
+bool move_has_swapped(const struct brick_move *move);
+
+/* ---- move_wait.c: what moves wait for; all checks are -EAGAIN with the reason, and cheap ---- */
+
+/* What the volume's move waits for (NULL: nothing), until the next note. Any thread. */
+void move_note(struct core *core, const char *volume, const char *text);
+/* A line for people: from where to where, what it is at, what it waits for. The caller's. */
+char *move_describe(struct core *core, const struct volume *volume, const struct brick_move *move);
+/* It is lost to all clients, so that leaving it out at once takes nothing away. */
+bool move_is_lost(struct core *core, const struct volume *volume, const struct brick_spec *brick);
+int move_require_online(struct core *core, const struct volume *volume, const struct brick_spec *brick,
+                        uint64_t *ret_pending, struct error **ret_error);
+/* Can the others do without the old brick, if the move leaves it out at once? */
+int move_check_rest(struct core *core, const struct volume *volume, const struct brick_move *move,
+                    struct error **ret_error);
+/* Has the new brick all that it must have, and do all of its set serve? */
+int move_check_whole(struct core *core, const struct volume *volume, const struct brick_move *move,
+                     struct error **ret_error);
 
 /* ---- evacuate.c: the job that empties a device ---- */
 
@@ -389,6 +423,8 @@ int certificate_record_read(struct core *core, const struct pki_certificate *cer
                             struct error **ret_error);
 /* Tells all nodes that a serial number counts no more. */
 int certificate_record_revoked(struct core *core, const char *serial, struct error **ret_error);
+/* Whom the certificate was signed for; NULL where none of that number is known. The caller's. */
+char *certificate_name(struct core *core, const char *serial);
 /* Puts on this node's list what others have revoked. */
 int certificate_apply_revoked(struct core *core, struct error **ret_error);
 /* Forgets certificates whose time was over long ago. */

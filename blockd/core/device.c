@@ -169,6 +169,12 @@ static int mark_deleting(struct core *core, const char *name, const struct core_
     r = users_of(core, name, &users, ret_error);
     if (r < 0)
         return r;
+    bool failed = string_equal(device.status.phase, "failed");
+    if (users.length && failed)
+        return error_set(ret_error, EBUSY,
+                         "device %s holds bricks of volume %s: make them anew with gluster-block device "
+                         "replace %s OTHER, or delete the volume first",
+                         name, strbuf_string(&users), name);
     if (users.length)
         return error_set(ret_error, EBUSY,
                          "device %s holds bricks of volume %s: move them away with gluster-block device "

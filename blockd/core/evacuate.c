@@ -30,7 +30,19 @@ static int find_job(struct core *core, const char *device_key, struct job *ret_j
     return r;
 }
 
-/* Bytes of the bricks that are still on the device, as what their volumes hold. */
+/* What of the volume is on the device: its brick there, or the one that a move puts there. */
+static uint64_t bytes_on(struct core *core, const struct volume *volume, const char *device)
+{
+    const struct brick_spec *bricks = volume->spec.bricks.items;
+    const struct brick_move *move = move_off_device(volume, device);
+    const struct brick_spec *peer = move ? move_peer(volume, move) : NULL;
+    for (size_t i = 0; i < volume->spec.bricks.count; i++)
+        if (brick_is_on(&bricks[i], device) || &bricks[i] == peer)
+            return placement_held(core, volume, i);
+    return 0;
+}
+
+/* Bytes of the bricks that are still on the device. */
 static int bytes_left(struct core *core, const char *device, uint64_t *ret_bytes,
                       struct string_list *ret_left, struct error **ret_error)
 {
@@ -38,12 +50,11 @@ static int bytes_left(struct core *core, const char *device, uint64_t *ret_bytes
     int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
     *ret_bytes = 0;
     for (size_t i = 0; r == 0 && i < volumes.list.count; i++) {
-        struct volume *volume = RECORD(&volumes, volume, i);
+        const struct volume *volume = RECORD(&volumes, volume, i);
         if (!volume_uses_device(volume, device) || volume->meta.deleting)
             continue;
         string_list_add(ret_left, volume->meta.name);
-        if (volume_live_status(core, volume, NULL) == 0)
-            *ret_bytes += volume->status.size - volume->status.free;
+        *ret_bytes += bytes_on(core, volume, device);
     }
     record_list_clear(&volumes);
     return r;
@@ -57,10 +68,42 @@ static int check_target(struct core *core, const char *name, const char *target,
     int r = record_get(core, KIND_DEVICE, target, &device, ret_error);
     if (r < 0)
         return r;
-    if (device.meta.deleting || !string_equal(device.status.phase, "ready"))
-        return error_set(ret_error, EBUSY, "device %s is %s, not ready", target,
-                         device.meta.deleting ? "being removed" : device.status.phase);
-    return 0;
+    const char *state = device.meta.deleting                         ? "being removed"
+                        : device.spec.state == DEVICE_DISABLED       ? "disabled"
+                        : string_equal(device.status.phase, "ready") ? NULL
+                        : device.status.phase                        ? device.status.phase
+                                                                     : "pending";
+    return state ? error_set(ret_error, EBUSY, "device %s is %s: it cannot take bricks", target, state) : 0;
+}
+
+/* What trying again does not mend. */
+static bool is_final(int r)
+{
+    return r == -ENOSPC || r == -EIO || r == -EINVAL || r == -EOPNOTSUPP;
+}
+
+/* Whatever can be known of a move that cannot be made is told before the first one begins. */
+static int check_moves(struct core *core, const char *device, const char *target, struct error **ret_error)
+{
+    struct record_list volumes = {.kind = KIND_VOLUME};
+    int r = record_list(core, KIND_VOLUME, NULL, &volumes, ret_error);
+    for (size_t i = 0; r == 0 && i < volumes.list.count; i++) {
+        const struct volume *volume = RECORD(&volumes, volume, i);
+        const struct brick_spec *bricks = volume->spec.bricks.items;
+        for (size_t k = 0; r == 0 && k < volume->spec.bricks.count; k++) {
+            if (!brick_is_on(&bricks[k], device) || volume->meta.deleting)
+                continue;
+            autoerror struct error *problem = NULL;
+            int may = move_check_may_begin(volume, k, move_is_lost(core, volume, &bricks[k]), &problem);
+            /* Other work on the volume ends by itself; one that is stopped needs its administrator. */
+            if (is_final(may) || (may < 0 && volume->spec.state != VOLUME_STARTED))
+                r = error_set(ret_error, -may, "%s", error_message(problem));
+        }
+    }
+    if (r == 0)
+        r = placement_check_moves(core, &volumes, device, target, ret_error);
+    record_list_clear(&volumes);
+    return r;
 }
 
 struct emptying {
@@ -87,11 +130,15 @@ static int begin(struct core *core, const struct change_call *call, const struct
     if (r < 0)
         return r;
     if (found)
-        return error_set(ret_error, EEXIST, "job %s empties device %s already", job.meta.name, name);
+        return error_set(ret_error, EEXIST,
+                         "job %s empties device %s already: wait for its end, or gluster-block job cancel %s",
+                         job.meta.name, name, job.meta.name);
 
     uint64_t total;
     autostring_list struct string_list left = {0};
-    r = bytes_left(core, name, &total, &left, ret_error);
+    r = check_moves(core, name, target, ret_error);
+    if (r == 0)
+        r = bytes_left(core, name, &total, &left, ret_error);
     if (r < 0)
         return r;
     job_init(&job, emptying->kind, KIND_DEVICE, &device.meta);
@@ -140,17 +187,19 @@ int core_device_replace(struct core *core, const char *name, const struct device
 /* ---- Working on it ---- */
 
 /* What fills the new brick now, at most what the volume holds. */
-static uint64_t bytes_filled(struct core *core, struct volume *volume, const struct brick_move *move)
+static uint64_t bytes_filled(struct core *core, const struct volume *volume, const char *device_name,
+                             const struct brick_move *move)
 {
-    autofree char *name = xasprintf("%s/%s", move->brick.node, move->brick.device);
+    const struct brick_spec *peer = move_peer(volume, move);
+    const struct brick_spec *fresh = move->step == MOVE_SWAP_HEAL && peer ? peer : &move->brick;
+    autofree char *name = xasprintf("%s/%s", fresh->node, fresh->device);
     struct device device cleanup(cleanup_device) = {0};
-    if (move->step != MOVE_HEAL || record_get(core, KIND_DEVICE, name, &device, NULL) < 0)
+    bool fills = move->step == MOVE_HEAL || move->step == MOVE_SWAP_HEAL;
+    if (!fills || record_get(core, KIND_DEVICE, name, &device, NULL) < 0)
         return 0;
     overlay_status(core, KIND_DEVICE, &device, false);
     uint64_t used = device.status.size - device.status.free;
-    uint64_t whole =
-        volume_live_status(core, volume, NULL) == 0 ? volume->status.size - volume->status.free : 0;
-    uint64_t filled = used > move->base ? used - move->base : 0;
+    uint64_t whole = bytes_on(core, volume, device_name), filled = used > move->base ? used - move->base : 0;
     return filled < whole ? filled : whole;
 }
 
@@ -160,10 +209,10 @@ static uint64_t progress(struct core *core, const struct job *job, const char *d
     uint64_t filled = 0;
     if (record_list_readable(core, KIND_VOLUME, NULL, &volumes, NULL) == 0)
         for (size_t i = 0; i < volumes.list.count; i++) {
-            struct volume *volume = RECORD(&volumes, volume, i);
+            const struct volume *volume = RECORD(&volumes, volume, i);
             const struct brick_move *move = move_off_device(volume, device);
             if (move)
-                filled += bytes_filled(core, volume, move);
+                filled += bytes_filled(core, volume, device, move);
         }
     record_list_clear(&volumes);
     uint64_t open = left > filled ? left - filled : 0;
@@ -171,9 +220,16 @@ static uint64_t progress(struct core *core, const struct job *job, const char *d
     return done > job->status.done ? done : job->status.done;
 }
 
-/* 1: a move that the device takes part in is under way. */
+static char *describe(struct core *core, const struct volume *volume, const struct brick_move *move,
+                      bool cancel)
+{
+    autofree char *text = move_describe(core, volume, move);
+    return cancel ? xasprintf("canceled, ends after %s", text) : steal_ptr(&text);
+}
+
+/* 1: a move that the device takes part in is under way; *ret_message tells of it, and is the caller's. */
 static int look_for_move(struct core *core, const char *device, const struct string_list *left, bool cancel,
-                         struct error **ret_error)
+                         char **ret_message, struct error **ret_error)
 {
     int result = 0;
     for (size_t i = 0; i < left->count; i++) {
@@ -189,6 +245,8 @@ static int look_for_move(struct core *core, const char *device, const struct str
         result = 1;
         autofree char *key = object_key(KIND_VOLUME, left->items[i]);
         queue_add(core->queue, key); /* its next step may be due */
+        if (!*ret_message)
+            *ret_message = describe(core, &volume, move, cancel);
         r = cancel ? move_cancel(core, &volume, move, ret_error) : 0;
         if (r < 0)
             return r;
@@ -196,17 +254,21 @@ static int look_for_move(struct core *core, const char *device, const struct str
     return result;
 }
 
-/* What trying again does not mend. */
-static bool is_final(int r)
-{
-    return r == -ENOSPC || r == -EIO || r == -EINVAL || r == -EOPNOTSUPP;
-}
-
 static bool end(struct core *core, const struct job *job, const char *phase, uint64_t done, const char *error)
 {
-    job_record(core, job, phase, done, error);
+    struct job_news news = {.phase = phase, .done = done, .error = error};
+    news.message = string_equal(phase, "succeeded")  ? "the device has no brick left"
+                   : string_equal(phase, "canceled") ? "bricks that were moved before stay where they are"
+                                                     : "bricks that are left stay where they are";
+    job_record_news(core, job, &news);
     fault_point("evacuate.after-status");
     return false;
+}
+
+static bool go_on(struct core *core, const struct job *job, uint64_t done, const char *message)
+{
+    job_record_news(core, job, &(struct job_news){.phase = "running", .done = done, .message = message});
+    return true;
 }
 
 /* The next brick; 0 when its move has begun. */
@@ -236,10 +298,11 @@ bool evacuate_run(struct core *core, const struct job *job)
 
     autostring_list struct string_list left = {0};
     autoerror struct error *problem = NULL;
+    autofree char *message = NULL;
     uint64_t bytes = 0;
     r = bytes_left(core, device_name, &bytes, &left, &problem);
     if (r == 0)
-        r = look_for_move(core, device_name, &left, job->meta.deleting, &problem);
+        r = look_for_move(core, device_name, &left, job->meta.deleting, &message, &problem);
     if (r < 0)
         return true;
     uint64_t done = progress(core, job, device_name, bytes);
@@ -247,11 +310,13 @@ bool evacuate_run(struct core *core, const struct job *job)
         return end(core, job, "canceled", done, NULL);
     if (r == 0 && left.count == 0)
         return end(core, job, "succeeded", job->status.total, NULL);
-    if (r == 0)
-        r = begin_next(core, job, device_name, &left, &problem);
+    if (r == 1)
+        return go_on(core, job, done, message);
+    r = begin_next(core, job, device_name, &left, &problem);
     if (is_final(r))
         return end(core, job, "failed", done, error_message(problem));
     /* Why it waits is worth knowing, and no end. */
-    job_record(core, job, "running", done, r < 0 && r != -EAGAIN ? error_message(problem) : NULL);
-    return true;
+    if (r < 0 && problem)
+        message = xasprintf("waits: %s", error_message(problem));
+    return go_on(core, job, done, message);
 }

@@ -21,7 +21,7 @@ static struct brick_move *move_at(const struct volume *volume, size_t index)
 /* ---- Finding ---- */
 
 /* Of a move's brick, which always has its serial. */
-static uint64_t number_of(const struct brick_move *move)
+uint64_t move_number(const struct brick_move *move)
 {
     return move->brick.serial - 1;
 }
@@ -34,7 +34,7 @@ bool brick_is_on(const struct brick_spec *brick, const char *device)
 }
 
 /* The volume's brick that a move is about: the one to be succeeded, or its successor. */
-static struct brick_spec *peer_of(const struct volume *volume, const struct brick_move *move)
+struct brick_spec *move_peer(const struct volume *volume, const struct brick_move *move)
 {
     struct brick_spec *bricks = volume->spec.bricks.items;
     for (size_t i = 0; i < volume->spec.bricks.count; i++)
@@ -43,7 +43,7 @@ static struct brick_spec *peer_of(const struct volume *volume, const struct bric
     return NULL;
 }
 
-static bool has_swapped(const struct brick_move *move)
+bool move_has_swapped(const struct brick_move *move)
 {
     return move->step >= MOVE_SWAP_JOIN;
 }
@@ -52,7 +52,7 @@ const struct brick_move *move_off_device(const struct volume *volume, const char
 {
     for (size_t i = 0; i < volume->spec.moves.count; i++) {
         const struct brick_move *move = move_at(volume, i);
-        const struct brick_spec *peer = peer_of(volume, move);
+        const struct brick_spec *peer = move_peer(volume, move);
         /* A move that was canceled ends with the new brick's leave; it is about its peer all the same. */
         if ((peer && brick_is_on(peer, device)) || brick_is_on(&move->brick, device))
             return move;
@@ -97,7 +97,18 @@ static void add_move(struct volume *volume, size_t index, const char *target, ui
     volume->meta.generation++;
 }
 
-static int check_may_begin(const struct volume *volume, size_t index, bool lost, struct error **ret_error)
+static bool is_dispersed(const struct volume *volume)
+{
+    return volume->spec.template_name == TEMPLATE_DISPERSE;
+}
+
+/* A set of disperse has no place for one brick more, nor has one with a witness for a second one. */
+static bool goes_in_place(const struct volume *volume, size_t index)
+{
+    return is_dispersed(volume) || layout_is_witness(&volume->spec, index);
+}
+
+int move_check_may_begin(const struct volume *volume, size_t index, bool lost, struct error **ret_error)
 {
     const struct brick_spec *bricks = volume->spec.bricks.items;
     if (volume->meta.deleting)
@@ -109,11 +120,8 @@ static int check_may_begin(const struct volume *volume, size_t index, bool lost,
     if (volume->spec.moves.count)
         return error_set(ret_error, EBUSY, "volume %s has a brick on its way already", volume->meta.name);
     if (volume->spec.leaving)
-        return error_set(ret_error, EBUSY, "a set of bricks is being taken out of volume %s: wait for that",
-                         volume->meta.name);
-    if (volume->spec.template_name == TEMPLATE_DISPERSE)
-        return error_set(ret_error, EOPNOTSUPP,
-                         "volume %s is of template disperse, whose bricks cannot be moved",
+        return error_set(ret_error, EBUSY,
+                         "a set of bricks is being taken out of volume %s: wait for that, or cancel its job",
                          volume->meta.name);
     if (lost && !layout_heals(&volume->spec))
         return error_set(ret_error, EIO,
@@ -121,16 +129,6 @@ static int check_may_begin(const struct volume *volume, size_t index, bool lost,
                          "volume with force",
                          volume->meta.name, bricks[index].node, bricks[index].device);
     return 0;
-}
-
-/* Is the brick lost to all clients, so that leaving it out at once takes nothing away? */
-static bool is_lost(struct core *core, const struct volume *volume, const struct brick_spec *brick)
-{
-    struct brick_status status = {0};
-    engine_brick_status(core->engine, volume, brick, &status);
-    bool lost = !string_equal(status.state, "online") && status.error;
-    schema_clear(&brick_status_schema, &status);
-    return lost;
 }
 
 int move_begin(struct core *core, const char *volume_name, const char *device, const char *wanted,
@@ -147,8 +145,8 @@ int move_begin(struct core *core, const char *volume_name, const char *device, c
         index++;
     if (index == volume.spec.bricks.count)
         return 0;
-    bool lost = is_lost(core, &volume, &bricks[index]);
-    r = check_may_begin(&volume, index, lost, ret_error);
+    bool lost = move_is_lost(core, &volume, &bricks[index]);
+    r = move_check_may_begin(&volume, index, lost, ret_error);
     autofree char *target = NULL;
     uint64_t base = 0, port = 0;
     if (r == 0)
@@ -159,7 +157,7 @@ int move_begin(struct core *core, const char *volume_name, const char *device, c
         r = placement_port(core, node, &none, &port, ret_error);
     if (r < 0)
         return r;
-    add_move(&volume, index, target, port, lost || layout_is_witness(&volume.spec, index), base);
+    add_move(&volume, index, target, port, lost || goes_in_place(&volume, index), base);
 
     autofree char *key = xasprintf("ports/%s/%llu", node, (unsigned long long)port);
     autofree char *value = xasprintf("\"volumes/%s\"", volume_name);
@@ -181,13 +179,13 @@ struct next_step {
 
 static void swap_bricks(struct volume *volume, struct brick_move *move)
 {
-    struct brick_spec *peer = peer_of(volume, move);
+    struct brick_spec *peer = move_peer(volume, move);
     if (!peer)
         return;
     struct brick_spec old = *peer;
     old.serial = move->replaces + 1;
     *peer = move->brick;
-    move->replaces = number_of(move);
+    move->replaces = move_number(move);
     move->brick = old;
 }
 
@@ -197,7 +195,7 @@ static bool set_step(void *object, void *data)
     const struct next_step *next = data;
     for (size_t i = 0; i < volume->spec.moves.count; i++) {
         struct brick_move *move = move_at(volume, i);
-        if (number_of(move) != next->number || move->step != next->from)
+        if (move_number(move) != next->number || move->step != next->from)
             continue;
         if (next->swap)
             swap_bricks(volume, move);
@@ -211,7 +209,7 @@ static bool set_step(void *object, void *data)
 static int record_step(struct core *core, const struct volume *volume, const struct brick_move *move, int to,
                        bool swap, struct error **ret_error)
 {
-    struct next_step next = {.number = number_of(move), .from = move->step, .to = to, .swap = swap};
+    struct next_step next = {.number = move_number(move), .from = move->step, .to = to, .swap = swap};
     int r = record_update(core, KIND_VOLUME, volume->meta.name, volume->meta.uid, set_step, &next, ret_error);
     return r < 0 ? r : -EAGAIN;
 }
@@ -219,7 +217,7 @@ static int record_step(struct core *core, const struct volume *volume, const str
 int move_cancel(struct core *core, const struct volume *volume, const struct brick_move *move,
                 struct error **ret_error)
 {
-    if (has_swapped(move))
+    if (move_has_swapped(move))
         return 0; /* it goes on to its end: there is nothing to go back to */
     int to = move->step == MOVE_PREPARE ? MOVE_LEFT : MOVE_LEAVE;
     int r = record_step(core, volume, move, to, false, ret_error);
@@ -227,42 +225,6 @@ int move_cancel(struct core *core, const struct volume *volume, const struct bri
 }
 
 /* ---- Steps ---- */
-
-static bool is_online(struct core *core, const struct volume *volume, const struct brick_spec *brick,
-                      uint64_t *ret_pending)
-{
-    struct brick_status status = {0};
-    engine_brick_status(core->engine, volume, brick, &status);
-    bool online = string_equal(status.state, "online");
-    *ret_pending = status.heal_pending;
-    schema_clear(&brick_status_schema, &status);
-    return online;
-}
-
-/* All bricks of the set serve, and none knows of a file that another one lacks. */
-static bool looks_whole(struct core *core, const struct volume *volume, const struct brick_move *move)
-{
-    uint64_t pending;
-    const struct brick_spec *bricks = volume->spec.bricks.items;
-    if (!has_swapped(move) && (!is_online(core, volume, &move->brick, &pending) || pending))
-        return false;
-    size_t each = layout_set_bricks(&volume->spec), place = (size_t)(peer_of(volume, move) - bricks);
-    for (size_t i = place / each * each; i < (place / each + 1) * each; i++)
-        if (!is_online(core, volume, &bricks[i], &pending) || pending)
-            return false;
-    return true;
-}
-
-/*
- * A heal notes what it is about to fill before it takes back its own note, so that an index which is empty
- * stays so; looked at twice, because an index is not read at one moment.
- */
-static bool is_whole(struct core *core, const struct volume *volume, const struct brick_move *move)
-{
-    uint64_t fresh = has_swapped(move) ? move->replaces : number_of(move);
-    return engine_move_is_marked(core->engine, volume, fresh, NULL) == -ENOENT &&
-           looks_whole(core, volume, move) && looks_whole(core, volume, move);
-}
 
 static int mark_new(struct core *core, const struct volume *volume, const struct brick_move *move,
                     struct error **ret_error)
@@ -277,17 +239,21 @@ static int mark_new(struct core *core, const struct volume *volume, const struct
     record_list_clear(&nodes);
     if (r == 0)
         r = image_mark_behind(volume->meta.name, path, log, brick, ret_error);
-    /* A brick that nobody knows to be behind would pass for whole. */
-    return r < 0 ? r : engine_move_is_marked(core->engine, volume, number_of(move), ret_error);
+    return r;
 }
 
 static int prepare(struct core *core, const struct volume *volume, const struct brick_move *move,
                    struct error **ret_error)
 {
     uint64_t pending;
-    if (!is_online(core, volume, &move->brick, &pending))
-        return -EAGAIN;
-    int r = mark_new(core, volume, move, ret_error);
+    int r = move_require_online(core, volume, &move->brick, &pending, ret_error);
+    if (r == 0)
+        r = move_check_rest(core, volume, move, ret_error);
+    if (r == 0 && !is_dispersed(volume))
+        r = mark_new(core, volume, move, ret_error);
+    /* A brick that nobody knows to be behind would pass for whole. */
+    if (r == 0 && !is_dispersed(volume))
+        r = engine_move_is_marked(core->engine, volume, move_number(move), ret_error);
     if (r < 0)
         return r;
     fault_point("move.after-mark");
@@ -330,12 +296,40 @@ static int when_told(struct core *core, const struct volume *volume, const struc
     return r < 0 ? r : record_step(core, volume, move, to, false, ret_error);
 }
 
+/* Disperse takes its notes when the new brick has its place, and a heal that went on may take them away. */
+static int keep_marked(struct core *core, const struct volume *volume, const struct brick_move *move,
+                       struct error **ret_error)
+{
+    if (!is_dispersed(volume) || engine_move_is_marked(core->engine, volume, move->replaces, NULL) == 0)
+        return 0;
+    int r = mark_new(core, volume, move, ret_error);
+    fault_point("move.swap-mark");
+    return r;
+}
+
+/* The next step, once the new brick is whole. */
+static int when_whole(struct core *core, const struct volume *volume, const struct brick_move *move, int to,
+                      struct error **ret_error)
+{
+    int r = move_check_whole(core, volume, move, ret_error);
+    return r < 0 ? r : record_step(core, volume, move, to, !move_has_swapped(move), ret_error);
+}
+
+/* A disk that dies while it is emptied: its brick is left out at once, and others fill the new one. */
+static bool old_is_lost(struct core *core, const struct volume *volume, const struct brick_move *move)
+{
+    return layout_heals(&volume->spec) && move_is_lost(core, volume, move_peer(volume, move));
+}
+
 static int advance(struct core *core, const struct volume *volume, const struct brick_move *move,
                    struct error **ret_error)
 {
-    if (!peer_of(volume, move))
+    if (!move_peer(volume, move))
         return error_set(ret_error, EUCLEAN, "volume %s has no brick %llu, which a move is about",
                          volume->meta.name, (unsigned long long)move->replaces);
+    int r;
+    if ((move->step == MOVE_JOIN || move->step == MOVE_HEAL) && old_is_lost(core, volume, move))
+        return record_step(core, volume, move, MOVE_SWAP_JOIN, true, ret_error);
     switch (move->step) {
     case MOVE_PREPARE:
         return prepare(core, volume, move, ret_error);
@@ -344,15 +338,14 @@ static int advance(struct core *core, const struct volume *volume, const struct 
         return when_told(core, volume, move, MOVE_HEAL, ret_error);
     case MOVE_HEAL:
         fault_point("move.heal");
-        return is_whole(core, volume, move) ? record_step(core, volume, move, MOVE_LEAVE, true, ret_error)
-                                            : -EAGAIN;
+        return when_whole(core, volume, move, MOVE_LEAVE, ret_error);
     case MOVE_SWAP_JOIN:
         fault_point("move.swap-join");
         return when_told(core, volume, move, MOVE_SWAP_HEAL, ret_error);
     case MOVE_SWAP_HEAL:
         fault_point("move.swap-heal");
-        return is_whole(core, volume, move) ? record_step(core, volume, move, MOVE_LEFT, false, ret_error)
-                                            : -EAGAIN;
+        r = keep_marked(core, volume, move, ret_error);
+        return r < 0 ? r : when_whole(core, volume, move, MOVE_LEFT, ret_error);
     case MOVE_LEAVE:
         fault_point("move.leave");
         return when_told(core, volume, move, MOVE_LEFT, ret_error);
@@ -367,7 +360,7 @@ static int advance(struct core *core, const struct volume *volume, const struct 
 /* The node that has the new brick leads; once that is whole, the one that has the old one, to erase it. */
 static bool leads(struct core *core, const struct volume *volume, const struct brick_move *move)
 {
-    const struct brick_spec *peer = peer_of(volume, move);
+    const struct brick_spec *peer = move_peer(volume, move);
     bool by_peer = move->step == MOVE_SWAP_JOIN || move->step == MOVE_SWAP_HEAL;
     const struct brick_spec *brick = by_peer && peer ? peer : &move->brick;
     return strcmp(brick->node, core->node) == 0;
@@ -378,10 +371,16 @@ int moves_advance(struct core *core, const struct volume *volume, struct error *
     int result = 0;
     for (size_t i = 0; i < volume->spec.moves.count; i++) {
         const struct brick_move *move = move_at(volume, i);
+        autoerror struct error *problem = NULL;
         if (!leads(core, volume, move))
             continue;
-        int r = advance(core, volume, move, result ? NULL : ret_error);
+        int r = advance(core, volume, move, &problem);
+        move_note(core, volume->meta.name, problem ? error_message(problem) : NULL);
+        if (r < 0 && r != -EAGAIN && !result)
+            error_set(ret_error, -r, "%s", error_message(problem));
         result = result ? result : r;
     }
+    if (!volume->spec.moves.count)
+        move_note(core, volume->meta.name, NULL);
     return result;
 }

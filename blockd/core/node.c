@@ -110,20 +110,26 @@ int node_require_alone(struct core *core, const char *what, struct error **ret_e
 enum { PATCH_STATE, PATCH_ADDRESSES, PATCH_ZONE }; /* the fields' places in node_patch_schema */
 
 /* Where bricks listen is the node's own configuration; the API adds what else it is known by. */
-static int check_addresses(struct core *core, const struct string_list *addresses, struct error **ret_error)
+/* Of whichever node: the one that answers need not be the one that is changed. */
+static int check_addresses(const struct node *node, const struct string_list *addresses,
+                           struct error **ret_error)
 {
+    const struct string_list *before = &node->spec.addresses;
     if (!addresses->count)
         return error_set(ret_error, EINVAL, "addresses is empty: a node has at least one address");
     for (size_t i = 0; i < addresses->count; i++) {
         int r = address_check(addresses->items[i], ret_error);
         if (r < 0)
             return r;
+        for (size_t k = 0; k < i; k++)
+            if (address_equal(addresses->items[k], addresses->items[i]))
+                return error_set(ret_error, EINVAL, "the address %s is named twice", addresses->items[i]);
     }
-    if (!address_equal(addresses->items[0], core->config->address))
+    if (before->count && !address_equal(addresses->items[0], before->items[0]))
         return error_set(ret_error, EINVAL,
-                         "the first address is %s, which the node's configuration sets ([node] address); "
+                         "the first address of node %s is %s, which its configuration sets ([node] address); "
                          "others may follow it",
-                         core->config->address);
+                         node->meta.name, before->items[0]);
     return 0;
 }
 
@@ -137,7 +143,7 @@ static int change_spec(struct core *core, const struct change_call *call, const 
     int r = change_get(core, KIND_NODE, name, change, &node, ret_error);
     if (r < 0)
         return r;
-    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(core, &patch->addresses, ret_error)) < 0)
+    if ((present >> PATCH_ADDRESSES & 1) && (r = check_addresses(&node, &patch->addresses, ret_error)) < 0)
         return r;
     if (present >> PATCH_STATE & 1)
         node.spec.state = patch->state;

@@ -331,55 +331,122 @@ static const char *too_close(const struct inventory *inventory, const struct vol
     return NULL;
 }
 
-/* Why a device cannot take the brick over; NULL when it can. */
-static const char *move_refusal(const struct inventory *inventory, const struct volume *volume, size_t index,
-                                const struct planner_device *device, uint64_t used)
+/* A brick that looks for a new place. */
+struct moving {
+    const struct volume *volume;
+    size_t index;
+    uint64_t used;      /* bytes that it will hold */
+    const char *wanted; /* "NODE/DEVICE", NULL: any */
+};
+
+static char *no_room(const struct moving *moving, const struct planner_device *device)
 {
-    const struct brick_spec *bricks = volume->spec.bricks.items;
+    const struct brick_spec *brick =
+        (const struct brick_spec *)moving->volume->spec.bricks.items + moving->index;
+    char have[SIZE_TEXT_SIZE], needs[SIZE_TEXT_SIZE];
+    if (device->free < moving->used) {
+        size_format(device->free, have);
+        size_format(moving->used, needs);
+        return xasprintf("it has %s free, and the brick holds %s", have, needs);
+    }
+    if (!brick->size || planner_room(device) >= brick->size)
+        return NULL;
+    size_format(planner_room(device), have);
+    size_format(brick->size, needs);
+    return xasprintf("it can promise %s more, and the brick needs %s", have, needs);
+}
+
+/* Why a device cannot take the brick over; NULL when it can. The caller's. */
+static char *move_refusal(const struct inventory *inventory, const struct moving *moving,
+                          const struct planner_device *device)
+{
     autofree char *name = xasprintf("%s/%s", device->node, device->device);
     if (device->unusable)
-        return device->unusable;
-    if (volume_uses_device(volume, name))
-        return "it has a brick of this volume already";
-    const char *reason = too_close(inventory, volume, index, device);
-    if (reason)
-        return reason;
-    if (device->free < used || (bricks[index].size && planner_room(device) < bricks[index].size))
-        return "it has not enough room";
-    return NULL;
+        return xstrdup(device->unusable);
+    if (volume_uses_device(moving->volume, name))
+        return xstrdup("it has a brick of this volume already");
+    const char *reason = too_close(inventory, moving->volume, moving->index, device);
+    return reason ? xstrdup(reason) : no_room(moving, device);
+}
+
+/* -ENOSPC names every device, and why it does not fit. */
+static int pick_device(const struct inventory *inventory, const struct moving *moving,
+                       struct planner_device **ret_device, struct error **ret_error)
+{
+    const struct brick_spec *brick =
+        (const struct brick_spec *)moving->volume->spec.bricks.items + moving->index;
+    struct planner_device *best = NULL;
+    autostrbuf struct strbuf reasons = {0};
+    for (size_t i = 0; i < inventory->count; i++) {
+        struct planner_device *device = &inventory->devices[i];
+        autofree char *name = xasprintf("%s/%s", device->node, device->device);
+        if (brick_is_on(brick, name) || (moving->wanted && strcmp(moving->wanted, name) != 0))
+            continue;
+        autofree char *reason = move_refusal(inventory, moving, device);
+        if (reason)
+            strbuf_addf(&reasons, "%s %s: %s", reasons.length ? ";" : "", name, reason);
+        else if (!best || planner_room(device) > planner_room(best))
+            best = device;
+    }
+    *ret_device = best;
+    if (best)
+        return 0;
+    return error_set(ret_error, ENOSPC, "no device can take the brick of volume %s on %s/%s:%s",
+                     moving->volume->meta.name, brick->node, brick->device,
+                     reasons.length ? strbuf_string(&reasons) : " there is no other");
+}
+
+uint64_t placement_held(struct core *core, const struct volume *volume, size_t index)
+{
+    struct volume live cleanup(cleanup_volume) = {0};
+    schema_copy(&volume_schema, &live, volume);
+    if (layout_is_witness(&volume->spec, index) || volume_live_status(core, &live, NULL) < 0)
+        return 0;
+    size_t set = index / layout_set_bricks(&volume->spec);
+    const struct set_status *sets = live.status.sets.items;
+    if (set >= live.status.sets.count || sets[set].size < sets[set].free)
+        return 0;
+    return (sets[set].size - sets[set].free) / layout_set_data(&volume->spec);
 }
 
 int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,
                    char **ret_device, uint64_t *ret_used, struct error **ret_error)
 {
     struct inventory inventory cleanup(inventory_clear) = {.nodes = {.kind = KIND_NODE}};
-    struct volume live cleanup(cleanup_volume) = {0};
-    schema_copy(&volume_schema, &live, volume);
-    uint64_t used = volume_live_status(core, &live, NULL) == 0 ? live.status.size - live.status.free : 0;
-    if (layout_is_witness(&volume->spec, index))
-        used = 0;
+    const struct moving moving = {volume, index, placement_held(core, volume, index), wanted};
+    struct planner_device *best = NULL;
     int r = take_inventory(core, &inventory, ret_error);
-    const struct planner_device *best = NULL;
-    autostrbuf struct strbuf reasons = {0};
-    for (size_t i = 0; r == 0 && i < inventory.count; i++) {
-        const struct planner_device *device = &inventory.devices[i];
-        autofree char *name = xasprintf("%s/%s", device->node, device->device);
-        if (wanted && strcmp(wanted, name) != 0)
-            continue;
-        const char *reason = move_refusal(&inventory, volume, index, device, used);
-        if (reason)
-            strbuf_addf(&reasons, "%s %s: %s", reasons.length ? ";" : "", name, reason);
-        else if (!best || planner_room(device) > planner_room(best))
-            best = device;
-    }
+    if (r == 0)
+        r = pick_device(&inventory, &moving, &best, ret_error);
     if (r < 0)
         return r;
-    if (!best)
-        return error_set(ret_error, ENOSPC, "no device can take the brick of volume %s:%s", volume->meta.name,
-                         reasons.length ? strbuf_string(&reasons) : " there is none");
     *ret_device = xasprintf("%s/%s", best->node, best->device);
     *ret_used = best->size - best->free;
     return 0;
+}
+
+int placement_check_moves(struct core *core, const struct record_list *volumes, const char *device,
+                          const char *wanted, struct error **ret_error)
+{
+    struct inventory inventory cleanup(inventory_clear) = {.nodes = {.kind = KIND_NODE}};
+    int r = take_inventory(core, &inventory, ret_error);
+    for (size_t i = 0; r == 0 && i < volumes->list.count; i++) {
+        const struct volume *volume = RECORD(volumes, volume, i);
+        const struct brick_spec *bricks = volume->spec.bricks.items;
+        for (size_t k = 0; r == 0 && k < volume->spec.bricks.count; k++) {
+            /* A move that is under way has its place. */
+            if (!brick_is_on(&bricks[k], device) || volume->meta.deleting || move_off_device(volume, device))
+                continue;
+            const struct moving moving = {volume, k, placement_held(core, volume, k), wanted};
+            struct planner_device *to = NULL;
+            r = pick_device(&inventory, &moving, &to, ret_error);
+            if (r < 0)
+                continue;
+            to->promised += bricks[k].size;
+            to->free -= moving.used;
+        }
+    }
+    return r;
 }
 
 int placement_port(struct core *core, const char *node, const struct string_list *taken, uint64_t *ret_port,

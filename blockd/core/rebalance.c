@@ -57,6 +57,14 @@ void rebalance_begin(const struct volume *volume, struct txn *txn, struct job *j
     txn_put(txn, KIND_JOB, job, 0);
 }
 
+static int check_moves(const struct volume *volume, struct error **ret_error)
+{
+    return volume->spec.moves.count
+               ? error_set(ret_error, EBUSY, "volume %s has a brick on its way to another device",
+                           volume->meta.name)
+               : 0;
+}
+
 static int begin(struct core *core, const struct change_call *call, const struct core_change *change,
                  struct core_result *ret_result, struct error **ret_error)
 {
@@ -69,6 +77,8 @@ static int begin(struct core *core, const struct change_call *call, const struct
     if (r == 0 && layout_sets(&volume.spec) < 2)
         r = error_set(ret_error, EINVAL, "volume %s has one set of bricks only: there is nothing to spread",
                       name);
+    if (r == 0)
+        r = check_moves(&volume, ret_error);
     if (r == 0)
         r = rebalance_check_none(core, name, ret_error);
     if (r < 0)
@@ -116,16 +126,30 @@ static bool end(struct core *core, const struct job *job, const char *volume, co
     return again;
 }
 
+static int check_bricks(const struct volume *volume, struct error **ret_error)
+{
+    const struct brick_status *bricks = volume->status.bricks.items;
+    for (size_t i = 0; i < volume->status.bricks.count; i++)
+        if (!string_equal(bricks[i].state, "online"))
+            return error_set(ret_error, EAGAIN, "the brick of volume %s on %s/%s is %s%s%s",
+                             volume->meta.name, bricks[i].node, bricks[i].device, bricks[i].state,
+                             bricks[i].error ? ": " : "", bricks[i].error ? bricks[i].error : "");
+    return 0;
+}
+
 /* 0: it serves with all sets that the record has. -EAGAIN: not yet. -ECANCELED: it is gone. */
-static int check_volume(struct core *core, const struct job *job, struct volume *volume)
+static int check_volume(struct core *core, const struct job *job, struct volume *volume,
+                        struct error **ret_error)
 {
     int r = record_get(core, KIND_VOLUME, strchr(job->spec.object, '/') + 1, volume, NULL);
     if (r == -ENOENT ||
         (r == 0 && (volume->meta.deleting || !string_equal(volume->meta.uid, job->spec.object_uid))))
         return -ECANCELED;
-    if (r < 0 || volume->status.observed_generation != volume->meta.generation)
+    if (r < 0)
         return -EAGAIN;
-    return volume_require_online(core, volume, NULL) < 0 ? -EAGAIN : 0;
+    if (volume->status.observed_generation != volume->meta.generation)
+        return error_set(ret_error, EAGAIN, "the bricks of volume %s come up", volume->meta.name);
+    return volume_require_online(core, volume, ret_error) < 0 ? -EAGAIN : 0;
 }
 
 static bool follow(struct core *core, const struct job *job, const char *volume)
@@ -158,36 +182,53 @@ static bool is_started(struct core *core, const struct job *job, const char *vol
     return r == 0;
 }
 
+/* Why it waits is worth knowing, and no end. */
+static bool wait_for(struct core *core, const struct job *job, const struct error *problem)
+{
+    autofree char *message = problem ? xasprintf("waits: %s", error_message(problem)) : NULL;
+    struct job_news news = {
+        .phase = "running", .message = message, .done = job->status.done, .total = job->status.total};
+    record(core, job, &news);
+    return true;
+}
+
+/* Before the first file moves: all bricks are there, and a client that does not know the new sets is gone. */
+static int check_may_start(struct core *core, const struct volume *volume, struct error **ret_error)
+{
+    int r = check_bricks(volume, ret_error);
+    if (r < 0)
+        return r;
+    shares_spread(core, volume);
+    return engine_clients_told(core->engine, volume, NULL, ret_error);
+}
+
 bool rebalance_run(struct core *core, const struct job *job)
 {
     struct volume volume cleanup(cleanup_volume) = {0};
+    autoerror struct error *problem = NULL;
     const char *name = strchr(job->spec.object, '/') + 1;
-    int r = check_volume(core, job, &volume);
+    int r = check_volume(core, job, &volume, &problem);
     struct job_news news = {.phase = "canceled", .done = job->status.done, .total = job->status.total};
     if (job->meta.deleting || r == -ECANCELED)
         return end(core, job, name, &news);
     if (r < 0)
-        return true;
-    /* A client that does not know the new sets must be gone before the first file moves. */
+        return wait_for(core, job, problem);
     if (string_equal(job->status.phase, "pending")) {
         hosting_drop(core->hosting, name);
         news.phase = "running";
         record(core, job, &news);
         return true;
     }
-    autoerror struct error *problem = NULL;
-    bool started = is_started(core, job, name);
-    if (!started)
-        shares_spread(core, &volume);
-    (void)shares_apply(core, &volume, NULL); /* as the files move; the next look tries again */
-    if (!started && engine_clients_told(core->engine, &volume, NULL, &problem) < 0) {
-        news.phase = "running";
-        news.error = problem ? error_message(problem) : NULL; /* why it waits is worth knowing, and no end */
-        record(core, job, &news);
-        return true;
+    /* The program knows the bricks that there were when it began: it would hold up the move until its end. */
+    if (check_moves(&volume, &problem) < 0) {
+        engine_rebalance_down(core->engine, name, NULL);
+        return wait_for(core, job, problem);
     }
-    if (engine_rebalance_up(core->engine, name, job->meta.name, NULL) < 0)
-        return true;
+    if (!is_started(core, job, name) && check_may_start(core, &volume, &problem) < 0)
+        return wait_for(core, job, problem);
+    (void)shares_apply(core, &volume, NULL); /* as the files move; the next look tries again */
+    if (engine_rebalance_up(core->engine, name, job->meta.name, &problem) < 0)
+        return wait_for(core, job, problem);
     fault_point("rebalance.after-start");
     return follow(core, job, name);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/xattr.h>
 
+#include "blockd/engine/heal_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"
@@ -227,7 +228,10 @@ static int look_for_mark(struct device_call *call, struct error **ret_error)
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error)
 {
-    for (size_t i = 0; i < volume->spec.bricks.count; i++) {
+    bool replicated = volume->spec.template_name != TEMPLATE_DISPERSE;
+    if (!replicated && fragments_are_marked(engine, volume, number))
+        return 0;
+    for (size_t i = 0; replicated && i < volume->spec.bricks.count; i++) {
         const struct brick_spec *brick = volume_brick(volume, i);
         if (!brick_is_local(engine, brick) || device_check_mounted(engine, brick->device, NULL) < 0)
             continue;

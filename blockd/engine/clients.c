@@ -162,7 +162,7 @@ static bool knows_child(const struct volume *view, uint64_t number)
 
 /* The rolls of one set's bricks, or of all: of those that clients are to know, and of the others that run. */
 static int read_rolls(struct engine *engine, const struct volume *volume, size_t set, struct rolls *known,
-                      struct rolls *unknown)
+                      struct rolls *unknown, struct error **ret_error)
 {
     struct volume view cleanup(cleanup_volume);
     volume_view(volume, AUDIENCE_CLIENTS, &view);
@@ -176,7 +176,10 @@ static int read_rolls(struct engine *engine, const struct volume *volume, size_t
         struct rolls *rolls = counts ? known : unknown;
         int r = read_roll(engine, volume, brick, &rolls->items[rolls->count++]);
         if (r < 0 && counts)
-            return r;
+            return error_set(
+                ret_error, -r,
+                "the brick of volume %s on %s/%s does not serve, and so does not tell its clients",
+                volume->meta.name, brick->node, brick->device);
     }
     return 0;
 }
@@ -213,7 +216,8 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
 {
     cleanup(rolls_clear) struct rolls known = {0};
     cleanup(rolls_clear) struct rolls unknown = {0};
-    int r = read_rolls(engine, volume, move ? set_of_move(volume, move) : EVERY_SET, &known, &unknown);
+    int r =
+        read_rolls(engine, volume, move ? set_of_move(volume, move) : EVERY_SET, &known, &unknown, ret_error);
     struct verdict verdict = {0};
     if (r == 0) {
         cleanup(process_view_clear) struct process_view healer = {0};
@@ -228,5 +232,8 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
         return error_set(ret_error, EAGAIN,
                          "volume %s: process %lu on %s has not taken over the new set of bricks yet",
                          volume->meta.name, verdict.client.pid, verdict.client.host);
-    return lingers && clock_monotonic_ms() - since < LINGER_MS ? -EAGAIN : 0;
+    if (!lingers || clock_monotonic_ms() - since >= LINGER_MS)
+        return 0;
+    return error_set(ret_error, EAGAIN, "clients of volume %s end what they began with the old set of bricks",
+                     volume->meta.name);
 }

@@ -130,7 +130,7 @@ char *engine_client_volfile(struct engine *engine, const char *volume);
 void engine_brick_status(struct engine *engine, const struct volume *volume, const struct brick_spec *brick,
                          struct brick_status *ret_status);
 /* Writes the volfile of the client that marks a move's new brick as behind. Path and the name of the brick's
- * translator are the caller's. */
+ * translator are the caller's; of a disperse volume the name is NULL. */
 int engine_marking_volfile(struct engine *engine, const struct volume *volume, const struct brick_move *move,
                            const struct node *nodes, size_t node_count, char **ret_path, char **ret_brick,
                            struct error **ret_error);
@@ -144,6 +144,13 @@ int engine_clients_told(struct engine *engine, const struct volume *volume, cons
 /* Does a local brick of the volume know that the new brick of a move lacks everything? -ENOENT: none does. */
 int engine_move_is_marked(struct engine *engine, const struct volume *volume, uint64_t number,
                           struct error **ret_error);
+/*
+ * Counts the files and folders of which a disperse volume's brick lacks what the others have, or (`others`)
+ * one of the other bricks of its set does: 0 says that none does now. -ENODEV, -ETIMEDOUT when a brick of the
+ * set cannot be looked at. Costs a look at each file that is written or to be healed. Blocks.
+ */
+int engine_fragments_behind(struct engine *engine, const struct volume *volume, uint64_t number, bool others,
+                            uint64_t *ret_files, struct error **ret_error);
 /*
  * Puts a brick out of the way that a move, a replacement or a deletion left on a device; *ret_trash says that
  * there is something to remove now. The caller knows that no brick of the volume is there. Blocks for a

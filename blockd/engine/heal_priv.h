@@ -98,6 +98,11 @@ bool heal_has_no_source(const struct heal_copy *copies, size_t width, enum heal_
  */
 void heal_clashes(const struct heal_set *set, const struct gfid *gfid, struct string_list *names,
                   struct string_list *kinds);
+/* ---- heal_fragments.c ---- */
+
+/* Disperse: do other bricks of its set know that the brick is behind? */
+bool fragments_are_marked(struct engine *engine, const struct volume *volume, uint64_t number);
+
 /* Seconds after which a file that is marked dirty and does not change is written by nobody. */
 #define HEAL_QUIET_SECONDS 5
 

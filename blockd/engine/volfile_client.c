@@ -9,10 +9,18 @@
  * signal (xlators/gate/answers.c). */
 #define EVENT_THREADS_MIN 2
 
+/* A translator that nothing stands on is never told to end, and stays connected. */
+static bool is_left_out(const struct volfile_sources *sources, size_t set)
+{
+    return sources->one_set && set + 1 != sources->one_set;
+}
+
 int vol_add_clients(const struct volfile_sources *sources, struct strbuf *text, struct error **ret_error)
 {
     const char *volume = sources->volume->meta.name;
     for (size_t i = 0; i < volume_children(sources->volume); i++) {
+        if (is_left_out(sources, volume_child_set(sources->volume, i)))
+            continue;
         const struct brick_spec *brick = volume_child(sources->volume, i);
         struct vol_address address = {0};
         int r = vol_node_address(sources, brick->node, &address, ret_error);
@@ -47,7 +55,8 @@ static void add_watches(const struct volfile_sources *sources, struct strbuf *te
     const char *volume = sources->volume->meta.name;
     autofree char *type = xasprintf("%s/watch", sources->xlators);
     for (size_t i = 0; i < volume_children(sources->volume); i++) {
-        if (!volume_set_is_replicated(sources->volume, volume_child_set(sources->volume, i)))
+        size_t set = volume_child_set(sources->volume, i);
+        if (!volume_set_is_replicated(sources->volume, set) || is_left_out(sources, set))
             continue;
         vol_begin(text, type, "%s-watch-%llu", volume, vol_child_number(sources->volume, i));
         vol_end(text, "\"%s-client-%llu\"", volume, vol_child_number(sources->volume, i));
@@ -213,9 +222,11 @@ static char *add_sets(const struct volfile_sources *sources, const char *below, 
 {
     const struct volume *volume = sources->volume;
     for (size_t set = 0; set < layout_sets(&volume->spec); set++) {
+        if (is_left_out(sources, set))
+            continue;
         if (volume_set_is_replicated(volume, set))
             add_client_replicate(volume, set, below, text);
-        else if (vol_is_bundle(volume, set) && (!sources->one_set || set + 1 == sources->one_set))
+        else if (vol_is_bundle(volume, set))
             add_client_disperse(volume, set, sources->evacuates ? below : "client", text);
     }
     if (sources->one_set)

@@ -293,10 +293,15 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
                            struct error **ret_error)
 {
     struct volume view cleanup(cleanup_volume);
-    volume_view_marking(volume, move, &view);
+    bool swapped = move->step >= MOVE_SWAP_JOIN;
+    uint64_t number = swapped ? move->replaces : move->brick.serial - 1;
+    if (swapped)
+        volume_view(volume, AUDIENCE_CLIENTS, &view);
+    else
+        volume_view_marking(volume, move, &view);
     struct volfile_sources sources = volume_sources(engine, &view, nodes, node_count);
     for (size_t i = 0; i < volume_children(&view); i++)
-        if (volume_child_number(&view, i) == move->brick.serial - 1)
+        if (volume_child_number(&view, i) == number)
             sources.one_set = volume_child_set(&view, i) + 1;
     autostrbuf struct strbuf text = {0};
     int r = volfile_client(&sources, &text, ret_error);
@@ -307,7 +312,8 @@ int engine_marking_volfile(struct engine *engine, const struct volume *volume, c
     if (r < 0)
         return r;
     *ret_path = steal_ptr(&path);
-    *ret_brick = xasprintf("%s-watch-%llu", volume->meta.name, (unsigned long long)move->brick.serial - 1);
+    bool dispersed = volume->spec.template_name == TEMPLATE_DISPERSE;
+    *ret_brick = dispersed ? NULL : xasprintf("%s-watch-%llu", volume->meta.name, (unsigned long long)number);
     return 0;
 }
 

@@ -61,26 +61,25 @@ void image_volume_close(struct image_volume *volume)
         volume->driver->volume_close(volume);
 }
 
-int image_create(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error)
+static int sized_file_check(const char *file, uint64_t size, struct error **ret_error)
 {
     int r = image_path_check(file, ret_error);
-    if (r < 0)
-        return r;
-    if (!range_good(0, size))
-        return error_set(ret_error, EFBIG, "image file %s cannot have %llu bytes", file,
-                         (unsigned long long)size);
-    return volume->driver->create(volume, file, size, ret_error);
+    if (r == 0 && !range_good(0, size))
+        r = error_set(ret_error, EFBIG, "image file %s cannot have %llu bytes", file,
+                      (unsigned long long)size);
+    return r;
+}
+
+int image_create(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error)
+{
+    int r = sized_file_check(file, size, ret_error);
+    return r < 0 ? r : volume->driver->create(volume, file, size, ret_error);
 }
 
 int image_truncate(struct image_volume *volume, const char *file, uint64_t size, struct error **ret_error)
 {
-    int r = image_path_check(file, ret_error);
-    if (r < 0)
-        return r;
-    if (!range_good(0, size))
-        return error_set(ret_error, EFBIG, "image file %s cannot have %llu bytes", file,
-                         (unsigned long long)size);
-    return volume->driver->truncate(volume, file, size, ret_error);
+    int r = sized_file_check(file, size, ret_error);
+    return r < 0 ? r : volume->driver->truncate(volume, file, size, ret_error);
 }
 
 int image_allocate(struct image_volume *volume, const char *file, uint64_t offset, uint64_t length,

@@ -36,9 +36,9 @@ void image_volume_close(struct image_volume *volume);
 DEFINE_CLEANUP(struct image_volume *, cleanup_image_volume, image_volume_close)
 
 /*
- * Notes on the other bricks of a replicated volume that `brick` (the name of its translator right below
- * replicate) is new and lacks everything. The volfile is the caller's own, with the new brick in it. Blocks.
- * A name that replicate does not know is no error.
+ * Notes on the other bricks of a set that `brick` (the name of its translator right below replicate) is new
+ * and lacks everything. The volfile is the caller's own, with the new brick in it. Blocks. A name that
+ * replicate does not know is no error. NULL: the set is one of disperse, which sees by itself who is new.
  */
 int image_mark_behind(const char *name, const char *volfile, const char *log_path, const char *brick,
                       struct error **ret_error);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * Tells replicate that one of its bricks is new, as "replace-brick" does: it notes on the others that this
- * one's root lacks everything, so that it is never read from and the self-heal daemon fills it. Replicate
- * takes the request from one process id only, which is no process's.
+ * Tells the others of a set that one of its bricks is new, so that it is never read from and the self-heal
+ * daemon fills it. Replicate has a request for that, "replace-brick", which notes that the brick's root lacks
+ * everything; it takes it from one process id only, which is no process's. Disperse has none: it compares the
+ * counts of changes of the root that the bricks have, and notes a difference with the next change of the
+ * root.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -15,13 +17,15 @@
 
 #define ADD_REPLICA_PID  (-12) /* GF_CLIENT_PID_ADD_REPLICA_MOUNT */
 #define MARK_XATTR       "trusted.replace-brick"
+#define CHANGE_XATTR     "trusted.blockd.new-brick"
 #define ENGINE_LOG_LEVEL 5 /* GF_LOG_WARNING */
 
 /* Of libgfapi's private interface; it counts for the calling thread. */
 int glfs_setfspid(glfs_t *fs, pid_t pid);
 
 struct request {
-    const char *name, *volfile, *log_path, *brick;
+    const char *name, *volfile, *log_path;
+    const char *brick; /* NULL: one of disperse */
     int result;
     struct error *error;
 };
@@ -48,7 +52,15 @@ static int failed(struct request *request, const char *what)
 {
     int number = errno ? errno : EIO;
     return error_set(&request->error, number, "volume %s: cannot %s %s: %s; look at %s", request->name, what,
-                     request->brick, strerror(number), request->log_path);
+                     request->brick ? request->brick : "its new brick", strerror(number), request->log_path);
+}
+
+/* A change and its end; the note of it is on the disks about a second later. */
+static int change_root(struct request *request, glfs_t *fs)
+{
+    if (glfs_setxattr(fs, "/", CHANGE_XATTR, "", 1, 0) < 0 || glfs_removexattr(fs, "/", CHANGE_XATTR) < 0)
+        return failed(request, "mark");
+    return 0;
 }
 
 static int mark(struct request *request)
@@ -59,7 +71,11 @@ static int mark(struct request *request)
         glfs_set_logging(fs, request->log_path, ENGINE_LOG_LEVEL) < 0)
         return failed(request, "make a client for the marking of");
     struct stat root;
-    if (glfs_init(fs) < 0 || glfs_stat(fs, "/", &root) < 0 || glfs_setfspid(fs, ADD_REPLICA_PID) < 0)
+    if (glfs_init(fs) < 0 || glfs_stat(fs, "/", &root) < 0)
+        return failed(request, "connect for the marking of");
+    if (!request->brick)
+        return change_root(request, fs);
+    if (glfs_setfspid(fs, ADD_REPLICA_PID) < 0)
         return failed(request, "connect for the marking of");
     if (glfs_setxattr(fs, "/", MARK_XATTR, request->brick, strlen(request->brick) + 1, 0) < 0)
         return failed(request, "mark");

@@ -207,6 +207,19 @@ static void ask(struct negotiation *negotiation)
     }
 }
 
+/* Asks when the option was understood to its last byte. */
+static void ask_when_read(struct negotiation *negotiation, const struct reader *reader)
+{
+    if (!reader->bad && reader->left == 0) {
+        ask(negotiation);
+        return;
+    }
+    struct session *session = negotiation->session;
+    refuse(session, negotiation->option, NBD_REP_ERR_INVALID, "the option is malformed");
+    negotiation_free(negotiation);
+    session_unref(session);
+}
+
 /* ---- Options ---- */
 
 static void option_export_name(struct session *session, const uint8_t *data, uint32_t length)
@@ -232,13 +245,7 @@ static void option_info(struct session *session, uint32_t option, const uint8_t 
         negotiation->wants_name |= info == NBD_INFO_NAME;
         negotiation->wants_block_size |= info == NBD_INFO_BLOCK_SIZE;
     }
-    if (!reader.bad && reader.left == 0) {
-        ask(negotiation);
-        return;
-    }
-    negotiation_free(negotiation);
-    session_unref(session);
-    refuse(session, option, NBD_REP_ERR_INVALID, "the option is malformed");
+    ask_when_read(negotiation, &reader);
 }
 
 static void option_meta_context(struct session *session, uint32_t option, const uint8_t *data,
@@ -260,13 +267,7 @@ static void option_meta_context(struct session *session, uint32_t option, const 
         if (query)
             string_list_add(&negotiation->queries, query);
     }
-    if (!reader.bad && reader.left == 0) {
-        ask(negotiation);
-        return;
-    }
-    negotiation_free(negotiation);
-    session_unref(session);
-    refuse(session, option, NBD_REP_ERR_INVALID, "the option is malformed");
+    ask_when_read(negotiation, &reader);
 }
 
 static void option_starttls(struct session *session)

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "rpc/base/alloc.h"
+#include "rpc/tls_server.h"
 
-#define PRIORITY_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define PRIORITY_PSK      ":+ECDHE-PSK:+DHE-PSK:+PSK"
 #define PRIORITY_PSK_ONLY ":-KX-ALL:+ECDHE-PSK:+DHE-PSK:+PSK"
 
@@ -84,9 +84,9 @@ int tls_load(const char *folder, const char *psk_file, struct tls **ret_tls, str
         return error_set(ret_error, ENOENT, "TLS: there is no ca-cert.pem in %s, and no psk-file is set",
                          folder);
 
-    const char *priority = !tls->keys          ? PRIORITY_VERSIONS
-                           : tls->certificates ? PRIORITY_VERSIONS PRIORITY_PSK
-                                               : PRIORITY_VERSIONS PRIORITY_PSK_ONLY;
+    const char *priority = !tls->keys          ? TLS_SERVER_PRIORITY
+                           : tls->certificates ? TLS_SERVER_PRIORITY PRIORITY_PSK
+                                               : TLS_SERVER_PRIORITY PRIORITY_PSK_ONLY;
     r = gnutls_priority_init(&tls->priority, priority, NULL);
     if (r < 0)
         return error_set(ret_error, EINVAL, "TLS: %s", gnutls_strerror(r));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /*
- * blockd-rebalance VOLUME VOLFILE LOG PROGRESS RUN: started by blockd for one job, named RUN. It writes what
- * it has done to the file PROGRESS, and when all is done it waits to be ended.
+ * blockd-rebalance VOLUME STATE-DIR LOG: started by blockd for one job, which the file rebalance.VOLUME.run
+ * in STATE-DIR names. It writes what it has done to rebalance.VOLUME.json, and when all is done it waits to
+ * be ended.
  */
 #include <errno.h>
 #include <jansson.h>

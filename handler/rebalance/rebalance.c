@@ -32,7 +32,33 @@ static int cannot(const char *what, const char *path, struct error **ret_error)
     return error_set(ret_error, number, "cannot %s %s: %s", what, path, strerror(number));
 }
 
+static void fail(struct rebalance *work, const char *what, const char *path, int number)
+{
+    work->failed++;
+    free(work->error);
+    work->error = xasprintf("cannot %s %s: %s", what, path, strerror(number));
+}
+
 /* ---- Walking ---- */
+
+/*
+ * What cannot be looked at may be there: in a set that is emptied it must not pass for gone, or the set goes
+ * with it. 1: there is nothing to visit.
+ */
+static int look_at(struct rebalance *work, glfs_t *fs, const char *path, struct stat *ret_status,
+                   struct error **ret_error)
+{
+    errno = 0;
+    if (glfs_lstat(fs, path, ret_status) == 0)
+        return 0;
+    int number = failure();
+    if (number == ENOENT || number == ESTALE)
+        return 1;
+    if (fs == work->set)
+        return cannot("look at", path, ret_error);
+    fail(work, "look at", path, number);
+    return 1;
+}
 
 /*
  * One folder: its folders are added to the list, its files visited. Each is looked up by its name, which
@@ -61,7 +87,10 @@ static int walk_folder(struct rebalance *work, glfs_t *fs, const char *path, reb
         if (!file && entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN)
             continue;
         autofree char *below = xasprintf("%s%s%s", path, path[1] ? "/" : "", entry->d_name);
-        if (glfs_lstat(fs, below, &status) < 0)
+        int r = look_at(work, fs, below, &status, ret_error);
+        if (r < 0)
+            return r;
+        if (r > 0)
             continue;
         if (S_ISDIR(status.st_mode))
             string_list_add(folders, below);
@@ -145,9 +174,7 @@ static void move(struct rebalance *work, const char *path, const struct stat *st
         work->moved++;
     } else if (number != EEXIST && number != EPERM && number != ENOENT) {
         /* Not in its place, not left there because the other set has less room, and not gone. */
-        work->failed++;
-        free(work->error);
-        work->error = xasprintf("cannot move %s: %s", path, strerror(number));
+        fail(work, "move", path, number);
     }
     work->done += rebalance_bytes(status);
     if (work->done > work->total)

@@ -19,6 +19,8 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "tests/bench/random.h"
+
 struct job {
     glfs_fd_t *fd;
     bool write, random;
@@ -45,16 +47,6 @@ static int64_t now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* xorshift64: cheap, and each slot has a sequence of its own. */
-static uint64_t next_random(struct slot *slot)
-{
-    uint64_t x = slot->random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return slot->random = x;
-}
-
 static void finish(struct job *job)
 {
     pthread_mutex_lock(&job->lock);
@@ -69,7 +61,8 @@ static void completed(glfs_fd_t *fd, ssize_t result, struct glfs_stat *before, s
 static void submit(struct slot *slot)
 {
     struct job *job = slot->job;
-    uint64_t block = (job->random ? next_random(slot) : atomic_fetch_add(&job->next, 1)) % job->blocks;
+    uint64_t block =
+        (job->random ? random_next(&slot->random) : atomic_fetch_add(&job->next, 1)) % job->blocks;
     off_t offset = (off_t)(block * job->block_size);
     int r = job->write
                 ? glfs_pwrite_async(job->fd, slot->buffer, (int)job->block_size, offset, 0, completed, slot)
@@ -106,7 +99,7 @@ static double run(struct job *job, unsigned depth, double seconds)
     job->end_ns = began + (int64_t)(seconds * 1e9);
     job->in_flight = depth;
     for (unsigned i = 0; i < depth; i++) {
-        slots[i] = (struct slot){.job = job, .random = 0x9e3779b97f4a7c15u * (i + 1)};
+        slots[i] = (struct slot){.job = job, .random = random_seed(i)};
         if (posix_memalign((void **)&slots[i].buffer, 4096, job->block_size) != 0)
             abort();
         memset(slots[i].buffer, (int)i + 1, job->block_size);

@@ -130,7 +130,7 @@ def certificates(admin, authority, other):
     refused(admin.run("--endpoint", admin.url, "--ca", other.cert, *admin.options[2:], "volume", "list"), "does not show a certificate of the authority")
     refused(admin.run("--endpoint", admin.url.replace("127.0.0.1", "127.0.0.2"), *admin.options, "volume", "list"), "https://127.0.0.2")
     refused(admin.run(*base, "volume", "list"), "takes --ca, --cert and --key")
-    refused(admin.run(*base, "--cert", "/nowhere", "--key", "/nowhere", "volume", "list"), "cannot read /nowhere")
+    refused(admin.run(*base, "--cert", "/nowhere", "--key", "/nowhere", "volume", "list"), "cannot open /nowhere")
     refused(admin.run("--endpoint", "https://", *admin.options, "volume", "list"), "is no endpoint")
     refused(admin.run("--endpoint", admin.url, "--socket", node.socket, "volume", "list"), "cannot stand together")
     mixed = ["--cert", admin.options[3], "--key", make("mixed", "admin").key]

@@ -222,10 +222,25 @@ def revoke(first, client):
     leaver = Client(type("Given", (), {"cert": folder / "ca-cert.pem"}), Certificate(folder / "client-cert.pem", folder / "client-key.pem"), first.api_port)
     require_equal(leaver.request("GET", "/v1/volumes")[0], 200, "before it is revoked")
     serial = next(c["serial"] for c in good(first, "certificate", "list", "--json")["certificates"] if c["name"] == "leaver")
-    good(first, "certificate", "revoke", serial.upper())
-    cluster.wait_until("it is refused", lambda: leaver.request("GET", "/v1/volumes")[0] == 401)
+    require(f"{serial} of leaver: revoked" in good(first, "certificate", "revoke", serial.upper()), "whose certificate was revoked")
+    require_equal(leaver.request("GET", "/v1/volumes")[0], 401, "the first request after it was revoked")
+    require("no certificate of that number is known" in good(first, "certificate", "revoke", "00ff"), "a number that nobody has")
     require_equal([c["revoked"] for c in good(first, "certificate", "list", "--json")["certificates"] if c["name"] == "leaver"], [True], "revoked")
     require_equal(client.request("GET", "/v1/volumes")[0], 200, "others")
+
+
+def sign(first):
+    """A request from a file is signed; a certificate with another's key is told before it is tried."""
+    folder = first.folder / "signed"
+    folder.mkdir()
+    key, request = folder / "key.pem", folder / "request.pem"
+    subprocess.run(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-keyout", key,
+                    "-out", request], check=True, capture_output=True)
+    require("BEGIN CERTIFICATE" in good(first, "certificate", "sign", "app1", "csi", request), "a certificate for a request in a file")
+    refused(run(first, "certificate", "sign", "app1", "csi", folder / "none"), "No such file")
+    home = first.folder / "home/.config/blockd"
+    refused(run(first, "--endpoint", f"https://{url(first)}", "--cert", home / "client-cert.pem", "--key", key, "status"),
+            f"{home}/client-cert.pem and {key}: the private key is not the certificate's")
 
 
 def renew(first):
@@ -244,7 +259,7 @@ def renew(first):
 
 def main():
     cluster.require_root()
-    cluster.require_programs("certtool")
+    cluster.require_programs("certtool", "openssl")
     with cluster.Node() as first, cluster.Node("node2") as second:
         second.terminate()
         client = begin(first)
@@ -254,6 +269,7 @@ def main():
         used = steps(first, second)
         joined(first, second, used, client)
         revoke(first, client)
+        sign(first)
         renew(first)
 
 

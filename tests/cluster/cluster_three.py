@@ -101,6 +101,16 @@ def races(nodes):
     print("ok races", flush=True)
 
 
+def another_address(nodes):
+    """A node is told about another one's addresses: its own do not count."""
+    first, second = nodes[0], nodes[1]
+    own = first.get("/v1/nodes/node2")["spec"]["addresses"]
+    require_equal(first.patch("/v1/nodes/node2", {"addresses": [*own, "192.0.2.7"]})["spec"]["addresses"], [*own, "192.0.2.7"], "the addresses")
+    status, body = second.request("PATCH", "/v1/nodes/node1", {"addresses": own})
+    require_equal((status, "the first address of node node1 is" in body["error"]["message"]), (400, True), "another node's address")
+    second.patch("/v1/nodes/node2", {"addresses": own})
+
+
 def leader_dies(nodes):
     """What one node does for all another one does when its blockd is gone."""
     dead = leader(nodes)
@@ -172,6 +182,7 @@ def main():
         made_together(cluster.nodes)
         served_by_all(cluster.nodes, client)
         races(cluster.nodes)
+        another_address(cluster.nodes)
         leader_dies(cluster.nodes)
         cable_pulled(cluster.nodes, client)
         all_restart(cluster.nodes, client)

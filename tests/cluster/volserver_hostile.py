@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later
 """The volfile server against what should not come: keys that lead elsewhere, random bytes, huge and half requests."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -147,6 +148,37 @@ def check_huge(node, pid):
         server.close()
 
 
+def check_slow(node, pid):
+    """Who asks and asks, and does not read, is cut off; the answers to him take no memory without end. Small parts are put together."""
+    before = memory(pid)
+    with Volfiles(node) as server:
+        server.settimeout(5)
+        with contextlib.suppress(OSError):
+            for _ in range(400):
+                server.sendall(call(b"v") * 200)
+        most = memory(pid)
+        with contextlib.suppress(OSError):
+            while server.recv(1 << 20):
+                pass
+    assert most < before + (48 << 20), f"{before} -> {most}"
+    require_serving(node, pid, "a client that does not read")
+    body = call(b"v")[4:]
+    with Volfiles(node) as server:
+        server.sendall(b"".join(struct.pack(">I", 1) + body[i:i + 1] for i in range(len(body) - 1)) + struct.pack(">I", 0x80000001) + body[-1:])
+        server.settimeout(5)
+        with contextlib.suppress(OSError):
+            server.recv(4096)
+    require_serving(node, pid, "a message of many fragments")
+    for length in (0xfffffff0, 0xfffffffc, 0x7ffffffe):
+        for at in (24, 32, 40, 44, 48, 52):
+            with Volfiles(node) as server, contextlib.suppress(OSError):
+                message = call(b"vv/v")
+                server.sendall(message[:at] + struct.pack(">I", length) + message[at + 4:])
+                server.settimeout(0.05)
+                server.recv(4096)
+    require_serving(node, pid, "lengths near the end")
+
+
 def check_crowd(node, pid):
     """Connections that say nothing, or half a word, are cut off after a while, and hold up nobody; one that fetched is kept."""
     kept = Volfiles(node)
@@ -179,7 +211,7 @@ def main():
     with Node() as node:
         node.replica3("v", "512MiB")
         pid = wait_until("the volfile server runs", lambda: server_pid(node))
-        for check in (check_keys, check_access, check_random, check_huge, check_crowd):
+        for check in (check_keys, check_access, check_random, check_huge, check_slow, check_crowd):
             check(node, pid)
             print(check.__name__, flush=True)
 

@@ -9,8 +9,10 @@ import fcntl
 import os
 import pathlib
 import stat
+import struct
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
 import faults
@@ -19,6 +21,7 @@ import shares
 from api import MIB, open_nbd, refused, require, require_equal
 from load import Load
 
+BUSY = 24 * MIB
 SAME = {"allow_same_node": True}
 ENDS = ("succeeded", "failed", "canceled")
 
@@ -146,7 +149,41 @@ def shrink_under_load(node, rng, going):
     faults.require_nothing_leaked(node, "a set that left, and its volume")
 
 
-def held_without_names(node, point, files):
+class Writers:
+    """Each block of a file is written once while the set goes: a copy that takes an older state for it is seen at the end."""
+
+    def __init__(self, path, rng):
+        self.path, self.blocks, self.ended = path, list(range(BUSY // 4096)), threading.Event()
+        self.written, self.problems = set(), []
+        rng.shuffle(self.blocks)
+        path.write_bytes(b"\0" * BUSY)
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(4)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, number):
+        try:
+            with open(self.path, "r+b", buffering=0) as file:
+                for block in self.blocks[number::len(self.threads)]:
+                    if self.ended.wait(0.002):
+                        return
+                    os.pwrite(file.fileno(), struct.pack("<I", block + 1) * 1024, block * 4096)
+                    self.written.add(block)
+        except Exception as error:
+            self.problems.append(error)
+
+    def check(self):
+        self.ended.set()
+        for thread in self.threads:
+            thread.join()
+        require(not self.problems, f"writers of {self.path}: {self.problems}")
+        data = self.path.read_bytes()
+        wrong = [block for block in self.blocks if data[block * 4096:(block + 1) * 4096] !=
+                 struct.pack("<I", block + 1 if block in self.written else 0) * 1024]
+        require(not wrong, f"{len(wrong)} of {len(self.written)} blocks that were written while {self.path} moved hold something else: {wrong[:20]}")
+
+
+def held_without_names(node, rng, point, files):
     """The set waits for who has a file open that was removed, or replaced by another; not for one that is merely open."""
     wait_job(node, node.call("POST", "/v1/volumes/w/rebalance")["name"])  # the set takes files again
     idle = next(f for f in files if sets_with(node, "w", f"/shares/s/{f.name}", 3) == {1})
@@ -159,6 +196,10 @@ def held_without_names(node, point, files):
         lost[0].unlink()
         (point / "other").write_bytes(b"other")
         os.rename(point / "other", lost[1])
+        busy = [point / f"busy{i}" for i in range(20)]
+        for file in busy:
+            file.touch()
+        writers = Writers(next(f for f in busy if sets_with(node, "w", f"/shares/s/{f.name}", 3) == {1}), rng)
         shrink = stack.enter_context(futures.ThreadPoolExecutor()).submit(node.cli, "volume", "shrink", "w", "--set", "1")
         job = cluster.wait_until("the job is there", lambda: next(
             (j["name"] for j in node.items("/v1/jobs") if j["spec"]["kind"] == "shrink" and j["status"]["phase"] not in ENDS), None))
@@ -171,10 +212,11 @@ def held_without_names(node, point, files):
             file.write(b"more")
             file.close()
         shrink.result()
+        writers.check()
         require(reader.read() == idle.name.encode() * 5000, "an open file that has moved holds something else")
 
 
-def locked(node):
+def locked(node, rng):
     """A file with a lock of a program stays until the lock is gone, and the job says so; a cancel leaves the volume whole."""
     node.create_volume("w", "replica3", [], size="200MiB", sets=2)
     node.wait_volume("w")
@@ -192,7 +234,7 @@ def locked(node):
             cluster.wait_until("the job is gone", lambda: node.request("GET", f"/v1/jobs/{job}")[0] == 404)
             require(not node.volume_status("w")["sets"][1].get("leaving"), "the set leaves yet")
             require_equal(node.volume_status("w")["size"], 200 * MIB, "the size after the cancel")
-        held_without_names(node, point, files)
+        held_without_names(node, rng, point, files)
         cluster.wait_until("the set is gone", lambda: len(node.volume_status("w")["sets"]) == 1)
         for file in files:
             require(file.read_bytes() == file.name.encode() * 5000, f"{file} holds something else")
@@ -248,7 +290,7 @@ def main():
         node.wait_volume("v")
         refusals(node)
         shrink_under_load(node, rng, rng.randrange(2))
-        locked(node)
+        locked(node, rng)
         other_templates(node, rng)
     print("ok")
 

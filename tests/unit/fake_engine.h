@@ -356,6 +356,14 @@ int engine_evacuation_up(struct engine *engine, const struct volume *volume, con
     return engine_rebalance_up(engine, volume->meta.name, run, ret_error);
 }
 
+int engine_fragments_behind(struct engine *engine, const struct volume *volume, uint64_t number, bool others,
+                            uint64_t *ret_files, struct error **ret_error)
+{
+    (void)engine, (void)volume, (void)number, (void)others, (void)ret_error;
+    *ret_files = 0;
+    return 0;
+}
+
 int engine_leaving_look(struct engine *engine, const struct volume *volume, char **ret_file,
                         struct error **ret_error)
 {

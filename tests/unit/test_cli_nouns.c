@@ -194,7 +194,7 @@ static void test_lists(void **state)
            "v     online  replica3  1.0 GiB  1.0 GiB  0 B          0       0\n",
            "");
     fake_answer("GET", "/v1/jobs", 200, FAKE_LIST(""));
-    expect("job list", 0, "NAME  KIND  OBJECT  STATE  DONE  TOTAL  STARTED  ERROR\n", "");
+    expect("job list", 0, "NAME  KIND  OBJECT  STATE  DONE  TOTAL  STARTED  MESSAGE  ERROR\n", "");
     expect("job list --json", 0, "{ \"items\": [ ], \"revision\": 9 }\n", "");
     expect("job list --json-plain", 0, "{\"items\":[],\"revision\":9}\n", "");
     expect("job list --json-pretty", 0, "{\n  \"items\":[],\n  \"revision\":9\n}\n", "");
@@ -296,6 +296,9 @@ static void test_change_goes_on(void **state)
     fake_answer("GET", "/v1/blocks/v/b", 200, FAKE_BLOCK_AS("pending", ",\"error\":\"brick away\""));
     fake_answer("GET", "/v1/blocks", 200, "");
     expect("block create v/b 1G --no-wait", 0, "block v/b: pending\n", "");
+    fake_answer("PATCH", "/v1/nodes/n1", 202,
+                "{\"name\":\"n1\",\"spec\":{\"state\":\"stopped\"},\"status\":{\"phase\":\"online\"}}");
+    expect("node stop n1 --no-wait", 0, "node n1: recorded, still online\n", "");
     expect_text("block create v/b 1G --wait 1", 110, "goes on in blockd: brick away");
     fake_answer("DELETE", "/v1/blocks/v/b", 202, FAKE_BLOCK);
     expect("block delete v/b --no-wait", 0, "block v/b: going\n", "");

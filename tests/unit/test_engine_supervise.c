@@ -17,7 +17,7 @@
 #include "rpc/base/clock.h"
 #include "rpc/base/files.h"
 
-#define PATIENCE_MS 30000
+#define PATIENCE_MS 60000
 
 static char folder[64];
 static char *run_dir, *log_dir, *processes;

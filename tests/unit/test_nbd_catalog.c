@@ -66,7 +66,7 @@ static void open_begin(struct client *client, const char *name)
 
 static int open_end(struct client *client)
 {
-    int64_t deadline = clock_monotonic_ms() + 20000;
+    int64_t deadline = clock_monotonic_ms() + 60000;
     while (atomic_load(&client->result) == 1) {
         assert_true(clock_monotonic_ms() < deadline);
         usleep(100);
@@ -197,7 +197,7 @@ static void what_cannot_be_read_cuts_nobody(void **state)
     assert_false(atomic_load(&client.cut));
     /* A withdrawal that was missed meanwhile is found by the next look. */
     peer_revoke("disk");
-    int64_t deadline = clock_monotonic_ms() + 20000;
+    int64_t deadline = clock_monotonic_ms() + 60000;
     while (!atomic_load(&client.cut)) {
         assert_true(clock_monotonic_ms() < deadline);
         catalog_tick(catalog);

@@ -15,7 +15,7 @@
 
 #define KEYS    16
 #define ADDS    2000
-#define TIMEOUT 20000 /* milliseconds, far more than anything here takes */
+#define TIMEOUT 60000 /* milliseconds, far more than anything here takes */
 
 static struct {
     atomic_int running[KEYS], turns[KEYS];

@@ -14,7 +14,8 @@
 struct peer {
     struct peer *next; /* the one that came before it */
     rpc_transport_t *transport;
-    time_t since; /* CLOCK_MONOTONIC */
+    time_t since;   /* CLOCK_MONOTONIC */
+    uint64_t given; /* bytes of answers */
     size_t name_count;
     char names[NAMES_MAX][SPEC_NAME_MAX + 1];
 };
@@ -112,6 +113,21 @@ void peers_served(struct peers *peers, rpc_transport_t *transport, const char *n
         break;
     }
     pthread_mutex_unlock(&peers->mutex);
+}
+
+uint64_t peers_unsent(struct peers *peers, const rpc_transport_t *transport, size_t more)
+{
+    uint64_t given = 0;
+    pthread_mutex_lock(&peers->mutex);
+    for (struct peer *peer = peers->newest; peer; peer = peer->next)
+        if (peer->transport == transport) {
+            given = peer->given += more;
+            break;
+        }
+    pthread_mutex_unlock(&peers->mutex);
+    /* What was sent beside the answers' texts makes it more, so that nobody is taken for slower than he is.
+     */
+    return given > transport->total_bytes_write ? given - transport->total_bytes_write : 0;
 }
 
 /* With the lock held, under which a transport that is listed cannot go away. */

@@ -20,6 +20,9 @@ void peers_remove(struct peers *peers, rpc_transport_t *transport);
 /* The connection was answered with the volfile of this name. */
 void peers_served(struct peers *peers, rpc_transport_t *transport, const char *name);
 
+/* The connection is about to be given `more` bytes: how many it has not taken yet, with these. */
+uint64_t peers_unsent(struct peers *peers, const rpc_transport_t *transport, size_t more);
+
 /*
  * Connections, each with a reference that peers_release() gives back: those that fetched the volfile `name`
  * (NULL: any name), or those that should be cut off, because they fetched nothing in time or are the oldest

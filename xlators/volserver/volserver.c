@@ -28,6 +28,7 @@
 #define PEERS_MAX        4096
 #define PATIENCE_SECONDS 10
 #define ADDRESSES_MAX    16
+#define UNSENT_MAX       (4u << 20) /* of a client that asks and does not read; more than any volfile */
 #define DEFAULT_PORT     "24007"
 #define MEMORY_MAX       ((rlim_t)512 << 20)
 #define MEMORY_KINDS     1
@@ -121,6 +122,13 @@ static int submit(rpcsvc_request_t *request, gf_getspec_rsp *reply)
     return r;
 }
 
+/* The transport keeps what a client does not take. */
+static bool is_too_slow(struct volserver *server, rpc_transport_t *transport, const gf_getspec_rsp *reply)
+{
+    size_t size = strlen(reply->spec) + reply->xdata.xdata_len;
+    return peers_unsent(server->peers, transport, size) > UNSENT_MAX;
+}
+
 static int answer(struct volserver *server, rpcsvc_request_t *request, const char *key)
 {
     char name[SPEC_NAME_MAX + 1];
@@ -137,6 +145,11 @@ static int answer(struct volserver *server, rpcsvc_request_t *request, const cha
     } else {
         reply.op_ret = -1;
         reply.op_errno = gf_errno_to_error(-r);
+    }
+    if (is_too_slow(server, request->trans, &reply)) {
+        gf_log(THIS->name, GF_LOG_WARNING, "%s asks and does not read: it is cut off",
+               request->trans->peerinfo.identifier);
+        rpc_transport_disconnect(request->trans, _gf_false);
     }
     r = submit(request, &reply);
     GF_FREE(reply.xdata.xdata_val);

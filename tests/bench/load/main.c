@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "tests/bench/load/load.h"
+#include "tests/bench/random.h"
 
 #define ANSWER_MS 30000
 
@@ -53,22 +54,12 @@ static double seconds_of(clockid_t clock)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* xorshift64: cheap, and each slot has a sequence of its own. */
-static uint64_t next_random(struct slot *slot)
-{
-    uint64_t x = slot->random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    return slot->random = x;
-}
-
 static bool submit_free(struct job *job)
 {
     while (free_slots) {
         struct slot *slot = free_slots;
         free_slots = slot->next_free;
-        uint64_t block = (job->random ? next_random(slot) : job->next++) % job->blocks;
+        uint64_t block = (job->random ? random_next(&slot->random) : job->next++) % job->blocks;
         struct request request = {.slot = slot,
                                   .write = job->write,
                                   .offset = block * job->block_size,
@@ -108,7 +99,7 @@ static bool make_slots(struct job *job)
         return false;
     for (unsigned i = 0; i < job->depth; i++) {
         struct slot *slot = &slots[i];
-        *slot = (struct slot){.job = job, .next_free = free_slots, .random = 0x9e3779b97f4a7c15u * (i + 1)};
+        *slot = (struct slot){.job = job, .next_free = free_slots, .random = random_seed(i)};
         if (posix_memalign((void **)&slot->buffer, 4096, job->block_size) != 0)
             return false;
         memset(slot->buffer, (int)i + 1, job->block_size);
