@@ -133,6 +133,12 @@ def grows_without_brick(node, data):
     faults.wait_whole(node, "v")
 
 
+def flush(node, block):
+    handle = open_nbd(node.unix_uri(block))
+    handle.flush()
+    handle.shutdown()
+
+
 def processes(node):
     return [pid for pid, line in node.processes().items() if "blockd-rebalance" in line]
 
@@ -191,8 +197,12 @@ def main():
                 phase(node, data)
                 load.wait_progress()
                 print(f"ok {phase.__name__}", flush=True)
+        flush(node, "v/busy")  # two of three disks lose what is not on them yet
         dies_while_emptied(node, data)
         load.verify(node.unix_uri("v/busy"))
+        for block in [*data.bytes, "v/busy"]:
+            node.delete_block(block)
+        node.delete("/v1/volumes/v")
         faults.require_nothing_leaked(node, "after all changes")
 
 
