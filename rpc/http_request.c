@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "http_priv.h"
+#include "rpc/http_priv.h"
 #include "rpc/api.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/strings.h"

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "http_priv.h"
+#include "rpc/http_priv.h"
 #include "rpc/base/alloc.h"
 
 #define HEADER_MEMORY     (32u << 10) /* a connection's request line and headers; more is answered with 431 */

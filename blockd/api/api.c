@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* From a request to its handler: the route, who may call, the query, the body; and the line in the log. */
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 
 #include <errno.h>
 #include <grp.h>

@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/log.h"

@@ -7,7 +7,7 @@
 #include <pwd.h>
 #include <string.h>
 
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/pki.h"

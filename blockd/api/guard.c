@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* A stream outlives the look at its reader's certificate: while it goes on, the look is repeated. */
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 #include "blockd/core/certificates.h"
 #include "blockd/core/cluster.h"
 #include "blockd/core/examine.h"

@@ -2,7 +2,7 @@
 /* GET /metrics in Prometheus' text format: this daemon's numbers, then those of the servers that it keeps. */
 #include <string.h>
 
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 #include <string.h>
 
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 
 void respond_json(struct http_response *response, unsigned status, json_t *json)
 {

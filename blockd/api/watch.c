@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "api_priv.h"
+#include "blockd/api/api_priv.h"
 #include "rpc/base/alloc.h"
 
 #define BACKLOG_MAX (4u << 20) /* bytes that wait for one reader */

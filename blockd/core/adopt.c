@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "adopt_priv.h"
+#include "blockd/core/adopt_priv.h"
 #include "blockd/core/examine.h"
 #include "blockd/engine/adopt.h"
 #include "rpc/base/alloc.h"

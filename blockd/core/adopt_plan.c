@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-#include "adopt_plan_priv.h"
+#include "blockd/core/adopt_plan_priv.h"
 
 #include <string.h>
 

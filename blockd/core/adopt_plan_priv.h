@@ -3,7 +3,7 @@
 #ifndef BLOCKD_CORE_ADOPT_PLAN_PRIV_H
 #define BLOCKD_CORE_ADOPT_PLAN_PRIV_H
 
-#include "adopt_priv.h"
+#include "blockd/core/adopt_priv.h"
 
 /* The newest manifest of one store, and what of it is adopted. */
 struct group {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Which devices and volumes are adopted. */
-#include "adopt_plan_priv.h"
+#include "blockd/core/adopt_plan_priv.h"
 
 #include <errno.h>
 #include <string.h>

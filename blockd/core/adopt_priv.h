@@ -7,7 +7,7 @@
 #ifndef BLOCKD_CORE_ADOPT_PRIV_H
 #define BLOCKD_CORE_ADOPT_PRIV_H
 
-#include "manifest_priv.h"
+#include "blockd/core/manifest_priv.h"
 #include "rpc/examine.h"
 
 /* One of the disks that were named. */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/sizes.h"
 #include "rpc/base/uuid.h"

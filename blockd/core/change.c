@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* What all operations that change an object have in common. */
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 
 #include "blockd/core/examine.h"
 #include "blockd/engine/examine.h"
-#include "manifest_priv.h"
+#include "blockd/core/manifest_priv.h"
 
 /* What one look found in the store. */
 struct survey {

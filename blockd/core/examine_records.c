@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "blockd/engine/manifest.h"
-#include "examine_priv.h"
+#include "blockd/core/examine_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/files.h"
 #include "rpc/base/sizes.h"

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 

@@ -3,7 +3,7 @@
  * Keeps the manifests of this node's devices up to date, on a thread of its own: changes of the store are
  * collected for a moment and appended to each manifest with one flush, so that no request waits for it.
  */
-#include "manifest_priv.h"
+#include "blockd/core/manifest_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/base/log.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* What a reconciler has seen of an object goes into the object's status, in the same way for every kind. */
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 
 #include "rpc/base/clock.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "blockd/core/cluster.h"
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/clock.h"
 #include "rpc/join_token.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "blockd/core/planner.h"
-#include "core_priv.h"
+#include "blockd/core/core_priv.h"
 #include "rpc/base/alloc.h"
 #include "rpc/base/fault.h"
 #include "rpc/base/files.h"

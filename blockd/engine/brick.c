@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Making bricks ready to be served, and taking them away. */
-#include "brick_priv.h"
+#include "blockd/engine/brick_priv.h"
 #include "blockd/engine/heal_priv.h"
 
 #include <errno.h>

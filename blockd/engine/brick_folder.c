@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* A brick's folder: whose it is, and what makes it a brick. */
-#include "brick_priv.h"
+#include "blockd/engine/brick_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* What a device is called, where it is mounted, and what is seen of it. */
-#include "device_priv.h"
+#include "blockd/engine/device_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>

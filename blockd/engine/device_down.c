@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Taking a device away: unmounting, and forgetting what lies on it. */
 #include "blockd/engine/supervise_priv.h"
-#include "device_priv.h"
+#include "blockd/engine/device_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>

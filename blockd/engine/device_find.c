@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Finding a device's disk, and looking whether it may be used. */
-#include "device_priv.h"
+#include "blockd/engine/device_priv.h"
 
 #include <errno.h>
 #include <fcntl.h>

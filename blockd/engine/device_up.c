@@ -5,7 +5,7 @@
  * known for ours before its UUID was recorded.
  */
 #include "blockd/engine/supervise_priv.h"
-#include "device_priv.h"
+#include "blockd/engine/device_priv.h"
 
 #include <errno.h>
 #include <string.h>

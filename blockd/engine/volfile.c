@@ -4,7 +4,7 @@
  * that comes from outside is quoted: the lexer takes bare words such as "option" or "volume" for keywords,
  * whatever stands around them.
  */
-#include "volfile_priv.h"
+#include "blockd/engine/volfile_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Who may connect to a brick and to the volfile server, as GlusterFS compares it. */
-#include "volfile_priv.h"
+#include "blockd/engine/volfile_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* A brick's volfile: from the folder on a device up to the port that clients connect to. */
-#include "volfile_priv.h"
+#include "blockd/engine/volfile_priv.h"
 
 #include "rpc/base/alloc.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* The volfiles of a volume's clients: the bricks' clients, what keeps them together as sets, and the top. */
-#include "volfile_priv.h"
+#include "blockd/engine/volfile_priv.h"
 
 #include "rpc/base/alloc.h"
 #include "rpc/volume_layout.h"

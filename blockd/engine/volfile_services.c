@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* The volfiles of what serves no data: the volfile server, the self-heal daemon, the end of a split-brain. */
-#include "volfile_priv.h"
+#include "blockd/engine/volfile_priv.h"
 
 #include <errno.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * renewed or revoked counts from the next one on. It compares no host names and no purposes: whoever has a
  * certificate of the authority could serve in a brick's place, were it at the brick's address.
  */
-#include "volfile_priv.h"
+#include "blockd/engine/volfile_priv.h"
 
 #include "rpc/base/alloc.h"
 #include "rpc/pki_files.h"

@@ -6,7 +6,7 @@
  *
  * One connection writes; a small pool of others reads. In WAL mode neither waits for the other.
  */
-#include "store_sqlite_priv.h"
+#include "blockd/store/store_sqlite_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>

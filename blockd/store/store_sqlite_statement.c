@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Connections to the embedded backend's file, the statements on them, and what SQLite's failures mean. */
-#include "store_sqlite_priv.h"
+#include "blockd/store/store_sqlite_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>

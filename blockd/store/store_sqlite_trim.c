@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Forgetting what watches need no more. */
-#include "store_sqlite_priv.h"
+#include "blockd/store/store_sqlite_priv.h"
 
 #include <stdlib.h>
 

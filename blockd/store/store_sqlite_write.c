@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
 /* Writes, all on one connection by one thread. */
-#include "store_sqlite_priv.h"
+#include "blockd/store/store_sqlite_priv.h"
 
 #include <errno.h>
 #include <stdlib.h>
