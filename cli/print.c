@@ -87,9 +87,7 @@ void print_json(FILE *stream, enum json_style style, const json_t *json)
 static char *printable(const char *text)
 {
     char *copy = xstrdup(text);
-    for (char *c = copy; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    string_mask_controls(copy, '?');
     return copy;
 }
 

@@ -5,6 +5,7 @@
 
 #include "api.h"
 #include "rpc/base/alloc.h"
+#include "rpc/base/strings.h"
 
 /*
  * Codes are gRPC's names (google/rpc/code.proto), so that CSI maps them one to one. The first row with a code
@@ -77,9 +78,7 @@ int api_errno_of_code(const char *code)
 static json_t *encode_message(const char *message)
 {
     autofree char *text = xstrdup(message);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = '?';
+    string_mask_controls(text, '?');
     return json_string_lossy(text);
 }
 

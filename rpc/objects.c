@@ -290,7 +290,7 @@ static const struct field block_status_fields[] = {
     {"used", FIELD_SIZE, OF(block_status, used), FIELD_OPTIONAL, .help = "Bytes allocated on one replica"},
     {"heal", FIELD_STRING, OF(block_status, heal), FIELD_OPTIONAL,
      .help = "split-brain: no copy is known to be right; absent when all is well"},
-    {"set", FIELD_UINT, OF(block_status, set), FIELD_OPTIONAL, .max = UINT64_MAX,
+    {"set", FIELD_UINT, OF(block_status, set), FIELD_OPTIONAL, .max = INT64_MAX,
      .help = "Of a volume with several sets of bricks: which one its file lies in, counted from 1 over all "
              "that it ever had"},
     OBSERVED(block_status),

@@ -82,24 +82,75 @@ static int bring_up(struct core *core, const struct volume *volume, struct error
     return r < 0 ? r : healed;
 }
 
-/* Its port is free again; on a device, or a node, that is gone the brick is to be erased when that comes
- * back. */
-static int release_brick(struct core *core, struct txn *txn, const struct volume *volume,
-                         const struct brick_spec *brick, struct error **ret_error)
+#define RELEASED_AT_ONCE 40 /* bricks: a transaction takes so many operations */
+
+/* It may have been given back before, and be another volume's by now. */
+static int release_port(struct core *core, struct txn *txn, const struct volume *volume,
+                        const struct brick_spec *brick, struct error **ret_error)
 {
-    int r = txn_delete_port(core, txn, brick, ret_error);
-    if (r < 0 || !volume->spec.forced)
-        return r;
+    autofree char *key = xasprintf("ports/%s/%llu", brick->node, (unsigned long long)brick->port);
+    autofree char *owner = xasprintf("\"volumes/%s\"", volume->meta.name);
+    struct store_entry entry = {0};
+    int r = store_get(core->store, key, &entry, NULL);
+    if (r == 0 && strcmp(entry.value, owner) == 0)
+        txn_delete(txn, key, entry.revision);
+    store_entry_clear(&entry);
+    return r == 0 || r == -ENOENT ? 0 : error_set(ret_error, -r, "cannot read %s: %s", key, strerror(-r));
+}
+
+/* On a device, or a node, that is gone the brick is to be erased when that comes back. */
+static int note_grave(struct core *core, struct txn *txn, const struct volume *volume,
+                      const struct brick_spec *brick, struct error **ret_error)
+{
     autofree char *name = xasprintf("%s/%s", brick->node, brick->device);
+    autofree char *grave = xasprintf("%s %s", volume->meta.name, volume->meta.uid);
     struct device device cleanup(cleanup_device) = {0};
-    r = record_get(core, KIND_DEVICE, name, &device, ret_error);
+    int r = record_get(core, KIND_DEVICE, name, &device, ret_error);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    if (string_equal(device.status.phase, "ready") && presence_sees(core->presence, brick->node))
+    if (string_list_contains(&device.spec.graves, grave) ||
+        (string_equal(device.status.phase, "ready") && presence_sees(core->presence, brick->node)))
         return 0;
-    string_list_addf(&device.spec.graves, "%s %s", volume->meta.name, volume->meta.uid);
+    string_list_add(&device.spec.graves, grave);
     txn_put(txn, KIND_DEVICE, &device, device.meta.revision);
     return 0;
+}
+
+static const struct brick_spec *brick_or_moving(const struct volume *volume, size_t index)
+{
+    size_t bricks = volume->spec.bricks.count;
+    return index < bricks ? (const struct brick_spec *)volume->spec.bricks.items + index
+                          : &((const struct brick_move *)volume->spec.moves.items)[index - bricks].brick;
+}
+
+static int release_some(struct core *core, const struct volume *volume, size_t first, size_t end,
+                        struct error **ret_error)
+{
+    struct txn txn cleanup(txn_clear) = {0};
+    autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
+    int r = 0;
+    for (size_t i = first; i < end && r == 0; i++) {
+        const struct brick_spec *brick = brick_or_moving(volume, i);
+        r = release_port(core, &txn, volume, brick, ret_error);
+        if (r == 0 && volume->spec.forced)
+            r = note_grave(core, &txn, volume, brick, ret_error);
+    }
+    if (r < 0 || txn.count == 0)
+        return r;
+    txn_check(&txn, key, volume->meta.revision);
+    r = txn_commit(core, &txn, ret_error);
+    fault_point("volume.delete.after-release");
+    return r;
+}
+
+static int release_bricks(struct core *core, const struct volume *volume, struct error **ret_error)
+{
+    size_t count = volume->spec.bricks.count + volume->spec.moves.count;
+    int r = 0;
+    for (size_t first = 0; first < count && r == 0; first += RELEASED_AT_ONCE)
+        r = release_some(core, volume, first,
+                         count - first < RELEASED_AT_ONCE ? count : first + RELEASED_AT_ONCE, ret_error);
+    return r;
 }
 
 static int erase(struct core *core, const struct volume *volume, struct error **ret_error)
@@ -121,18 +172,14 @@ static int erase(struct core *core, const struct volume *volume, struct error **
     if (r < 0)
         return r;
 
+    r = release_bricks(core, volume, ret_error);
+    if (r < 0)
+        return r == -ESTALE ? -EAGAIN : r;
     struct txn txn = {0};
     autofree char *key = object_key(KIND_VOLUME, volume->meta.name);
     txn_delete(&txn, key, volume->meta.revision);
-    const struct brick_spec *bricks = volume->spec.bricks.items;
-    const struct brick_move *moves = volume->spec.moves.items;
-    for (size_t i = 0; i < volume->spec.bricks.count && r == 0; i++)
-        r = release_brick(core, &txn, volume, &bricks[i], ret_error);
-    for (size_t i = 0; i < volume->spec.moves.count && r == 0; i++)
-        r = release_brick(core, &txn, volume, &moves[i].brick, ret_error);
     reports_forget(core->reports, volume, &txn);
-    if (r == 0)
-        r = txn_commit(core, &txn, ret_error);
+    r = txn_commit(core, &txn, ret_error);
     txn_clear(&txn);
     return r == -ESTALE ? -EAGAIN : r;
 }

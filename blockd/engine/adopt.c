@@ -96,6 +96,8 @@ int engine_disk_open(struct engine *engine, const char *path, struct found_disk 
     autoclose int fd = -1;
     struct stat status;
     int r = volfile_path_check("the path of a disk", path, ret_error);
+    if (r == 0) /* its caller keeps others waiting */
+        r = disk_path_answers(engine, path, ret_error);
     if (r == 0)
         r = open_block(path, &block, &fd, ret_error);
     if (r == 0)

@@ -50,7 +50,25 @@ static char *path_by_uuid(const struct disk *disk)
     return NULL;
 }
 
-static int read_start(struct device_call *call, struct error **ret_error)
+/* Whoever uses it next tells what is wrong with it. */
+static void read_start(const char *path)
+{
+    autofree char *place = aligned_alloc(READ_BYTES, READ_BYTES);
+    autoclose int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT | O_NONBLOCK);
+    if (fd < 0 && errno == EINVAL)
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0 && place && pread(fd, place, READ_BYTES, 0) < 0)
+        errno = 0;
+}
+
+static int read_path(struct device_call *call, struct error **ret_error)
+{
+    (void)ret_error;
+    read_start(call->text);
+    return 0;
+}
+
+static int read_disk(struct device_call *call, struct error **ret_error)
 {
     cleanup(disk_clear) struct disk disk;
     int r = disk_begin(call->engine, &call->device, &disk, ret_error);
@@ -60,13 +78,7 @@ static int read_start(struct device_call *call, struct error **ret_error)
     const char *path = call->device.spec.path;
     bool image = stat(path, &status) == 0 && S_ISREG(status.st_mode);
     autofree char *other = image ? NULL : path_by_uuid(&disk);
-    autofree char *place = aligned_alloc(READ_BYTES, READ_BYTES);
-    autoclose int fd = open(other ? other : path, O_RDONLY | O_CLOEXEC | O_DIRECT | O_NONBLOCK);
-    if (fd < 0 && errno == EINVAL)
-        fd = open(other ? other : path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    /* Whoever uses it next tells what is wrong with it. */
-    if (fd >= 0 && place && pread(fd, place, READ_BYTES, 0) < 0)
-        errno = 0;
+    read_start(other ? other : path);
     return 0;
 }
 
@@ -74,7 +86,17 @@ int disk_answers(struct engine *engine, const struct device *device, struct erro
 {
     cleanup(cleanup_device_call) struct device_call *call = device_call_of(engine, device);
     call->limit_ms = ANSWER_MS;
-    return device_call_run(call, read_start, ret_error);
+    return device_call_run(call, read_disk, ret_error);
+}
+
+int disk_path_answers(struct engine *engine, const char *path, struct error **ret_error)
+{
+    autoerror struct error *problem = NULL;
+    cleanup(cleanup_device_call) struct device_call *call = device_call_new(engine, path);
+    call->text = xstrdup(path);
+    call->limit_ms = ANSWER_MS;
+    int r = device_call_run(call, read_path, &problem);
+    return r == -ETIMEDOUT ? error_set(ret_error, ETIMEDOUT, "%s does not answer", path) : 0;
 }
 
 static int open_block_device(struct disk *disk, const char *path, struct error **ret_error)

@@ -179,6 +179,11 @@ int device_check_mounted(struct engine *engine, const char *name, struct error *
 /* The space of the file system of a mounted device; `folder` lies on it. */
 int device_space(struct engine *engine, const char *name, const char *folder, struct statvfs *ret_space);
 
+/* ---- device_find.c ---- */
+
+/* Reads from what is no device yet. -ETIMEDOUT: it does not answer; nothing else is told. */
+int disk_path_answers(struct engine *engine, const char *path, struct error **ret_error);
+
 /* ---- device_check.c ---- */
 
 /*

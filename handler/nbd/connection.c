@@ -357,8 +357,6 @@ static void adopt(void *data)
         worker->first->previous = connection;
     worker->first = connection;
     connection->deadline = clock_monotonic_ms() + HANDSHAKE_LIMIT_MS;
-    connection->beginner = true;
-    atomic_fetch_add(&worker->beginners, 1);
     connection->events = EPOLLIN;
     int r = loop_add_fd(worker->loop, connection->fd, EPOLLIN, on_socket, connection, &connection->source,
                         &error);
@@ -385,6 +383,9 @@ void connection_start(struct worker *worker, int fd, const struct connection_opt
     connection->gone = options->gone;
     connection->gone_data = options->gone_data;
     atomic_fetch_add(&worker->load, 1);
+    /* Counted before it is adopted: whoever is to be dropped has been by then. */
+    connection->beginner = true;
+    atomic_fetch_add(&worker->beginners, 1);
 
     struct session_options session = options->session;
     session.tls_offered = options->tls != NULL;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "alloc.h"
+#include "strings.h"
 
 static atomic_int threshold = LOG_LEVEL_INFO;
 
@@ -55,9 +56,7 @@ void log_write(enum log_level level, const char *format, ...)
     autofree char *text = xvasprintf(format, arguments);
     va_end(arguments);
     /* A line quotes what clients and programs said: it stays one line, and does nothing to a terminal. */
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
-            *c = ' ';
+    string_mask_controls(text, ' ');
 
     autofree char *line = NULL;
     if (getenv("JOURNAL_STREAM")) {

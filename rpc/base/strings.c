@@ -130,3 +130,16 @@ bool string_equal(const char *a, const char *b)
         return a == b;
     return strcmp(a, b) == 0;
 }
+
+/* "\x1b", and U+0080 to U+009F: a terminal takes "\xc2\x9b" for ESC "[". */
+void string_mask_controls(char *text, char instead)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f) {
+            *c = (unsigned char)instead;
+        } else if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+            c[0] = c[1] = (unsigned char)instead;
+            c++;
+        }
+    }
+}

@@ -35,6 +35,8 @@ void string_list_add(struct string_list *list, const char *string);
 void string_list_addf(struct string_list *list, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void string_list_copy(struct string_list *to, const struct string_list *from);
+/* Replaces each byte of a control character: what clients and programs said may go to a terminal. */
+void string_mask_controls(char *text, char instead);
 bool string_list_contains(const struct string_list *list, const char *string);
 /* Splits at each separator; empty parts are kept, an empty string gives no part. */
 void string_list_split(struct string_list *list, const char *string, char separator);

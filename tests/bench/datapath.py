@@ -46,16 +46,19 @@ def scaled(operations, pattern):
     return operations if pattern[4] == "IOPS" else operations * pattern[2] / MIB
 
 
-def by_fio(uri, pattern, seconds):
+def fio_rate(target, pattern, seconds):
     """Operations a second."""
-    text = output_of(["fio", "--name=bench", "--ioengine=nbd", f"--uri={uri}", f"--rw={pattern[1]}", f"--bs={pattern[2]}",
-                      f"--iodepth={pattern[3]}", f"--size={SIZE}", f"--runtime={seconds}", "--time_based",
-                      "--output-format=json", "--randrepeat=0"])
+    text = output_of(["fio", "--name=bench", *target, f"--rw={pattern[1]}", f"--bs={pattern[2]}", f"--iodepth={pattern[3]}",
+                      f"--runtime={seconds}", "--time_based", "--output-format=json", "--randrepeat=0"])
     # Notes to standard output may stand before the document.
     job = json.loads(text[text.index("{"):])["jobs"][0]
     if job["error"]:
-        raise RuntimeError(f"fio on {uri}: error {job['error']}")
+        raise RuntimeError(f"fio on {target}: error {job['error']}")
     return job["write" if "write" in pattern[1] else "read"]["iops"]
+
+
+def by_fio(uri, pattern, seconds):
+    return fio_rate(["--ioengine=nbd", f"--uri={uri}", f"--size={SIZE}"], pattern, seconds)
 
 
 def by_load(uri, pattern, seconds):

@@ -97,6 +97,7 @@ def connections(server):
 
 def silent_ones_make_room(server):
     """Those who connect and choose no export, as many as may connect, keep nobody out."""
+    wait_until(lambda: " 0\n" in metric(server, "blockd_nbd_connections "), "earlier clients to be gone")
     silent = [Raw(server) for _ in range(4)] + [Raw(server).greet() for _ in range(4)]
     wait_until(lambda: " 8\n" in metric(server, "blockd_nbd_connections "), "all places to be taken")
     chosen = [Raw(server).greet().go() for _ in range(8)]

@@ -16,7 +16,7 @@ from steps import Case, Request
 # Beginnings of the points that other tests come by: blockd_steps, shares_steps, evacuate, device_failure, adopt_steps, heal_kill,
 # volume_sets and cluster_join.
 ELSEWHERE = ("block.", "job.", "export.", "share.", "move.", "evacuate.", "device.take-out.", "adopt.", "manifest.",
-             "heal.resolve.", "volume.expand.", "rebalance.", "shrink.", "join-")
+             "heal.resolve.", "volume.expand.", "rebalance.", "shrink.", "join-", "brick.")
 
 CREATE = Request("POST", "/v1/volumes", {"name": "v", "template": "replica3", "devices": ["d1", "d2", "d3"],
                                          "allow_same_node": True})

@@ -45,6 +45,8 @@ def at_the_start(node, disk):
     node.wait_volume("v")
     wait_phase(node, "slow", "failed")
     faults.require("has not answered" in status_of(node, "slow")["error"], status_of(node, "slow")["error"])
+    report = node.call("POST", "/v1/devices/adopt", {"paths": [str(disk.path)]})
+    faults.require("does not answer" in str(report["items"]), report)
     require_served(node, "b")
     disk.go_on()
     wait_phase(node, "slow", "ready")

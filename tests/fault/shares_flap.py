@@ -26,6 +26,7 @@ import shares
 from api import require_equal
 
 RECORD = 512
+WRITES = 60
 SYS_PIDFD_GETFD = 438
 # What a mount may answer while fewer bricks than a quorum serve; what was asked for may have been done or not.
 AWAY = (errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.EBADF, errno.EBADFD, errno.EROFS, errno.EAGAIN)
@@ -313,6 +314,28 @@ def connection_breaks(node, one, two, pid):
     node.wait_healed("v")
 
 
+def writes_share_a_note(node):
+    """Many writes that miss a brick, each synced, are noted together: a note for each would be two more syncs for each."""
+    with mounted(node) as mine:
+        shares.wait_connected(node, "v")
+        bricks, pids = node.volume_status("v")["bricks"], node.brick_pids("v")
+        with open(mine / "many", "wb", buffering=0) as file:
+            node.terminate()  # it would start the brick again
+            try:
+                faults.signal_all(pids[2:])
+                faults.wait_gone(pids[2:])
+                for number in range(WRITES):
+                    file.write(bytes(4096))
+                    os.fsync(file.fileno())
+                for brick in bricks[:2]:
+                    path = next(pathlib.Path(brick["path"]).glob("**/many"))
+                    notes = int.from_bytes(os.getxattr(path, "trusted.afr.v-client-2")[:4], "big")
+                    faults.require(0 < notes < WRITES // 2, f"{notes} notes of {WRITES} writes")
+            finally:
+                node.start()
+    node.wait_healed("v")
+
+
 # ---- Mounts ----
 
 @contextlib.contextmanager
@@ -353,6 +376,7 @@ def main():
                 connection_breaks(node, one, two, pid)
                 take_turns(node, rng, one, two)
         cluster.wait_until("the clients have ended", lambda: not shares.clients(node))
+        writes_share_a_note(node)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 
+from etcd import member_command
 from namespaces import Fabric
 from node import NODE_MARK, Node, require_programs, wait_until
 
@@ -23,12 +24,8 @@ class Member:
         self.machine, self.name, self.folder, self.mark = machine, name, folder, mark
         self.endpoint = f"{machine.address}:{ETCD_PORT}"
         self.url = f"http://{self.endpoint}"
-        self.argv = [
-            "etcd", "--name", name, "--data-dir", folder / "data", "--listen-client-urls", self.url,
-            "--advertise-client-urls", self.url, "--listen-peer-urls", self.peer_url(machine),
-            "--initial-advertise-peer-urls", self.peer_url(machine), "--initial-cluster-state", "new",
-            "--initial-cluster", ",".join(f"{other}={self.peer_url(where)}" for other, where in members),
-            "--logger", "zap", "--log-level", "warn"]
+        self.argv = member_command(name, folder / "data", self.url, self.peer_url(machine),
+                                   {other: self.peer_url(where) for other, where in members})
         self.process = None
 
     @staticmethod
@@ -38,7 +35,7 @@ class Member:
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / "etcd.log", "ab") as log:
-            self.process = subprocess.Popen([*self.machine.prefix(), *map(str, self.argv)], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([*self.machine.prefix(), *self.argv], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=dict(os.environ, **{NODE_MARK: self.mark}))
 
     def send(self, number):

@@ -14,6 +14,14 @@ import urllib.request
 import traces
 
 
+def member_command(name, data, client, peer, members):
+    """How one member is started; `client` and `peer` are its URLs, `members` has {name: peer URL} of all."""
+    return ["etcd", "--name", name, "--data-dir", str(data), "--listen-client-urls", client, "--advertise-client-urls", client,
+            "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster-state", "new",
+            "--initial-cluster", ",".join(f"{other}={url}" for other, url in members.items()), "--logger", "zap",
+            "--log-level", "warn"]
+
+
 class Etcd:
     def __init__(self):
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -30,10 +38,8 @@ class Etcd:
     def start(self):
         client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                ["etcd", "--name", "m0", "--data-dir", self.folder / "data", "--listen-client-urls", client,
-                 "--advertise-client-urls", client, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
-                 "--initial-cluster", f"m0={peer}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(member_command("m0", self.folder / "data", client, peer, {"m0": peer}),
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         return self
 
     def kill(self):

@@ -235,9 +235,18 @@ static void names(void **state)
     }
 }
 
+static void test_mask_controls(void **state)
+{
+    (void)state;
+    char text[] = "a\tb\x1b[31m\x7f \xc2\x9b\xc2\x80 \xc3\xa4 \xc2\xa0 \xc2";
+    string_mask_controls(text, '?');
+    assert_string_equal(text, "a?b?[31m? ???? \xc3\xa4 \xc2\xa0 \xc2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mask_controls),
         cmocka_unit_test(buffers_grow),
         cmocka_unit_test(lists_keep_copies),
         cmocka_unit_test(splitting),

@@ -194,7 +194,7 @@ static void test_lists(void **state)
            "v     online  replica3  1.0 GiB  1.0 GiB  0 B          0       0\n",
            "");
     fake_answer("GET", "/v1/jobs", 200, FAKE_LIST(""));
-    expect("job list", 0, "NAME  KIND  OBJECT  STATE  DONE  TOTAL  STARTED  ERROR\n", "");
+    expect("job list", 0, "NAME  KIND  OBJECT  STATE  DONE  TOTAL  STARTED  MESSAGE  ERROR\n", "");
     expect("job list --json", 0, "{ \"items\": [ ], \"revision\": 9 }\n", "");
     expect("job list --json-plain", 0, "{\"items\":[],\"revision\":9}\n", "");
     expect("job list --json-pretty", 0, "{\n  \"items\":[],\n  \"revision\":9\n}\n", "");

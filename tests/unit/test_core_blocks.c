@@ -161,6 +161,41 @@ static void test_a_volume_that_is_deleted_takes_no_block(void **data)
     assert_int_equal(core_start(core, NULL), 0);
 }
 
+/* More than a transaction takes, and with ports that are another volume's by now. */
+static void test_a_large_volume_can_be_deleted(void **data)
+{
+    enum { BRICKS = 120 };
+    (void)data;
+    struct volume volume cleanup(cleanup_volume) = {0};
+    const struct core_change forced = {.wait = 60, .request = "", .force = true};
+    struct core_result result = {0};
+    assert_int_equal(record_get(core, KIND_VOLUME, "v", &volume, NULL), 0);
+    free(volume.meta.name);
+    volume.meta.name = xstrdup("large");
+    for (uint64_t i = volume.spec.bricks.count; i < BRICKS; i++) {
+        struct brick_spec *brick = object_list_add(&volume.spec.bricks, sizeof *brick);
+        *brick =
+            (struct brick_spec){.node = xstrdup("n"), .device = xasprintf("d%d", (int)i), .port = 2000 + i};
+        autofree char *port = xasprintf("ports/n/%d", 2000 + (int)i),
+                      *device = xasprintf("devices/n/d%d", (int)i);
+        autofree char *record = xasprintf("{\"name\":\"n/d%d\",\"uid\":\"u%d\",\"spec\":{\"path\":\"/d%d\"},"
+                                          "\"status\":{\"phase\":\"failed\"}}",
+                                          (int)i, (int)i, (int)i);
+        put(port, i % 2 ? "\"volumes/large\"" : "\"volumes/other\"");
+        put(device, record);
+    }
+    struct txn txn = {0};
+    txn_put(&txn, KIND_VOLUME, &volume, 0);
+    assert_int_equal(txn_commit(core, &txn, NULL), 0);
+    txn_clear(&txn);
+    assert_int_equal(core_volume_delete(core, "large", &forced, &result, NULL), 0);
+    assert_false(taken(&result));
+    struct store_list ports = {0};
+    assert_int_equal(store_list(store, "ports/n/2", NULL, 0, &ports, NULL), 0);
+    assert_int_equal(ports.count, BRICKS / 2 - 1); /* the first brick has v's */
+    store_list_clear(&ports);
+}
+
 static void test_a_damaged_record_stops_nothing_else(void **data)
 {
     (void)data;
@@ -290,6 +325,7 @@ int main(void)
         TEST(test_a_second_delete_keeps_what_the_first_kept),
         TEST(test_clients_are_cut_by_force_only),
         TEST(test_a_volume_that_is_deleted_takes_no_block),
+        TEST(test_a_large_volume_can_be_deleted),
         TEST(test_a_damaged_record_stops_nothing_else),
         TEST(test_the_live_error_is_told),
         TEST(test_a_wait_ends_on_a_busy_node),

@@ -103,14 +103,14 @@ static void lock(struct settle_spot *at, size_t set, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         settle_asks(at, set);
-        settle_locked(at, set);
+        settle_locked(at, set, i);
     }
 }
 
 static void unlock(struct settle_spot *at, size_t set, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        settle_gives_up(&settle, at, set);
+        settle_gives_up(&settle, at, set, i);
 }
 
 static void nothing_is_held_back_while_all_bricks_are_there(void **state)
@@ -241,7 +241,7 @@ static void locks_that_are_asked_for_one_by_one_are_one_lock(void **state)
     settle_asks(&spot, 0);
     settle_heard(&settle, &spot, 0);
     assert_int_equal(settle.unrest, 1);
-    settle_locked(&spot, 0);
+    settle_locked(&spot, 0, 0);
     assert_int_equal(end(&change), LEFT);
     unlock(&spot, 0, 1);
     assert_int_equal(settle.unrest, 0);
@@ -394,6 +394,183 @@ static void one_request_at_a_time_wakes_replicate(void **state)
     assert_false(settle_woken(&settle, &spot));
 }
 
+/* ---- Notes ahead: brick 2 of set 0 is away or has not given its lock ---- */
+
+#define BIT(brick) (UINT64_C(1) << (brick))
+
+/* Replicate marks the file on the first bricks. */
+static void mark(size_t bricks, uint64_t behind)
+{
+    for (size_t i = 0; i < bricks; i++)
+        assert_int_equal(settle_ahead(&settle, &spot, 0), behind);
+    for (size_t i = 0; behind && i < bricks; i++)
+        settle_has_note(&settle, &spot, 0, i);
+}
+
+static void what_is_noted_ahead_is_answered_under_the_lock(void **state)
+{
+    (void)state;
+    struct change first, second, later;
+    all_come();
+    settle_went(&settle, 0, 2);
+    begin(&first);
+    lock(&spot, 0, 2);
+    mark(2, BIT(2));
+    begin(&second);
+    assert_int_equal(end(&first), ANSWERED);
+    assert_int_equal(end(&second), ANSWERED);
+    comes(0, 2); /* it is behind, and has the note on the others */
+    begin(&later);
+    assert_int_equal(later.state, INSIDE);
+    assert_int_equal(end(&later), ANSWERED);
+    assert_false(spot.watched);
+    unlock(&spot, 0, 2);
+}
+
+static void a_note_ends_with_its_lock(void **state)
+{
+    (void)state;
+    struct change before, after;
+    all_come();
+    settle_went(&settle, 0, 2);
+    begin(&before);
+    lock(&spot, 0, 2);
+    mark(2, BIT(2));
+    settle_gives_up(&settle, &spot, 0, 0);
+    assert_int_equal(end(&before), LEFT);
+    settle_gives_up(&settle, &spot, 0, 1);
+    assert_int_equal(before.state, ANSWERED);
+    begin(&after);
+    lock(&spot, 0, 2);
+    assert_int_equal(end(&after), LEFT);
+    unlock(&spot, 0, 2);
+    assert_int_equal(after.state, ANSWERED);
+}
+
+static void a_note_must_be_on_all_that_are_not_behind(void **state)
+{
+    (void)state;
+    struct change change;
+    all_come();
+    settle_went(&settle, 0, 2);
+    begin(&change);
+    lock(&spot, 0, 2);
+    assert_int_equal(settle_ahead(&settle, &spot, 0), BIT(2));
+    assert_int_equal(settle_ahead(&settle, &spot, 0), BIT(2));
+    settle_has_note(&settle, &spot, 0, 1);
+    assert_int_equal(end(&change), LEFT);
+    unlock(&spot, 0, 2);
+    assert_int_equal(change.state, ANSWERED);
+}
+
+static void a_note_does_not_outlive_its_brick(void **state)
+{
+    (void)state;
+    struct change change;
+    all_come();
+    settle_went(&settle, 0, 2);
+    lock(&spot, 0, 2);
+    mark(2, BIT(2));
+    settle_went(&settle, 0, 1);
+    comes(0, 1);
+    begin(&change);
+    assert_int_equal(end(&change), LEFT);
+    unlock(&spot, 0, 2);
+    assert_int_equal(change.state, ANSWERED);
+}
+
+static void a_brick_that_goes_later_is_not_in_the_note(void **state)
+{
+    (void)state;
+    struct change change;
+    all_come();
+    lock(&spot, 0, BRICKS);
+    mark(BRICKS, 0);
+    settle_went(&settle, 0, 2);
+    begin(&change);
+    assert_int_equal(end(&change), LEFT);
+    mark(2, 0); /* it gave its lock, and may have what was done so far */
+    unlock(&spot, 0, BRICKS);
+    assert_int_equal(change.state, ANSWERED);
+}
+
+static void a_brick_that_comes_and_has_no_lock_yet_is_not_behind(void **state)
+{
+    (void)state;
+    all_come();
+    settle_went(&settle, 0, 2);
+    settle_went(&settle, 1, 2); /* unrest lasts */
+    lock(&spot, 0, 2);
+    comes(0, 2);
+    mark(2, 0);
+    unlock(&spot, 0, 2);
+}
+
+static void a_brick_that_refused_its_lock_is_behind(void **state)
+{
+    (void)state;
+    struct change change;
+    all_come();
+    begin(&change);
+    lock(&spot, 0, 2);
+    settle_asks(&spot, 0);
+    settle_refused(&settle, &spot, 0, 2);
+    settle_heard(&settle, &spot, 0);
+    mark(2, BIT(2));
+    assert_int_equal(end(&change), ANSWERED);
+    begin(&change);
+    settle_failed(&settle, &spot, 0, 1);
+    assert_int_equal(end(&change), LEFT);
+    unlock(&spot, 0, 2);
+    assert_int_equal(change.state, REFUSED);
+    assert_int_equal(settle.unrest, 0);
+}
+
+static void too_few_bricks_blame_nobody(void **state)
+{
+    (void)state;
+    all_come();
+    settle_went(&settle, 0, 2);
+    settle_went(&settle, 0, 1);
+    lock(&spot, 0, 1);
+    mark(1, 0);
+    unlock(&spot, 0, 1);
+}
+
+static void locks_that_overlap_blame_nobody(void **state)
+{
+    (void)state;
+    struct change change;
+    all_come();
+    settle_went(&settle, 0, 2);
+    begin(&change);
+    lock(&spot, 0, 2);
+    mark(2, BIT(2));
+    lock(&spot, 0, 1);
+    mark(2, 0);
+    assert_int_equal(end(&change), LEFT);
+    unlock(&spot, 0, 2);
+    unlock(&spot, 0, 1);
+    assert_int_equal(change.state, ANSWERED);
+}
+
+static void a_change_of_another_set_is_settled_there(void **state)
+{
+    (void)state;
+    struct change change;
+    all_come();
+    settle_went(&settle, 0, 2);
+    settle_went(&settle, 1, 2);
+    begin(&change);
+    lock(&spot, 0, 2);
+    mark(2, BIT(2));
+    lock(&spot, 1, 2);
+    assert_int_equal(end(&change), LEFT);
+    unlock(&spot, 1, 2);
+    assert_int_equal(change.state, ANSWERED);
+    unlock(&spot, 0, 2);
+}
+
 /* Many threads, one spot: each change is answered, and none before its lock is given up. */
 
 static atomic_int mistakes;
@@ -404,12 +581,12 @@ static void work(struct change *change)
     while (change->state == WAITS)
         sched_yield();
     settle_asks(&spot, 0);
-    settle_locked(&spot, 0);
+    settle_locked(&spot, 0, 0);
     change->state = LEFT;
     enum settle_result result = settle_leave(&settle, &spot, &change->change);
     if (result == SETTLE_WAIT && change->state != LEFT)
         atomic_fetch_add(&mistakes, 1); /* this one's own lock is held still */
-    settle_gives_up(&settle, &spot, 0);
+    settle_gives_up(&settle, &spot, 0, 0);
     while (result == SETTLE_WAIT && change->state == LEFT)
         sched_yield();
 }
@@ -458,6 +635,16 @@ int main(void)
         TEST(spots_do_not_disturb_each_other),
         TEST(new_changes_wait_although_the_unrest_is_over),
         TEST(one_request_at_a_time_wakes_replicate),
+        TEST(what_is_noted_ahead_is_answered_under_the_lock),
+        TEST(a_note_ends_with_its_lock),
+        TEST(a_note_must_be_on_all_that_are_not_behind),
+        TEST(a_note_does_not_outlive_its_brick),
+        TEST(a_brick_that_goes_later_is_not_in_the_note),
+        TEST(a_brick_that_comes_and_has_no_lock_yet_is_not_behind),
+        TEST(a_brick_that_refused_its_lock_is_behind),
+        TEST(too_few_bricks_blame_nobody),
+        TEST(locks_that_overlap_blame_nobody),
+        TEST(a_change_of_another_set_is_settled_there),
         TEST(threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -128,7 +128,8 @@ def check_power_cut(guest):
     what came after it at most once."""
     guest.sh("head -c 4M /dev/urandom >/root/data")
     digest = guest.run("sha256sum", "/root/data").split()[0]
-    guest.run("nbdcopy", "--flush", "/root/data", URI)
+    # On a slow machine a brick may seem to hang for a moment, and nobody can open the block then.
+    guest.wait_for("the data is copied to the block", "nbdcopy", "--flush", "/root/data", URI)
     guest.run("dd", "if=/root/data", "of=/mnt/file", "bs=1M", "conv=fsync", "status=none")
     writer = guest.spawn("/usr/bin/python3", "-c", WRITER)
     wait_until("the load runs", lambda: writer.output.count("\n") > 300 or writer.status is not None)

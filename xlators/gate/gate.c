@@ -7,7 +7,12 @@
  *
  * Disperse has no watches, and so counts as calm. It reads under its lock, and notes who is behind before it
  * gives that up, so that another mount waits for the note; and it makes its notes before it syncs or flushes,
- * so that what was synced outlives its writer.
+ * so that what was synced outlives its writer. What remains: before that it only marks a file as dirty, and
+ * neither its reads nor its heals ask who has not the mark. So when a writer ends between a write and its
+ * note, the fragment of a brick that was away counts as good when that is back, and the stripe is read as a
+ * mixture, with what was synced there before. To hold answers back would not help those bytes, as a write
+ * that was never answered does the same; and a note made ahead, as with replicate, is a version that the
+ * fragments must share: made on a part of them only, there may be too few left that agree.
  */
 #include "xlators/gate/gate.h"
 
@@ -25,6 +30,7 @@ struct gate_listener {
     struct watch_listener base; /* first, for what the watches call */
     xlator_t *gate, *watch;
     size_t set, brick;
+    char *note; /* the attribute by which bricks note that this one is behind; NULL: not known */
 };
 
 /* ---- Spots ---- */
@@ -112,7 +118,7 @@ static void on_locked(struct watch_listener *base, inode_t *inode, enum watch_lo
     struct gate_listener *listener = (struct gate_listener *)base;
     struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
     if (spot)
-        settle_locked(spot, listener->set);
+        settle_locked(spot, listener->set, listener->brick);
 }
 
 static void on_refused(struct watch_listener *base, inode_t *inode, enum watch_lock kind)
@@ -124,24 +130,68 @@ static void on_refused(struct watch_listener *base, inode_t *inode, enum watch_l
         settle_refused(&gate->settle, spot, listener->set, listener->brick);
 }
 
-#define TOLD_OF_LOCK(event)                                                                                  \
-    static void on_##event(struct watch_listener *base, inode_t *inode, enum watch_lock kind)                \
-    {                                                                                                        \
-        struct gate_listener *listener = (struct gate_listener *)base;                                       \
-        struct gate *gate = listener->gate->private;                                                         \
-        struct settle_spot *spot = gate_spot(listener->gate, inode, kind);                                   \
-        if (spot)                                                                                            \
-            settle_##event(&gate->settle, spot, listener->set);                                              \
-    }
+static void on_heard(struct watch_listener *base, inode_t *inode, enum watch_lock kind)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct gate *gate = listener->gate->private;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
+    if (spot)
+        settle_heard(&gate->settle, spot, listener->set);
+}
 
-TOLD_OF_LOCK(heard)
-TOLD_OF_LOCK(gives_up)
+static void on_gives_up(struct watch_listener *base, inode_t *inode, enum watch_lock kind)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct gate *gate = listener->gate->private;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, kind);
+    if (spot)
+        settle_gives_up(&gate->settle, spot, listener->set, listener->brick);
+}
+
+/* ---- Notes made ahead ---- */
+
+/* The marks, and notes that those bricks have missed one more change of data; NULL without memory. */
+static dict_t *with_notes(const struct gate_listener *bricks, uint64_t behind, dict_t *marks)
+{
+    /* As replicate counts: data, attributes, names; big endian. */
+    static uint8_t one_more[GATE_KINDS * sizeof(uint32_t)] = {[3] = 1};
+    dict_t *made = dict_copy_with_ref(marks, NULL);
+    for (size_t i = 0; made && behind >> i; i++) {
+        if (!(behind >> i & 1))
+            continue;
+        if (!bricks[i].note || dict_set_static_bin(made, bricks[i].note, one_more, sizeof one_more) != 0) {
+            dict_unref(made);
+            made = NULL;
+        }
+    }
+    return made;
+}
+
+static dict_t *on_marks(struct watch_listener *base, inode_t *inode, dict_t *marks)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct gate *gate = listener->gate->private;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, WATCH_DATA);
+    uint64_t behind = spot ? settle_ahead(&gate->settle, spot, listener->set) : 0;
+    return behind ? with_notes(listener - listener->brick, behind, marks) : NULL;
+}
+
+static void on_marked(struct watch_listener *base, inode_t *inode)
+{
+    struct gate_listener *listener = (struct gate_listener *)base;
+    struct gate *gate = listener->gate->private;
+    struct settle_spot *spot = gate_spot(listener->gate, inode, WATCH_DATA);
+    if (spot)
+        settle_has_note(&gate->settle, spot, listener->set, listener->brick);
+}
 
 static const struct watch_calls calls = {
     .coming = on_coming,
     .came = on_came,
     .went = on_went,
     .failed = on_failed,
+    .marks = on_marks,
+    .marked = on_marked,
     .asks = on_asks,
     .locked = on_locked,
     .refused = on_refused,
@@ -200,22 +250,36 @@ static bool delays(xlator_t *set)
     return atoi(seconds) > 0;
 }
 
+/* The names by which replicate notes bricks, in their order. The caller's; NULL: not known. */
+static char *note_names(xlator_t *set)
+{
+    char *names = NULL;
+    return dict_get_str(set->options, (char *)"afr-pending-xattr", &names) == 0 ? strdup(names) : NULL;
+}
+
 static int listen_to_set(xlator_t *this, xlator_t *set, size_t *count)
 {
     struct gate *gate = this->private;
     size_t number = (*count)++, brick = 0;
     gate->delays = gate->delays || delays(set);
+    char *names = note_names(set), *rest = names;
     for (xlator_list_t *list = set->children; list; list = list->next, brick++) {
-        if (!is_watch(list->xlator) || brick >= BRICKS_MAX)
+        if (!is_watch(list->xlator) || brick >= BRICKS_MAX) {
+            free(names);
             return -EINVAL;
+        }
+        const char *name = rest ? strsep(&rest, ",") : NULL;
         struct gate_listener *listener = &gate->listeners[gate->listener_count++];
         *listener = (struct gate_listener){.base = {.calls = &calls, .domain = set->name},
                                            .gate = this,
                                            .watch = list->xlator,
                                            .set = number,
                                            .brick = brick};
+        if (name && asprintf(&listener->note, "trusted.afr.%s", name) < 0)
+            listener->note = NULL;
         list->xlator->private = listener;
     }
+    free(names);
     return settle_add_bricks(&gate->settle, number, brick);
 }
 
@@ -242,8 +306,10 @@ static void gate_fini(xlator_t *this)
     this->private = NULL;
     if (!gate)
         return;
-    for (size_t i = 0; i < gate->listener_count; i++)
+    for (size_t i = 0; i < gate->listener_count; i++) {
         gate->listeners[i].watch->private = NULL;
+        free(gate->listeners[i].note);
+    }
     gate_answers_end(&gate->answers);
     settle_clear(&gate->settle);
     free(gate->listeners);

@@ -93,18 +93,26 @@ static bool stirred(const struct settle_set *set, uint64_t since)
     return set->unrest > 0 || set->changed > since;
 }
 
-/* As replicate counts its automatic quorum, of those bricks that took part and that nothing happened to. */
+static bool was_there(const struct settle_brick *brick, uint64_t since)
+{
+    return brick->up && brick->trouble <= since;
+}
+
+/* As replicate counts its automatic quorum. */
+static bool is_quorum(const struct settle_set *set, uint64_t bricks)
+{
+    size_t count = (size_t)__builtin_popcountll(bricks);
+    return 2 * count > set->count || (2 * count == set->count && (bricks & 1));
+}
+
+/* Of those bricks that took part and that nothing happened to. */
 static bool has_quorum(const struct settle_set *set, uint64_t without, uint64_t since)
 {
-    size_t good = 0;
-    bool first = false;
-    for (size_t i = 0; i < set->count; i++) {
-        if (!set->bricks[i].up || set->bricks[i].trouble > since || without >> i & 1)
-            continue;
-        good++;
-        first = first || i == 0;
-    }
-    return 2 * good > set->count || (2 * good == set->count && first);
+    uint64_t good = 0;
+    for (size_t i = 0; i < set->count; i++)
+        if (was_there(&set->bricks[i], since))
+            good |= UINT64_C(1) << i;
+    return is_quorum(set, good & ~without);
 }
 
 /* ---- Spots ---- */
@@ -140,11 +148,28 @@ void settle_spot_clear(struct settle *settle, struct settle_spot *spot)
     pthread_mutex_unlock(&settle->mutex);
 }
 
+/* Under the mutex. All bricks that are not noted as behind have the note, and were there ever since. */
+static bool is_noted_ahead(const struct settle_set *set, const struct settle_locks *locks, uint64_t since)
+{
+    if (!atomic_load(&locks->ahead) || atomic_load(&locks->overlaps))
+        return false;
+    uint64_t good = locks->has & ~locks->without;
+    for (size_t i = 0; i < set->count; i++) {
+        if (locks->behind >> i & 1)
+            continue;
+        if (!(good >> i & 1) || !was_there(&set->bricks[i], since) ||
+            !was_there(&set->bricks[i], locks->noted))
+            return false;
+    }
+    return true;
+}
+
 /* Under the mutex. Locks in sets that were calm do not count: what was done there was done on all bricks. */
 static bool is_settled(const struct settle *settle, const struct settle_spot *spot, uint64_t since)
 {
     for (size_t i = 0; i < settle->count; i++)
-        if (atomic_load(&spot->locks[i].held) > 0 && stirred(&settle->sets[i], since))
+        if (atomic_load(&spot->locks[i].held) > 0 && stirred(&settle->sets[i], since) &&
+            !is_noted_ahead(&settle->sets[i], &spot->locks[i], since))
             return false;
     return true;
 }
@@ -211,10 +236,14 @@ void settle_asks(struct settle_spot *spot, size_t set)
     atomic_fetch_add(&spot->locks[set].asked, 1);
 }
 
-void settle_locked(struct settle_spot *spot, size_t set)
+void settle_locked(struct settle_spot *spot, size_t set, size_t brick)
 {
-    atomic_fetch_add(&spot->locks[set].held, 1);
-    atomic_fetch_sub(&spot->locks[set].asked, 1);
+    struct settle_locks *locks = &spot->locks[set];
+    uint64_t bit = UINT64_C(1) << brick;
+    if (atomic_fetch_or(&locks->holders, bit) & bit)
+        atomic_store(&locks->overlaps, true);
+    atomic_fetch_add(&locks->held, 1);
+    atomic_fetch_sub(&locks->asked, 1);
 }
 
 /* Under the mutex. */
@@ -240,6 +269,59 @@ void settle_failed(struct settle *settle, struct settle_spot *spot, size_t set, 
     pthread_mutex_unlock(&settle->mutex);
 }
 
+/*
+ * Under the mutex. Only bricks that are away or refused their lock: one that is there and has no lock is
+ * about to be locked, and may take part in the change.
+ */
+static uint64_t left_behind(const struct settle_set *set, const struct settle_locks *locks)
+{
+    uint64_t holders = atomic_load(&locks->holders), behind = 0;
+    if (atomic_load(&locks->overlaps) || !is_quorum(set, holders))
+        return 0;
+    for (size_t i = 0; i < set->count; i++) {
+        if (holders >> i & 1)
+            continue;
+        if (set->bricks[i].up && !(locks->without >> i & 1))
+            return 0;
+        behind |= UINT64_C(1) << i;
+    }
+    return behind;
+}
+
+uint64_t settle_ahead(struct settle *settle, struct settle_spot *spot, size_t set)
+{
+    struct settle_locks *locks = &spot->locks[set];
+    if (atomic_load(&settle->unrest) == 0)
+        return 0;
+    pthread_mutex_lock(&settle->mutex);
+    uint64_t behind = left_behind(&settle->sets[set], locks);
+    if (behind && !atomic_load(&locks->ahead)) {
+        locks->behind = behind;
+        locks->has = 0;
+        locks->noted = atomic_load(&settle->sequence);
+        atomic_store(&locks->ahead, true);
+    } else if (behind) {
+        locks->behind &= behind;
+    }
+    pthread_mutex_unlock(&settle->mutex);
+    return behind;
+}
+
+void settle_has_note(struct settle *settle, struct settle_spot *spot, size_t set, size_t brick)
+{
+    pthread_mutex_lock(&settle->mutex);
+    spot->locks[set].has |= UINT64_C(1) << brick;
+    pthread_mutex_unlock(&settle->mutex);
+}
+
+/* The notes hold no longer than the lock of each brick. */
+static void forget_notes(struct settle *settle, struct settle_locks *locks)
+{
+    pthread_mutex_lock(&settle->mutex);
+    atomic_store(&locks->ahead, false);
+    pthread_mutex_unlock(&settle->mutex);
+}
+
 /* Something was given up, or will not be given. */
 static void look(struct settle *settle, struct settle_spot *spot, size_t set)
 {
@@ -262,9 +344,12 @@ void settle_heard(struct settle *settle, struct settle_spot *spot, size_t set)
         look(settle, spot, set);
 }
 
-void settle_gives_up(struct settle *settle, struct settle_spot *spot, size_t set)
+void settle_gives_up(struct settle *settle, struct settle_spot *spot, size_t set, size_t brick)
 {
     struct settle_locks *locks = &spot->locks[set];
+    if (atomic_load(&locks->ahead))
+        forget_notes(settle, locks);
+    atomic_fetch_and(&locks->holders, ~(UINT64_C(1) << brick));
     atomic_store(&locks->given_up, atomic_load(&settle->sequence));
     if (atomic_fetch_sub(&locks->held, 1) == 1 && atomic_load(&spot->watched))
         look(settle, spot, set);

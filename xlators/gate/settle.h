@@ -7,6 +7,10 @@
  * lock is held, of the kind and on the inode that it is about; changes that come meanwhile wait, or
  * replicate, which hands a lock on from one write to the next, would not give it up.
  *
+ * Or the bricks have a note before they have the change: with the first request of replicate under its lock
+ * goes one that the bricks without the lock are behind. It says so as long as the lock is held, since who
+ * takes such notes away needs the lock for it. So nobody waits for changes under that lock.
+ *
  * Nothing of that is needed while all bricks are there and lock what they are asked to lock: then what is
  * answered was done on all. A set of bricks is in unrest otherwise, and a change is held back if its set was
  * in unrest at any time from its beginning to its answer.
@@ -60,6 +64,12 @@ struct settle_locks {
     atomic_int held, asked;        /* locks that replicate has, and that it waits for */
     atomic_uint_fast64_t given_up; /* the sequence when the last one was */
     uint64_t without;              /* the bricks that refused their lock or did not take a note, as bits */
+    atomic_uint_fast64_t holders;  /* bricks that gave their lock */
+    atomic_bool overlaps;          /* a brick once gave a second lock meanwhile: holders tell nothing */
+    /* Notes made ahead, under the locks that are held. */
+    atomic_bool ahead;    /* whether there are such */
+    uint64_t behind, has; /* the bricks that are in all of them, and those that have one */
+    uint64_t noted;       /* the sequence when the first was sent */
 };
 
 /* Changes of one kind to one inode. */
@@ -89,15 +99,19 @@ void settle_spot_init(struct settle_spot *spot, struct settle_locks *locks);
 void settle_spot_clear(struct settle *settle, struct settle_spot *spot);
 
 void settle_asks(struct settle_spot *spot, size_t set);
-void settle_locked(struct settle_spot *spot, size_t set);
+void settle_locked(struct settle_spot *spot, size_t set, size_t brick);
 /* Before replicate hears of a refusal that is no mere conflict. */
 void settle_refused(struct settle *settle, struct settle_spot *spot, size_t set, size_t brick);
 /* A brick did not take a note. Before replicate hears of it. */
 void settle_failed(struct settle *settle, struct settle_spot *spot, size_t set, size_t brick);
+/* It marks the file on a brick before a change. The bricks that the mark may note as behind, as bits; when
+ * there are any, and it did so, settle_has_note() follows. */
+uint64_t settle_ahead(struct settle *settle, struct settle_spot *spot, size_t set);
+void settle_has_note(struct settle *settle, struct settle_spot *spot, size_t set, size_t brick);
 /* When replicate has heard of a refusal or a conflict. */
 void settle_heard(struct settle *settle, struct settle_spot *spot, size_t set);
 /* It is about to give the lock up, and has noted what there was to note. */
-void settle_gives_up(struct settle *settle, struct settle_spot *spot, size_t set);
+void settle_gives_up(struct settle *settle, struct settle_spot *spot, size_t set, size_t brick);
 
 /* ---- What changes do ---- */
 

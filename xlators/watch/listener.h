@@ -29,6 +29,11 @@ struct watch_calls {
     /* The brick did not take a note about the inode. Before replicate hears of it. */
     void (*failed)(struct watch_listener *listener, inode_t *inode);
 
+    /* Replicate marks the inode before it changes its data. What the brick is to be asked instead, the
+     * caller's, or NULL; then whether the brick did it is told, before replicate hears of it. */
+    dict_t *(*marks)(struct watch_listener *listener, inode_t *inode, dict_t *marks);
+    void (*marked)(struct watch_listener *listener, inode_t *inode);
+
     /* Replicate asks for a lock; it is granted or refused, before replicate hears of it; it has heard that
      * it was refused, or that somebody else has the lock; it gives the lock up. */
     void (*asks)(struct watch_listener *listener, inode_t *inode, enum watch_lock kind);

@@ -6,6 +6,8 @@
  */
 #include "xlators/abi.h"
 
+#include <arpa/inet.h>
+
 #include <glusterfs/defaults.h>
 
 #include "xlators/watch/listener.h"
@@ -13,6 +15,10 @@
 
 /* Resolved from the program, when it has it. */
 #pragma weak blockd_brick_event
+
+/* Replicate's mark of a file that it is about to change: counts of changes to data, attributes, names. */
+#define DIRTY_XATTR  "trusted.afr.dirty"
+#define DIRTY_COUNTS 3
 
 /* Replicate locks the end of a file's range for its attributes, and all of it for its data. */
 #define METADATA_START (LLONG_MAX - 2)
@@ -178,25 +184,57 @@ static int32_t note_cbk(call_frame_t *frame, void *cookie, xlator_t *this, int32
     return 0;
 }
 
+static int32_t mark_cbk(call_frame_t *frame, void *cookie, xlator_t *this, int32_t op_ret, int32_t op_errno,
+                        dict_t *dict, dict_t *xdata)
+{
+    struct watch_listener *listener = this->private;
+    if (op_ret >= 0 && listener)
+        listener->calls->marked(listener, cookie);
+    return note_cbk(frame, cookie, this, op_ret, op_errno, dict, xdata);
+}
+
+/* Before a change of data; after it the mark is taken away by the same request, with other numbers. */
+static bool is_mark(gf_xattrop_flags_t flags, dict_t *dict)
+{
+    int32_t *counts = NULL;
+    int length = 0;
+    return flags == GF_XATTROP_ADD_ARRAY &&
+           dict_get_ptr_and_len(dict, (char *)DIRTY_XATTR, (void **)&counts, &length) == 0 &&
+           length == DIRTY_COUNTS * (int)sizeof counts[0] && ntohl((uint32_t)counts[0]) == 1;
+}
+
+/* NULL: what replicate asks for is right. */
+static dict_t *other_marks(const xlator_t *this, inode_t *inode, gf_xattrop_flags_t flags, dict_t *dict)
+{
+    struct watch_listener *listener = this->private;
+    return inode && is_mark(flags, dict) ? listener->calls->marks(listener, inode, dict) : NULL;
+}
+
 static int32_t watch_xattrop(call_frame_t *frame, xlator_t *this, loc_t *loc, gf_xattrop_flags_t flags,
                              dict_t *dict, dict_t *xdata)
 {
+    dict_t *other = this->private ? other_marks(this, loc->inode, flags, dict) : NULL;
     if (this->private)
-        STACK_WIND_COOKIE(frame, note_cbk, loc->inode, FIRST_CHILD(this), FIRST_CHILD(this)->fops->xattrop,
-                          loc, flags, dict, xdata);
+        STACK_WIND_COOKIE(frame, other ? mark_cbk : note_cbk, loc->inode, FIRST_CHILD(this),
+                          FIRST_CHILD(this)->fops->xattrop, loc, flags, other ? other : dict, xdata);
     else
         STACK_WIND_TAIL(frame, FIRST_CHILD(this), FIRST_CHILD(this)->fops->xattrop, loc, flags, dict, xdata);
+    if (other)
+        dict_unref(other);
     return 0;
 }
 
 static int32_t watch_fxattrop(call_frame_t *frame, xlator_t *this, fd_t *fd, gf_xattrop_flags_t flags,
                               dict_t *dict, dict_t *xdata)
 {
+    dict_t *other = this->private ? other_marks(this, fd->inode, flags, dict) : NULL;
     if (this->private)
-        STACK_WIND_COOKIE(frame, note_cbk, fd->inode, FIRST_CHILD(this), FIRST_CHILD(this)->fops->fxattrop,
-                          fd, flags, dict, xdata);
+        STACK_WIND_COOKIE(frame, other ? mark_cbk : note_cbk, fd->inode, FIRST_CHILD(this),
+                          FIRST_CHILD(this)->fops->fxattrop, fd, flags, other ? other : dict, xdata);
     else
         STACK_WIND_TAIL(frame, FIRST_CHILD(this), FIRST_CHILD(this)->fops->fxattrop, fd, flags, dict, xdata);
+    if (other)
+        dict_unref(other);
     return 0;
 }
 
