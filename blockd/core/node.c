@@ -109,8 +109,8 @@ int node_require_alone(struct core *core, const char *what, struct error **ret_e
 
 enum { PATCH_STATE, PATCH_ADDRESSES, PATCH_ZONE }; /* the fields' places in node_patch_schema */
 
-/* Where bricks listen is the node's own configuration; the API adds what else it is known by. */
-/* Of whichever node: the one that answers need not be the one that is changed. */
+/* Where bricks listen is the node's own configuration; the API adds what else it is known by. The node that
+ * answers need not be the one that is changed. */
 static int check_addresses(const struct node *node, const struct string_list *addresses,
                            struct error **ret_error)
 {

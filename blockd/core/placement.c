@@ -396,17 +396,27 @@ static int pick_device(const struct inventory *inventory, const struct moving *m
                      reasons.length ? strbuf_string(&reasons) : " there is no other");
 }
 
+/* Of what the brick may hold, that part that is not free on its device. 0: nobody can tell now. */
+static uint64_t held_by(const struct brick_spec *spec, const struct brick_status *brick)
+{
+    uint64_t size = spec->size && spec->size < brick->size ? spec->size : brick->size;
+    return brick->free < size ? size - brick->free : 0;
+}
+
 uint64_t placement_held(struct core *core, const struct volume *volume, size_t index)
 {
     struct volume live cleanup(cleanup_volume) = {0};
     schema_copy(&volume_schema, &live, volume);
     if (layout_is_witness(&volume->spec, index) || volume_live_status(core, &live, NULL) < 0)
         return 0;
-    size_t set = index / layout_set_bricks(&volume->spec);
-    const struct set_status *sets = live.status.sets.items;
-    if (set >= live.status.sets.count || sets[set].size < sets[set].free)
-        return 0;
-    return (sets[set].size - sets[set].free) / layout_set_data(&volume->spec);
+    size_t each = layout_set_bricks(&volume->spec), first = index / each * each;
+    const struct brick_spec *specs = live.spec.bricks.items;
+    const struct brick_status *bricks = live.status.bricks.items;
+    uint64_t held = 0; /* one that is new or behind holds less than its set has */
+    for (size_t i = first; i < first + each && i < live.status.bricks.count; i++)
+        if (!layout_is_witness(&volume->spec, i) && held_by(&specs[i], &bricks[i]) > held)
+            held = held_by(&specs[i], &bricks[i]);
+    return held;
 }
 
 int placement_move(struct core *core, const struct volume *volume, size_t index, const char *wanted,

@@ -133,18 +133,29 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
     return r;
 }
 
+/*
+ * Each folder on the way is asked for by itself: a path's last part is looked up anew, the parts before it are
+ * taken from what the connection remembers, and may be from a time when the new bricks were not there yet.
+ */
+static void look_at_folders(struct image_volume *connection, const char *path)
+{
+    bool empty;
+    for (const char *end = path; *end; end += strcspn(end, "/")) {
+        end++;
+        autofree char *folder = xasprintf("%.*s", (int)(end + strcspn(end, "/") - path), path);
+        (void)files_is_empty(connection, folder, &empty, NULL); /* the next look tries again */
+    }
+}
+
 void shares_spread(struct core *core, const struct volume *volume)
 {
     struct record_list shares = {.kind = KIND_SHARE};
     struct image_volume *connection = NULL;
     if (record_list_readable(core, KIND_SHARE, volume->meta.name, &shares, NULL) == 0 && shares.list.count &&
         hosting_get(core->hosting, volume->meta.name, &connection, NULL) == 0) {
-        for (size_t i = 0; i < shares.list.count; i++) {
-            const char *path = RECORD(&shares, share, i)->status.path;
-            bool empty;
-            if (path)
-                (void)files_is_empty(connection, path, &empty, NULL); /* the next look tries again */
-        }
+        for (size_t i = 0; i < shares.list.count; i++)
+            if (RECORD(&shares, share, i)->status.path)
+                look_at_folders(connection, RECORD(&shares, share, i)->status.path);
         hosting_put(core->hosting, connection);
     }
     record_list_clear(&shares);

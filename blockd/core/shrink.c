@@ -206,7 +206,8 @@ int core_volume_shrink(struct core *core, const char *name, const struct volume_
                        struct error **ret_error)
 {
     struct change_call call = {.name = name, .request = request, .present = present};
-    return change_run(core, begin, &call, change, ret_result, ret_error);
+    int r = node_require_alone(core, "shrinking a volume", ret_error);
+    return r < 0 ? r : change_run(core, begin, &call, change, ret_result, ret_error);
 }
 
 /* ---- Working on it ---- */

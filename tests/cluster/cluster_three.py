@@ -61,8 +61,9 @@ def made_together(nodes):
         require_equal([(b["node"], b["state"]) for b in bricks], [(n.name, "online") for n in nodes], f"as {node.name} sees it")
     third.post("/v1/blocks", {"volume": "v", "name": "b", "size": 64 * MIB, "hosts": [node.name for node in nodes]})
     wait_equal(lambda: first.get("/v1/blocks/v/b")["status"]["phase"], "ready", "the block as another node sees it")
-    status, answer = second.request("POST", "/v1/devices/node1/d1/evacuate", {})
-    require_equal((status, "several nodes" in answer["error"]["message"]), (501, True), "what only one node can do")
+    for path in ("devices/node1/d1/evacuate", "volumes/v/expand", "volumes/v/shrink"):
+        status, answer = second.request("POST", f"/v1/{path}", {})
+        require_equal((status, "several nodes" in answer["error"]["message"]), (501, True), f"{path}, which only one node can do")
     print("ok made together", flush=True)
 
 

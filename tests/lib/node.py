@@ -178,7 +178,10 @@ class Node:
 
     def wait_died(self):
         """Waits for blockd to end by itself, as at a fault point; the negative signal, or the exit status."""
-        return self.process.wait(timeout=PATIENCE)
+        try:
+            return self.process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"blockd has not ended; its jobs: {self.items('/v1/jobs')}") from None
 
     def stop(self):
         """The node's orderly end: nothing served, devices unmounted, blockd gone."""
