@@ -5,6 +5,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,13 @@ class Data:
         node.start()
         wait_whole(node)
         self.verify(self.mount, "afterwards")
+
+
+    def remove(self):
+        for name in ("a", "empty"):
+            shutil.rmtree(self.mount / name)
+        for number in range(len(self.loads)):
+            self.node.delete_block(f"v/b{number}")
 
 
 # ---- Jobs ----
@@ -282,6 +290,8 @@ def main():
             for phase in (evacuated, waits_and_is_canceled, replaced, dead_at_each_step):
                 phase(node, data)
                 print(f"ok {phase.__name__}", flush=True)
+            data.remove()
+        node.delete("/v1/volumes/v")
         arbiters(node, rng)
         print("ok arbiters", flush=True)
         faults.require_nothing_leaked(node, "after all moves")
