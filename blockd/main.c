@@ -106,8 +106,8 @@ static void reload(struct daemon *daemon)
         sd_notify(0, "READY=1");
 }
 
-/* Connections to bricks that stayed open would keep their locks: nothing but the standard streams goes over.
- */
+/* Connections to bricks that stayed open would keep their locks: nothing but the
+ * standard streams goes over. */
 static void run_again(const struct daemon *daemon, char **argv)
 {
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -374,7 +374,7 @@ int main(int argc, char **argv)
     fflush(NULL);
     if (r == 0 && daemon.again && daemon.program)
         run_again(&daemon, argv);
-    /* Not exit(): libgfapi's threads may still be at work, and what they use would be torn down under them.
-     */
+    /* Not exit(): libgfapi's threads may still be at work, and what they use would be torn
+     * down under them. */
     _exit(r < 0 || daemon.again ? 1 : 0);
 }

@@ -31,8 +31,8 @@ struct cli {
 
 /* ---- run.c ---- */
 
-/* The whole program with its streams set up: returns the exit status. argv ends with NULL and is reordered.
- */
+/* The whole program with its streams set up: returns the exit status. argv ends with
+ * NULL and is reordered. */
 int cli_run(struct cli *cli, int argc, char **argv);
 void cli_clear(struct cli *cli);
 
@@ -206,8 +206,8 @@ struct arguments {
     unsigned wait;
     bool no_wait, watch;
 };
-/* argv holds the words after noun and verb. -EINVAL with what is wrong; may ask blockd for this node's name.
- */
+/* argv holds the words after noun and verb. -EINVAL with what is wrong; may ask blockd
+ * for this node's name. */
 int arguments_parse(struct cli *cli, const struct command *command, int argc, char **argv,
                     struct arguments *ret_arguments, struct error **ret_error);
 void arguments_clear(struct arguments *arguments);

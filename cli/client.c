@@ -104,8 +104,8 @@ static void forget_error(struct error **error)
     }
 }
 
-/* The call, and again while the daemon restarts: from its first break on, until `patience` seconds are over.
- */
+/* The call, and again while the daemon restarts: from its first break on, until
+ * `patience` seconds are over. */
 static int call_patiently(struct cli *cli, const struct http_call *call, unsigned patience,
                           json_t **ret_reply, struct error **ret_error)
 {

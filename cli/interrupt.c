@@ -36,8 +36,8 @@ static void *wait_for_signal(void *data)
     return NULL;
 }
 
-/* A shell starts background jobs with SIGINT ignored: that must stay so, and a blocked signal is not ignored.
- */
+/* A shell starts background jobs with SIGINT ignored: that must stay so, and a blocked
+ * signal is not ignored. */
 static void add_unless_ignored(sigset_t *set, int number)
 {
     struct sigaction action;

@@ -137,8 +137,8 @@ static int failed_object(enum object_kind kind, const json_t *object, struct err
                      json_text(object, "name"), *cause ? cause : "blockd does not say why");
 }
 
-/* Waits for what the reply says to have been begun. *object becomes the newest state, NULL when it is gone.
- */
+/* Waits for what the reply says to have been begun. *object becomes the newest state,
+ * NULL when it is gone. */
 static int await(struct cli *cli, const struct command *command, const struct arguments *arguments,
                  int64_t deadline, json_t **object, struct error **ret_error)
 {

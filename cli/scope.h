@@ -12,8 +12,8 @@
  */
 int scope_enter(const char *description, const char *folder, struct error **ret_error);
 
-/* The name of the unit that systemd has for a mount at a folder, as systemd-escape(1) makes it. The caller's.
- */
+/* The name of the unit that systemd has for a mount at a folder, as systemd-escape(1)
+ * makes it. The caller's. */
 char *scope_mount_unit(const char *folder);
 
 #endif

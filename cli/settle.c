@@ -26,8 +26,8 @@ unsigned deadline_left(int64_t deadline)
     return left > 0 ? (unsigned)((left + 999) / 1000) : 0;
 }
 
-/* Is it the phase that the spec asks for? What may be stopped is not there yet while it is still the other.
- */
+/* Is it the phase that the spec asks for? What may be stopped is not there yet while
+ * it is still the other. */
 static bool phase_wanted(const json_t *object, const char *phase)
 {
     static const char *const done[] = {"ready",    "online",    "degraded", "live",

@@ -144,8 +144,8 @@ static int take_option(struct mount_words *words, const char *option, struct err
     }
     if (strcmp(option, "acl") == 0) {
         string_list_add(&words->client, "--acl");
-        /* The kernel checks no permission then, so each step of a path must come by the translator that does.
-         */
+        /* The kernel checks no permission then, so each step of a path must come by the
+         * translator that does. */
         string_list_add(&words->client, "--entry-timeout=0");
         return 0;
     }

@@ -18,8 +18,8 @@ struct client_config {
 };
 void client_config_clear(struct client_config *config);
 
-/* `path` is for messages and for paths that are not absolute. An unknown key is -EINVAL with file and line.
- */
+/* `path` is for messages and for paths that are not absolute. An unknown key is
+ * -EINVAL with file and line. */
 int client_config_parse(const char *text, const char *path, struct client_config *ret_config,
                         struct error **ret_error);
 /* A file that is not there says nothing. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Where an API listens, as people write it: "node1:24010", "10.0.0.1", "[::1]:24010", "https://node1:24010".
- */
+/* Where an API listens, as people write it: "node1:24010", "10.0.0.1", "[::1]:24010",
+ * "https://node1:24010". */
 #ifndef BLOCKD_RPC_ENDPOINT_H
 #define BLOCKD_RPC_ENDPOINT_H
 

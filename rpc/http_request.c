@@ -287,8 +287,8 @@ static void leave_handler(struct http_server *server)
     pthread_cond_broadcast(&server->changed);
 }
 
-/* libmicrohttpd sends the end of a chunked body also where there is none, and spoils the next reply with it.
- */
+/* libmicrohttpd sends the end of a chunked body also where there is none, and spoils
+ * the next reply with it. */
 static void drop_stream(struct http_response *response)
 {
     if (response->stream_free)
@@ -357,8 +357,8 @@ enum MHD_Result http_on_request(void *data, struct MHD_Connection *connection, c
                                                                    : serve(request, method);
 }
 
-/* Runs at the request line. Only here is the path seen as it was sent, before its percent signs are decoded.
- */
+/* Runs at the request line. Only here is the path seen as it was sent, before its
+ * percent signs are decoded. */
 void *http_on_line(void *data, const char *uri, struct MHD_Connection *connection)
 {
     struct request *request = xcalloc(1, sizeof *request);

@@ -376,8 +376,8 @@ static json_t *encode_time(int64_t time)
     return json_string(text);
 }
 
-/* NULL: the member is left out. An absent string is always left out, as JSON null is no value of any field.
- */
+/* NULL: the member is left out. An absent string is always left out, as JSON null is
+ * no value of any field. */
 static json_t *encode_value(const struct field *field, const void *object)
 {
     bool optional = field->flags & FIELD_OPTIONAL;

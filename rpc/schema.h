@@ -93,8 +93,8 @@ void schema_copy(const struct schema *schema, void *to, const void *from);
 /* The index of a word in an enumeration's list, or -1. */
 int enum_parse(const char *const words[], const char *word);
 
-/* Appends a zeroed element to an object list and returns it; `size` is the element's. Moves earlier elements.
- */
+/* Appends a zeroed element to an object list and returns it; `size` is the element's.
+ * Moves earlier elements. */
 void *object_list_add(struct object_list *list, size_t size);
 
 /* Frees a list of objects of the schema and empties it. */

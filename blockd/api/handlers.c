@@ -72,8 +72,8 @@ static void name_result(struct call *call, const json_t *object)
     call->revision = (uint64_t)json_integer_value(json_object_get(object, "revision"));
 }
 
-/* 200 (201 for what is new) when it is settled, 202 with the object or its job when the reconciler goes on.
- */
+/* 200 (201 for what is new) when it is settled, 202 with the object or its job when
+ * the reconciler goes on. */
 static int answer(struct call *call, struct core_result *result)
 {
     bool makes = strcmp(call->match->route->method, "POST") == 0 && !call->match->arguments[0];

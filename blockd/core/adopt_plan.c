@@ -20,8 +20,8 @@ static void plan_group(struct group *group)
     }
 }
 
-/* The newest manifest of the store whose manifest disk `first` has; NULL when an earlier disk had one of it.
- */
+/* The newest manifest of the store whose manifest disk `first` has; NULL when an
+ * earlier disk had one of it. */
 static const struct manifest_view *newest_of(const struct adopt_input *input, size_t first)
 {
     const struct manifest_view *newest = &input->disks[first].manifest;

@@ -128,8 +128,8 @@ static int settle(struct core *core, const struct block *block, struct error **r
     return r;
 }
 
-/* Whoever is connected would write beyond the new end, and make the file grow again: they have to come back.
- */
+/* Whoever is connected would write beyond the new end, and make the file grow again:
+ * they have to come back. */
 static int cut_clients(struct core *core, const struct block *block, struct error **ret_error)
 {
     if (block->spec.size >= block->status.size)

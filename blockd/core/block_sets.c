@@ -25,8 +25,8 @@
 
 /* ---- Where a file lies ---- */
 
-/* The serial of the set that a translator is for, "V-replicate-N", "V-disperse-N" or "V-single-N"; 0: none.
- */
+/* The serial of the set that a translator is for, "V-replicate-N", "V-disperse-N" or
+ * "V-single-N"; 0: none. */
 static uint64_t serial_of(const struct volume *volume, const char *name)
 {
     static const char *const roles[] = {"replicate", "disperse", "single"};

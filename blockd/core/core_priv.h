@@ -298,8 +298,8 @@ int job_progress(struct job_turn *turn, uint64_t done);
 void job_init_allocation(struct job *job, const struct block *block, uint64_t done);
 /* Returns whether to try again later, as all that run jobs do. */
 bool allocation_run(struct core *core, const struct job *job, struct job_turn *turn);
-/* The job's block. -ECANCELED: it does not want the work, or no more; other errors: the store did not answer.
- */
+/* The job's block. -ECANCELED: it does not want the work, or no more; other errors:
+ * the store did not answer. */
 int allocation_block(struct core *core, const struct job *job, struct block *ret_block);
 
 /* ---- heal.c ---- */
@@ -467,8 +467,8 @@ void block_run_exports(struct core *core, const char *block_name);
 int volume_allocate_ports(struct core *core, struct volume *volume, struct txn *txn,
                           struct error **ret_error);
 int volume_live_status(struct core *core, struct volume *volume, struct error **ret_error);
-/* Brings up what the volume's record, its shares and the nodes say; its bricks take over who may mount what.
- */
+/* Brings up what the volume's record, its shares and the nodes say; its bricks take
+ * over who may mount what. */
 int volume_serve(struct core *core, const struct volume *volume, struct error **ret_error);
 /* -ENOTCONN unless the volume serves; its size and free bytes. */
 int volume_require_online(struct core *core, struct volume *volume, struct error **ret_error);

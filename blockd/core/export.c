@@ -138,8 +138,8 @@ static int create(struct core *core, const struct change_call *call, const struc
     autofree char *key = object_key(KIND_EXPORT, export.meta.name);
     struct txn txn = {0};
     txn_put(&txn, KIND_EXPORT, &export, 0);
-    /* A new revision of the block, so that a delete or rename that looked at its exports before looks again.
-     */
+    /* A new revision of the block, so that a delete or rename that looked at its exports
+     * before looks again. */
     txn_put(&txn, KIND_BLOCK, &block, block.meta.revision);
     r = change_commit(core, change, &txn, key, export.meta.uid, ret_error);
     if (r < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Heals as operations: what waits for one, starting one as a job, and the choice of a copy in a split-brain.
- */
+/* Heals as operations: what waits for one, starting one as a job, and the choice of a
+ * copy in a split-brain. */
 #include <errno.h>
 #include <string.h>
 

@@ -99,8 +99,8 @@ void manifest_add_end(struct strbuf *text, uint64_t revision)
 
 /* ---- Reading ---- */
 
-/* The next line that is whole and right; moves *rest behind it. NULL at the end, or where the text is torn.
- */
+/* The next line that is whole and right; moves *rest behind it. NULL at the end, or
+ * where the text is torn. */
 static json_t *next_line(const char **rest)
 {
     const char *line = *rest, *end = strchr(line, '\n');

@@ -218,8 +218,8 @@ static int place_ordered(const struct ordered *ordered, const char *name, struct
     return 0;
 }
 
-/* Without a size the devices that a request names are the bricks in their order; with one they are a choice.
- */
+/* Without a size the devices that a request names are the bricks in their order; with
+ * one they are a choice. */
 static bool gives_order(const struct planner_request *request)
 {
     return request->devices->count && !request->size && !request->brick_size;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Makes the folder of a share, its quota and its end as its record says. Every step may be the second time.
- */
+/* Makes the folder of a share, its quota and its end as its record says. Every step
+ * may be the second time. */
 #include <errno.h>
 #include <string.h>
 
@@ -134,8 +134,9 @@ int shares_apply(struct core *core, const struct volume *volume, struct error **
 }
 
 /*
- * Each folder on the way is asked for by itself: a path's last part is looked up anew, the parts before it are
- * taken from what the connection remembers, and may be from a time when the new bricks were not there yet.
+ * Each folder on the way is asked for by itself: a path's last part is looked up anew, the parts before it
+ * are taken from what the connection remembers, and may be from a time when the new bricks were not there
+ * yet.
  */
 static void look_at_folders(struct image_volume *connection, const char *path)
 {

@@ -211,8 +211,8 @@ int brick_prepare(struct engine *engine, const char *device, const struct volume
 
 /* ---- Bricks that move ---- */
 
-/* Replicate's mark on a brick's root: three counts (data, metadata, entries) of what brick `number` missed.
- */
+/* Replicate's mark on a brick's root: three counts (data, metadata, entries) of what
+ * brick `number` missed. */
 static int look_for_mark(struct device_call *call, struct error **ret_error)
 {
     (void)ret_error;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* This node's certificate: made where the node is the whole cluster, renewed wherever the authority's key is.
- */
+/* This node's certificate: made where the node is the whole cluster, renewed wherever
+ * the authority's key is. */
 #include "blockd/engine/engine_priv.h"
 
 #include <ctype.h>

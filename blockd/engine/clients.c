@@ -15,8 +15,8 @@
 #include "rpc/base/files.h"
 
 #define ROLL_LIMIT (8u << 20)
-/* A client that has the new bricks uses the old ones for what was under way, and keeps them while it is idle.
- */
+/* A client that has the new bricks uses the old ones for what was under way, and keeps
+ * them while it is idle. */
 #define LINGER_MS 10000
 
 char *brick_roll(const struct engine *engine, const char *device, const char *volume)

@@ -91,8 +91,8 @@ static int read_marker(struct device_call *call, struct error **ret_error)
     return 0;
 }
 
-/* A file system that gave up after an I/O error is still mounted, but says nothing else; this asks no disk.
- */
+/* A file system that gave up after an I/O error is still mounted, but says nothing
+ * else; this asks no disk. */
 static bool gave_up(const char *folder)
 {
     struct statx status;

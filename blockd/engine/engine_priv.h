@@ -101,8 +101,8 @@ struct volfile_sources {
     const char *pki;     /* folder of the certificates; NULL: where GlusterFS looks without being told */
 };
 
-/* Serves child `index` of the volume out of `folder`, and keeps the list of its clients in the file `roll`.
- */
+/* Serves child `index` of the volume out of `folder`, and keeps the list of its
+ * clients in the file `roll`. */
 int volfile_brick(const struct volfile_sources *sources, size_t index, const char *folder, const char *roll,
                   struct strbuf *ret_text, struct error **ret_error);
 /* What block servers (libgfapi) load. */
@@ -244,8 +244,8 @@ DEFINE_CLEANUP(struct device_call *, cleanup_device_call, device_call_free)
 int device_call_run(struct device_call *call, int (*work)(struct device_call *call, struct error **ret_error),
                     struct error **ret_error);
 
-/* Milliseconds that the longest call with a limit has taken that was left behind on the device; 0: none was.
- */
+/* Milliseconds that the longest call with a limit has taken that was left behind on
+ * the device; 0: none was. */
 int64_t device_call_late_ms(struct engine *engine, const char *name);
 
 /* The call's data goes with the call, from now on. */

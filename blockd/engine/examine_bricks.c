@@ -206,8 +206,8 @@ static void count_unknown(const struct look *look, const struct object_list *vie
     }
 }
 
-/* Files in the folder of blocks that no record names; one that a brick which is behind still has is no such.
- */
+/* Files in the folder of blocks that no record names; one that a brick which is behind
+ * still has is no such. */
 static void examine_unknown_files(const struct look *look, const struct volume *volume, const json_t *named,
                                   const struct object_list *views)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Mounts: each device at its place, the right one, with its options; and what is mounted there without one.
- */
+/* Mounts: each device at its place, the right one, with its options; and what is
+ * mounted there without one. */
 #include "blockd/engine/examine_priv.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Processes: those that should run and how, those of ours that nobody knows, and who else has a brick's port.
- */
+/* Processes: those that should run and how, those of ours that nobody knows, and who
+ * else has a brick's port. */
 #include "blockd/engine/examine_priv.h"
 
 #include <ctype.h>

@@ -23,8 +23,8 @@ static bool may_stay(const struct share_part *parts, size_t count, uint64_t tota
     return sum == total;
 }
 
-/* The sets have more than the share's size: what is shown of each is what it has of all, and none of it free.
- */
+/* The sets have more than the share's size: what is shown of each is what it has of
+ * all, and none of it free. */
 static void scale(struct share_part *parts, size_t count, uint64_t total, uint64_t sum)
 {
     uint64_t left = total;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* What a disk says of its own health, by smartctl. It is asked now and then only: some disks wake up for it.
- */
+/* What a disk says of its own health, by smartctl. It is asked now and then only: some
+ * disks wake up for it. */
 #include "blockd/engine/engine_priv.h"
 
 #include <errno.h>

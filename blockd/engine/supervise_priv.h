@@ -51,8 +51,8 @@ struct supervisor_options {
 struct supervisor_ops {
     /* Keeps the process running. Returns once it was asked to start. The plan is copied. */
     int (*up)(struct supervisor *supervisor, const struct process_plan *plan, struct error **ret_error);
-    /* Ends the process, also one of an earlier blockd, and waits until it is gone; -ETIMEDOUT when it stays.
-     */
+    /* Ends the process, also one of an earlier blockd, and waits until it is gone;
+     * -ETIMEDOUT when it stays. */
     int (*down)(struct supervisor *supervisor, const struct process_plan *plan, struct error **ret_error);
     /* Ends the process without grace, and waits for nothing: it hangs in the kernel. */
     void (*kill)(struct supervisor *supervisor, const struct process_plan *plan);
@@ -118,8 +118,8 @@ pid_t process_find(const struct string_list *argv);
 /* ---- logs.c ---- */
 
 #define LOG_SIZE_LIMIT (16u << 20)
-/* Moves the content of each log that is larger than `limit` to NAME.1; programs append to the same file on.
- */
+/* Moves the content of each log that is larger than `limit` to NAME.1; programs append
+ * to the same file on. */
 void logs_trim(const char *folder, off_t limit);
 /*
  * The line after `offset` that tells most about a failure, for a message: an error of glusterfs, the first

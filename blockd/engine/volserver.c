@@ -108,8 +108,8 @@ static void add_once(struct string_list *list, const char *text)
         string_list_add(list, text);
 }
 
-/* `node` stands in the configuration for the address that others know, and for what people type on the node.
- */
+/* `node` stands in the configuration for the address that others know, and for what
+ * people type on the node. */
 static void listen_addresses(const struct engine *engine, const struct node *node,
                              struct string_list *ret_addresses)
 {

@@ -102,8 +102,8 @@ static int ask(struct nbd *nbd, const char *method, const char *path, int timeou
     return r;
 }
 
-/* Returns once the server has closed what is no longer granted. A server that does not run has nothing open.
- */
+/* Returns once the server has closed what is no longer granted. A server that does not
+ * run has nothing open. */
 static int sync_server(struct nbd *nbd, const char *what, struct error **ret_error)
 {
     autoerror struct error *problem = NULL;

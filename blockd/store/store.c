@@ -49,8 +49,8 @@ void store_list_clear(struct store_list *list)
     *list = (struct store_list){0};
 }
 
-/* Printable ASCII without blanks: the order of bytes is then the order everywhere, and no escape is needed.
- */
+/* Printable ASCII without blanks: the order of bytes is then the order everywhere, and
+ * no escape is needed. */
 static int check_key_text(const char *what, const char *key, struct error **ret_error)
 {
     size_t length = strnlen(key, STORE_KEY_MAX + 1);

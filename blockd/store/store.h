@@ -40,8 +40,8 @@ int store_open(const char *url, struct store **ret_store, struct error **ret_err
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, cleanup_store, store_close)
 
-/* Do other processes, on other machines, write it too? Then what one of them must do for all needs a leader.
- */
+/* Do other processes, on other machines, write it too? Then what one of them must do
+ * for all needs a leader. */
 bool store_is_shared(const struct store *store);
 
 #define STORE_KEY_MAX   1024u      /* bytes; printable ASCII without blanks */

@@ -21,8 +21,8 @@ int server_start(struct loop *loop, const struct config *config, struct catalog 
                  const struct server_pools *pools, struct server **ret_server, struct error **ret_error);
 /* Reads the TLS material again, for connections to come. On failure the old one stays. */
 int server_reload(struct server *server, struct error **ret_error);
-/* Stops listening and drains every connection; waits at most so long. -ETIMEDOUT when some are left. Blocks.
- */
+/* Stops listening and drains every connection; waits at most so long. -ETIMEDOUT when
+ * some are left. Blocks. */
 int server_drain(struct server *server, int64_t timeout_ms);
 /* Only after server_drain() returned 0. NULL is allowed. */
 void server_free(struct server *server);

@@ -31,8 +31,8 @@ struct session_options {
     struct pool *pool, *status_pool;
     unsigned request_limit; /* in flight or with an unsent reply */
     size_t memory_limit;    /* bytes of payload of those; one request may exceed it alone */
-    /* The same for all sessions together: at this limit each may have one request with a payload. NULL: none.
-     */
+    /* The same for all sessions together: at this limit each may have one request with a
+     * payload. NULL: none. */
     struct session_memory *shared;
     bool tls_offered, tls_required;
     const char *peer; /* for reports; copied */

@@ -37,8 +37,8 @@ void clock_format(int64_t real_ms, char text[CLOCK_TEXT_SIZE])
     snprintf(text + length, CLOCK_TEXT_SIZE - length, ".%03dZ", (int)(real_ms % 1000));
 }
 
-/* Reads the ".123456" that may follow the seconds, as whole milliseconds; returns what follows it, or NULL.
- */
+/* Reads the ".123456" that may follow the seconds, as whole milliseconds; returns what
+ * follows it, or NULL. */
 static const char *parse_fraction(const char *text, int *ret_ms)
 {
     int ms = 0, digits = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Time: monotonic for intervals, real time in milliseconds since the epoch for records, RFC 3339 for people.
- */
+/* Time: monotonic for intervals, real time in milliseconds since the epoch for
+ * records, RFC 3339 for people. */
 #ifndef BLOCKD_BASE_CLOCK_H
 #define BLOCKD_BASE_CLOCK_H
 

@@ -27,8 +27,8 @@ struct error {
     char *message; /* one line, no trailing newline, no secret */
 };
 
-/* Makes an error and returns -number, so that a failure is one statement: return error_set(e, ENOENT, "...").
- */
+/* Makes an error and returns -number, so that a failure is one statement: return
+ * error_set(e, ENOENT, "..."). */
 int error_set(struct error **ret_error, int number, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -43,8 +43,8 @@ typedef void (*loop_signal_callback)(void *data, int signal);
 int loop_add_signals(struct loop *loop, const sigset_t *set, loop_signal_callback callback, void *data,
                      struct loop_source **ret_source, struct error **ret_error);
 
-/* Ends a source; its callback does not run again. Allowed inside any callback, its own too. NULL is allowed.
- */
+/* Ends a source; its callback does not run again. Allowed inside any callback, its own
+ * too. NULL is allowed. */
 void loop_source_free(struct loop_source *source);
 
 /* Runs callback(data) on the loop's thread soon. Any thread. */

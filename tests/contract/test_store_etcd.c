@@ -345,8 +345,8 @@ static void a_lost_answer_is_no_second_change(void **state)
     assert_true(proxy.swallowed > 0 && proxy.late > 0);
 }
 
-/* A creation that is held back on its way, reported as failed for another reason, must not come true later.
- */
+/* A creation that is held back on its way, reported as failed for another reason, must
+ * not come true later. */
 static void what_failed_stays_undone(void **state)
 {
     (void)state;

@@ -20,8 +20,8 @@
             abort();                                                                                         \
     } while (0)
 
-/* A path that was made from words goes to the route that it was made for: nothing in a name can change that.
- */
+/* A path that was made from words goes to the route that it was made for: nothing in a
+ * name can change that. */
 static void check_request(const struct command *command, const struct arguments *arguments)
 {
     autofree char *target = arguments_path(arguments);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* An HTTP server whose handler shows what it was asked, and clients of it. Setup and teardown of each test.
- */
+/* An HTTP server whose handler shows what it was asked, and clients of it. Setup and
+ * teardown of each test. */
 #ifndef BLOCKD_TESTS_HTTP_ECHO_H
 #define BLOCKD_TESTS_HTTP_ECHO_H
 

@@ -121,8 +121,8 @@ static void bad_descriptors_are_an_error(void **state)
     assert_non_null(error);
 }
 
-/* Both sources are ready in one turn; whichever comes first ends both, and the other must not run any more.
- */
+/* Both sources are ready in one turn; whichever comes first ends both, and the other
+ * must not run any more. */
 static void end_both(void *data, uint32_t events)
 {
     struct fixture *fixture = data;

@@ -47,8 +47,8 @@ static int tear_down(void **state)
     return program_run((const char *[]){"rm", "-rf", folder, NULL}, 10000, NULL, NULL, NULL);
 }
 
-/* The certificate's fingerprint, "" when there is none; fails unless the call gives `number`. The caller's.
- */
+/* The certificate's fingerprint, "" when there is none; fails unless the call gives
+ * `number`. The caller's. */
 static char *keep(size_t count, bool wanted, int number)
 {
     struct engine_certificate certificate = {0};

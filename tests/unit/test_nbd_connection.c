@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later OR LGPL-3.0-or-later */
-/* Connections over real sockets, with the worker's and the image's threads: order, ends at any moment, drain.
- */
+/* Connections over real sockets, with the worker's and the image's threads: order,
+ * ends at any moment, drain. */
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>

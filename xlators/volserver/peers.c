@@ -125,8 +125,8 @@ uint64_t peers_unsent(struct peers *peers, const rpc_transport_t *transport, siz
             break;
         }
     pthread_mutex_unlock(&peers->mutex);
-    /* What was sent beside the answers' texts makes it more, so that nobody is taken for slower than he is.
-     */
+    /* What was sent beside the answers' texts makes it more, so that nobody is taken for
+     * slower than he is. */
     return given > transport->total_bytes_write ? given - transport->total_bytes_write : 0;
 }
 

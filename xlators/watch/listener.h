@@ -19,8 +19,8 @@ enum watch_lock {
 
 struct watch_listener;
 
-/* Called on the engine's threads; must not block. A lock's calls come with its inode, which lives meanwhile.
- */
+/* Called on the engine's threads; must not block. A lock's calls come with its inode,
+ * which lives meanwhile. */
 struct watch_calls {
     /* Before replicate hears that a connection to a brick is made or lost, and when it has heard. */
     void (*coming)(struct watch_listener *listener);
